@@ -1,0 +1,28 @@
+"""The package's errors, one small tree.
+
+ByzantineError
+├── InvalidParameter (ValueError)    a constructor argument is out of range or of the wrong kind
+├── TooFewUpdates (ValueError)       n is below what the rule's guarantee needs
+├── MalformedUpdate (ValueError)     an array or reply that cannot be used; says what was expected
+└── InfeasibleRound (RuntimeError)   a federated round with too few valid replies, under on_infeasible="error"
+"""
+
+
+class ByzantineError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidParameter(ByzantineError, ValueError):
+    """A parameter is out of range, of the wrong kind, or an unknown name."""
+
+
+class TooFewUpdates(ByzantineError, ValueError):
+    """Fewer updates than the rule's guarantee needs."""
+
+
+class MalformedUpdate(ByzantineError, ValueError):
+    """Updates that cannot be aggregated: empty, ragged, not numeric, or unlike the model."""
+
+
+class InfeasibleRound(ByzantineError, RuntimeError):
+    """Too few valid replies arrived for the rule's guarantee to hold."""

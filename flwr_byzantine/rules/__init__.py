@@ -1,0 +1,61 @@
+"""Robust aggregation rules: frozen dataclasses over NumPy arrays or torch tensors. Loads neither flwr nor torch."""
+
+from __future__ import annotations
+
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
+from flwr_byzantine.params import unknown_name
+from flwr_byzantine.rules.base import Aggregate, Chain, PreAggregation, Rule, State, chain
+from flwr_byzantine.rules.coordinatewise import Median, TrimmedMean
+from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
+from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
+
+__all__ = [
+    "NNM",
+    "Aggregate",
+    "Bulyan",
+    "Chain",
+    "GeometricMedian",
+    "InvalidParameter",
+    "Krum",
+    "MalformedUpdate",
+    "Mean",
+    "Median",
+    "MultiKrum",
+    "PreAggregation",
+    "Rule",
+    "State",
+    "TooFewUpdates",
+    "TrimmedMean",
+    "available",
+    "chain",
+    "get",
+]
+
+
+def available() -> list[type[Rule]]:
+    """Every rule class, sorted by name.
+
+    Example:
+        >>> [rule.__name__ for rule in available()][:2]
+        ['Bulyan', 'GeometricMedian']
+    """
+    exported = [globals()[name] for name in __all__]
+    found = [item for item in exported if isinstance(item, type) and issubclass(item, Rule)]
+    return sorted((item for item in found if item not in (Rule, Chain, PreAggregation)), key=lambda item: item.__name__)
+
+
+def get(name: str) -> type[Rule]:
+    """The rule class called `name`, whatever its case, hyphens or underscores.
+
+    Raises:
+        InvalidParameter: there is none; the message lists those there are.
+
+    Example:
+        >>> get("multi-krum").__name__
+        'MultiKrum'
+    """
+    known = {item.__name__.lower(): item for item in available()}
+    found = known.get(name.lower().replace("-", "").replace("_", "")) if isinstance(name, str) else None
+    if found is None:
+        raise unknown_name("rule", name, [item.__name__ for item in available()])
+    return found

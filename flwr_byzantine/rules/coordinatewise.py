@@ -1,0 +1,111 @@
+"""Coordinate-wise rules: each says which window of the sorted values it averages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+from flwr_byzantine.rules.base import Coordinatewise
+
+YIN = "Yin, Chen, Kannan, Bartlett, ICML 2018"
+
+
+def _same(values: Array, start: int) -> Array:
+    return np.full(len(values), start)
+
+
+def median_of(values: Array) -> Array:
+    """(c,) float64 medians of (c, n) ascending values."""
+    n = values.shape[1]
+    return np.asarray(values[:, (n - 1) // 2 : n // 2 + 1].mean(axis=1, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Median(Coordinatewise):
+    """The median of each coordinate: the mean of the two middle values where n is even.
+
+    Args:
+        f: number of Byzantine rows to withstand, for `min_n` and `kappa`; the median itself does not use it.
+
+    Source: Yin, Chen, Kannan, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
+
+    Example:
+        >>> import numpy as np
+        >>> Median(f=1)(np.array([[1.0, 5.0], [2.0, 6.0], [90.0, -90.0]])).tolist()
+        [2.0, 5.0]
+    """
+
+    f: int = param(0, ge=0)
+    reference: ClassVar[str] = YIN
+
+    def kappa(self, n: int) -> float | None:
+        """4 (1 + f / (n - 2f))²."""
+        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if n >= self.min_n() else None
+
+    def window(self, values: Array) -> tuple[Array, int]:
+        """The middle one or two ranks."""
+        n = values.shape[1]
+        return _same(values, (n - 1) // 2), 2 - n % 2
+
+
+@dataclass(frozen=True)
+class TrimmedMean(Coordinatewise):
+    """The mean of each coordinate without its f smallest and f largest values.
+
+    Convention: f per side, a count (Flower's FedTrimmedAvg takes a fraction β; int(β n) can be below f).
+
+    Args:
+        f: number of Byzantine rows to withstand, and of values cut on each side; needs n >= 2f + 1.
+
+    Source: Yin, Chen, Kannan, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
+
+    Example:
+        >>> import numpy as np
+        >>> TrimmedMean(f=1)(np.array([[1.0], [2.0], [4.0], [90.0]])).tolist()
+        [3.0]
+    """
+
+    f: int = param(ge=0)
+    reference: ClassVar[str] = YIN
+
+    def kappa(self, n: int) -> float | None:
+        """6 r (1 + r), r = f / (n - 2f)."""
+        if n < self.min_n():
+            return None
+        r = self.f / (n - 2 * self.f)
+        return 6 * r * (1 + r)
+
+    def window(self, values: Array) -> tuple[Array, int]:
+        """Ranks f to n - f - 1."""
+        return _same(values, self.f), values.shape[1] - 2 * self.f
+
+
+@dataclass(frozen=True)
+class NearestMedian(Coordinatewise):
+    """The mean of the n - drop values nearest the median of each coordinate (Bulyan's second step).
+
+    They are a contiguous window of the sorted column: among the n - k + 1 windows of k values, the one whose
+    farthest end is nearest the median. Ties go to the lower values.
+    """
+
+    drop: int = param(0, ge=0)
+
+    def min_n(self) -> int:
+        """Drop + 1."""
+        return self.drop + 1
+
+    def window(self, values: Array) -> tuple[Array, int]:
+        """The best window of each column."""
+        length = values.shape[1] - self.drop
+        return nearest_window(values, median_of(values), length), length
+
+
+def nearest_window(values: Array, centre: Array, length: int) -> Array:
+    """(c,) first ranks of the `length` values nearest `centre` in each row of (c, n) ascending values."""
+    lows = centre[:, None] - values[:, : values.shape[1] - length + 1]
+    highs = values[:, length - 1 :] - centre[:, None]
+    return np.asarray(np.argmin(np.maximum(lows, highs), axis=1))

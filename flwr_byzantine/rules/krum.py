@@ -1,0 +1,186 @@
+"""Krum and the rules built on its score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.errors import TooFewUpdates
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+from flwr_byzantine.rules.base import Mix, Mixing, Rule, View
+from flwr_byzantine.rules.coordinatewise import NearestMedian
+from flwr_byzantine.updates import sq_distances
+
+
+def krum_scores(D: Array, f: int) -> Array:
+    """(n,) sums of the squared distances to the n - f - 2 nearest other rows (to one at least)."""
+    n = len(D)
+    neighbours = max(1, n - f - 2)
+    others = np.sort(D + np.diag(np.full(n, np.inf)), axis=1)[:, : min(neighbours, n - 1)]
+    return np.asarray(others.sum(axis=1))
+
+
+def krum_order(D: Array, f: int, count: int) -> list[int]:
+    """The first `count` rows picked by Krum, each from the rows that the picks before it left."""
+    left = list(range(len(D)))
+    picks = []
+    for _ in range(count):
+        best = left[int(np.argmin(krum_scores(D[np.ix_(left, left)], f)))]
+        picks.append(best)
+        left.remove(best)
+    return picks
+
+
+def rows_matrix(selected: list[int], n: int) -> Array:
+    """(len(selected), n) matrix that picks rows."""
+    return np.eye(n)[selected]
+
+
+def mean_of(selected: list[int], n: int, scores: Array) -> Mix:
+    """The mean of the selected rows."""
+    return Mix(rows_matrix(selected, n).mean(axis=0, keepdims=True), scores, tuple(sorted(selected)))
+
+
+@dataclass(frozen=True)
+class Krum(Mixing):
+    """The row whose n - f - 2 nearest other rows are nearest, by the sum of squared distances.
+
+    Convention: the paper's (squared Euclidean distances, n - f - 2 neighbours without the row itself, ties to
+    the first row). ByzFL and ByzPy use n - f - 1 neighbours.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 3.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: Allouah et al., AISTATS 2023.
+
+    Example:
+        >>> import numpy as np
+        >>> Krum(f=1)(np.array([[0.0], [1.0], [1.1], [1.2], [90.0]])).tolist()
+        [1.1]
+    """
+
+    f: int = param(ge=0)
+    reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
+
+    def min_n(self) -> int:
+        """2f + 3."""
+        return 2 * self.f + 3
+
+    def kappa(self, n: int) -> float | None:
+        """6 (1 + f / (n - 2f))."""
+        return 6 * (1 + self.f / (n - 2 * self.f)) if n >= self.min_n() else None
+
+    def mix(self, view: View) -> Mix:
+        """One-hot at the lowest score."""
+        scores = krum_scores(sq_distances(view.gram), self.f)
+        return mean_of([int(np.argmin(scores))], view.n, scores)
+
+
+@dataclass(frozen=True)
+class MultiKrum(Mixing):
+    """The mean of m rows chosen by Krum's score.
+
+    Convention: one-shot by default, the m rows of lowest score. `iterated=True` is the paper's m-Krum: pick,
+    remove, score the rest again. The mean is unweighted.
+
+    Args:
+        f: number of Byzantine rows to withstand.
+        m: how many rows to keep; None keeps n - f (one-shot) or n - 2f - 3 (iterated, the most its proof allows).
+        iterated: score again after each pick; needs n - m >= 2f + 3 (the paper's 2f + 2 < n - m).
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ of the one-shot form: see docs of `kappa`.
+
+    Example:
+        >>> import numpy as np
+        >>> MultiKrum(f=1, m=2)(np.array([[0.0], [1.0], [1.5], [2.0], [90.0]])).tolist()
+        [1.25]
+    """
+
+    f: int = param(ge=0)
+    m: int | None = param(None, ge=1, optional=True)
+    iterated: bool = param(False, kind=bool)
+    reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
+
+    def min_n(self) -> int:
+        """2f + 3 and f + m (one-shot), or 2f + 3 + m (iterated)."""
+        if self.iterated:
+            return 2 * self.f + 3 + (self.m or 1)
+        return max(2 * self.f + 3, self.f + (self.m or 1))
+
+    def kappa(self, n: int) -> float | None:
+        """One-shot, h = n - f: (2h/(n-2f-2)) (2(n-f-2)h / ((h-1)(h-m+1)) + 1); none known for the iterated form."""
+        f, h = self.f, n - self.f
+        if self.iterated or n < self.min_n():
+            return None
+        return 2 * h / (n - 2 * f - 2) * (2 * (n - f - 2) * h / ((h - 1) * (h - self.keep(n) + 1)) + 1)
+
+    def keep(self, n: int) -> int:
+        """m, or its default at n rows."""
+        return self.m or (n - 2 * self.f - 3 if self.iterated else n - self.f)
+
+    def mix(self, view: View) -> Mix:
+        """1/m on each of the kept rows."""
+        D, m = sq_distances(view.gram), self.keep(view.n)
+        scores = krum_scores(D, self.f)
+        kept = krum_order(D, self.f, m) if self.iterated else np.argsort(scores, kind="stable")[:m].tolist()
+        return mean_of(kept, view.n, scores)
+
+
+@dataclass(frozen=True)
+class _KrumSelection(Mixing):
+    """Bulyan's first step: θ = n - 2f rows picked by iterating Krum."""
+
+    f: int = param(ge=0)
+
+    def min_n(self) -> int:
+        """4f + 3."""
+        return 4 * self.f + 3
+
+    def check(self, n: int) -> None:
+        """As `Rule.check`, in Bulyan's name."""
+        if n < self.min_n():
+            raise TooFewUpdates(f"Bulyan(f={self.f}) needs at least {self.min_n()} updates, got {n}; lower f or gather more")
+
+    def rows(self, n: int) -> int:
+        """θ."""
+        return n - 2 * self.f
+
+    def mix(self, view: View) -> Mix:
+        """One row of the identity for each pick."""
+        D = sq_distances(view.gram)
+        picks = sorted(krum_order(D, self.f, self.rows(view.n)))
+        return Mix(rows_matrix(picks, view.n), krum_scores(D, self.f), tuple(picks))
+
+
+@dataclass(frozen=True)
+class Bulyan(Rule):
+    """Iterated Krum selection, then per coordinate the mean of the values nearest the median.
+
+    Convention: the paper's. θ = n - 2f rows by picking with Krum, removing, scoring again (n' - f - 2 neighbours
+    of the n' rows left, one at least); then in each coordinate the β = θ - 2f selected values nearest their median.
+    Flower's Message-API Bulyan selects once without scoring again.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 4f + 3.
+
+    Source: El Mhamdi, Guerraoui, Rouault, ICML 2018.
+
+    Example:
+        >>> import numpy as np
+        >>> Bulyan(f=1)(np.array([[0.0], [1.0], [1.0], [1.0], [1.0], [1.0], [90.0]])).tolist()
+        [1.0]
+    """
+
+    f: int = param(ge=0)
+    reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICML 2018"
+
+    def min_n(self) -> int:
+        """4f + 3."""
+        return 4 * self.f + 3
+
+    def stages(self) -> tuple[Rule, ...]:
+        """Selection, then the window around the median."""
+        return (_KrumSelection(f=self.f), NearestMedian(drop=2 * self.f))

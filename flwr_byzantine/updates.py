@@ -1,0 +1,182 @@
+"""`Updates`: the n updates of one round as per-layer blocks of views, and the three passes a rule may make over them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flwr_byzantine import kernels
+from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.kernels import Array, Reduce
+
+SAMPLE = 1 << 14  # coordinates looked at for a row's influence in coordinate-wise rules
+
+
+@dataclass(frozen=True)
+class Block:
+    """One layer: n flat arrays of one length and dtype, and the broadcast values (None: zeros)."""
+
+    rows: Sequence[Array]
+    origin: Array | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of coordinates."""
+        return len(self.rows[0])
+
+
+class Updates:
+    """n updates of d coordinates, held as views on the caller's memory; nothing of size n·d is ever copied.
+
+    Args:
+        blocks: one `Block` per layer, each with the same number of rows.
+
+    Raises:
+        MalformedUpdate: no rows, or rows that differ in length or are not numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> updates, _ = Updates.wrap(np.eye(3))
+        >>> updates.gram().tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.blocks = list(blocks)
+        self.n = len(self.blocks[0].rows) if self.blocks else 0
+        self.d = sum(block.width for block in self.blocks)
+
+    @classmethod
+    def wrap(cls, X: Any) -> tuple[Updates, Like]:
+        """View `X`, an (n, d) array or tensor or a list of n vectors, as one block; with the way back to its kind."""
+        rows, like = _as_rows(X)
+        return cls([Block(rows)]), like
+
+    def finite(self) -> list[bool]:
+        """For each row, whether all of its values are finite."""
+        return [all(kernels.finite(block.rows[i]) for block in self.blocks) for i in range(self.n)]
+
+    def take(self, indices: Sequence[int]) -> Updates:
+        """The same blocks with these rows only."""
+        return Updates([Block([block.rows[i] for i in indices], block.origin) for block in self.blocks])
+
+    def gram(self, centred: bool = False) -> Array:
+        """(n, n) float64 inner products of the deltas to the origin.
+
+        With `centred`, distances matter and the place of the origin does not: where the rows lie in a
+        cluster that is far from the origin compared with its size, a second pass takes the innermost
+        row as origin, which keeps ‖x_i - x_j‖² accurate (Gii + Gjj - 2Gij would cancel).
+        """
+        G = self._gram([block.origin for block in self.blocks])
+        if centred and self.n > 1 and _cancels(G):
+            inner = int(np.argmin(np.median(sq_distances(G), axis=1)))
+            G = self._gram([block.rows[inner].astype(np.float64) for block in self.blocks])
+        return G
+
+    def _gram(self, origins: Sequence[Array | None]) -> Array:
+        total = np.zeros((self.n, self.n))
+        for block, origin in zip(self.blocks, origins, strict=True):
+            total += kernels.gram(block.rows, origin)
+        return total
+
+    def combine(self, weights: Array) -> list[Array]:
+        """Per block, origin + Σ_i weights_i (row_i - origin), in the block's dtype."""
+        outs = self._empty()
+        for block, out in zip(self.blocks, outs, strict=True):
+            kernels.combine(block.rows, weights, block.origin, out)
+        return outs
+
+    def columns(self, reduce: Reduce, mixing: Array | None = None) -> list[Array]:
+        """Per block, each coordinate reduced over the rows (over `mixing @ rows` where given)."""
+        outs = self._empty()
+        for block, out in zip(self.blocks, outs, strict=True):
+            kernels.columns(block.rows, mixing, reduce, block.origin, out)
+        return outs
+
+    def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
+        """(n, ≤ size) float64 values of evenly spaced coordinates."""
+        stride = max(1, -(-self.d // size))
+        parts = []
+        for block in self.blocks:
+            rows = [row[::stride] for row in block.rows]
+            origin = None if block.origin is None else block.origin[::stride]
+            parts.append(kernels.mixed(rows, mixing, origin, slice(0, len(rows[0]))).astype(np.float64))
+        return np.concatenate(parts, axis=1)
+
+    def _empty(self) -> list[Array]:
+        return [np.empty(block.width, block.rows[0].dtype) for block in self.blocks]
+
+
+def sq_distances(G: Array) -> Array:
+    """(n, n) squared distances from a Gram matrix: never negative, zero on the diagonal."""
+    norms = np.diag(G)
+    D: Array = np.maximum(norms[:, None] + norms[None, :] - 2.0 * G, 0.0)
+    np.fill_diagonal(D, 0.0)
+    return D
+
+
+def _cancels(G: Array) -> bool:
+    """Whether a good part of the distances is tiny beside the norms they are computed from."""
+    D, norms = sq_distances(G), np.diag(G)
+    apart = D[np.triu_indices_from(D, 1)]
+    return bool(np.quantile(apart, 0.2) < 1e-3 * np.median(norms))
+
+
+@dataclass(frozen=True)
+class Like:
+    """The kind of array the caller gave: turns a NumPy vector back into it."""
+
+    template: Any = None  # a torch tensor, or None for NumPy
+
+    def restore(self, value: Array) -> Any:
+        """`value` as the caller's kind, dtype and device."""
+        if self.template is None:
+            return value
+        torch = sys.modules["torch"]
+        return torch.from_numpy(value).to(dtype=self.template.dtype, device=self.template.device)
+
+
+def _as_rows(X: Any) -> tuple[list[Array], Like]:
+    items = _items(X)
+    like = Like(items[0] if _is_tensor(items[0]) else None)
+    rows = [_as_numpy(item) for item in items]
+    first = rows[0]
+    for i, row in enumerate(rows):
+        if row.dtype.kind not in "fiu":
+            raise MalformedUpdate(f"updates must be real numbers (float or integer), got dtype {row.dtype} in row {i}")
+        if row.ndim != 1 or len(row) != len(first):
+            raise MalformedUpdate(f"updates must be vectors of one length, got shape {first.shape} in row 0 and {row.shape} in row {i}")
+    if any(row.dtype != first.dtype for row in rows):
+        common = np.result_type(*rows)
+        rows = [row.astype(common) for row in rows]
+    return rows, like
+
+
+def _items(X: Any) -> list[Any]:
+    if isinstance(X, np.ndarray) or _is_tensor(X):
+        if X.ndim != 2:
+            raise MalformedUpdate(f"updates must be an (n, d) array, got shape {tuple(X.shape)}; one update is X[None, :]")
+        items = list(X)
+    else:
+        items = [item if _is_tensor(item) else np.asarray(item) for item in X]
+    if not items:
+        raise MalformedUpdate("expected at least one update, got none")
+    return items
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")  # a tensor can only exist where torch was imported
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _as_numpy(item: Any) -> Array:
+    if not _is_tensor(item):
+        return np.asarray(item)
+    item = item.detach().cpu()
+    if str(item.dtype) == "torch.bfloat16":  # NumPy has no bfloat16; float32 holds it exactly
+        item = item.float()
+    return np.asarray(item.numpy())
