@@ -74,7 +74,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array) -> Non
 
     Rows of weight zero are not read, so choosing one row returns exactly that row.
     """
-    used = np.flatnonzero(weights)
+    used = np.flatnonzero(weights).tolist()
     chosen, rest = [rows[i] for i in used], 1.0 - float(weights.sum())
     if len(used) == 1 and weights[used[0]] == 1.0:
         out[...] = chosen[0]

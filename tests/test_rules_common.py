@@ -210,7 +210,7 @@ def test_f_rows_that_are_not_finite_are_left_out(rule, bad):
 def test_more_than_f_rows_that_are_not_finite_are_an_error(rule):
     X = data()
     X[: rule.f + 1, 7] = np.nan
-    with pytest.raises(errors.MalformedUpdate, match="row 0 .* is not finite"):
+    with pytest.raises(errors.MalformedUpdate, match=r"row 0 .* is not finite"):
         rule(X)
 
 

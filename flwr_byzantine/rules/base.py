@@ -207,7 +207,8 @@ class View:
     def __init__(self, updates: Updates, centred: bool, rng: np.random.Generator) -> None:
         self.updates, self.rng = updates, rng
         self.matrix: Array | None = None
-        self._centred, self._gram = centred, None
+        self._centred = centred
+        self._gram: Array | None = None
 
     @property
     def n(self) -> int:
@@ -218,10 +219,9 @@ class View:
     def gram(self) -> Array:
         """(n, n) Gram matrix, computed at its first use."""
         if self._gram is None:
-            self._gram: Array | None = self.updates.gram(self._centred)
+            self._gram = self.updates.gram(self._centred)
             if self.matrix is not None:
                 self._gram = self.matrix @ self._gram @ self.matrix.T
-        assert self._gram is not None
         return self._gram
 
     def push(self, M: Array) -> None:

@@ -1,0 +1,43 @@
+"""What users may import: complete, sorted, documented."""
+
+import importlib
+import inspect
+
+import pytest
+
+import flwr_byzantine
+from flwr_byzantine import rules
+
+PUBLIC = ["flwr_byzantine", "flwr_byzantine.rules", "flwr_byzantine.attacks", "flwr_byzantine.legacy", "clients"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_exported_names_exist_are_listed_and_documented(name):
+    module = importlib.import_module(name)
+    assert len(set(module.__all__)) == len(module.__all__)
+    for item in module.__all__:
+        value = getattr(module, item)
+        assert inspect.ismodule(value) or isinstance(value, str) or inspect.getdoc(value), f"{name}.{item} has no docstring"
+    assert set(module.__all__) <= set(dir(module))
+
+
+def test_top_level_names_are_sorted():
+    assert flwr_byzantine.__all__ == sorted(flwr_byzantine.__all__)
+
+
+@pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
+def test_every_rule_is_found_by_name_and_has_an_example(rule):
+    assert rules.get(rule.__name__) is rule
+    assert ">>>" in rule.__doc__
+    assert "Source:" in rule.__doc__
+
+
+@pytest.mark.parametrize("name", ["Krum", "MultiKrum", "Bulyan", "FedMedian", "FedTrimmedAvg", "GeometricMedian", "Robust"])
+def test_strategies_are_flower_strategies_in_both_apis(name):
+    from flwr.server.strategy import Strategy as Legacy
+    from flwr.serverapp.strategy import Strategy
+
+    from flwr_byzantine import legacy
+
+    assert issubclass(getattr(flwr_byzantine, name), Strategy)
+    assert issubclass(getattr(legacy, name), Legacy)

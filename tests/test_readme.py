@@ -1,0 +1,59 @@
+"""The README's examples run, its commands are the ones CI uses, and its table of rules is complete."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flwr_byzantine import rules
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("flwr-byzantine ")
+]
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_example_runs(number, tmp_path):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", EXAMPLES[number]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] != "demo"])
+def test_command_runs(command, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", *command.replace("flwr-byzantine", "flwr_byzantine", 1).split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_one_line_commands_make_and_use_their_own_environment():
+    for mark in ("demo-command", "test-command"):
+        block = re.search(rf"<!-- {mark} -->\n```bash\n(.*?)```", README, re.DOTALL).group(1)
+        assert len(block.strip().splitlines()) == 1
+        assert block.startswith("python3 -m venv .venv && .venv/bin/")
+
+
+@pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
+def test_table_has_every_rule(rule):
+    assert re.search(rf"^\| `{rule.__name__}`", README, re.MULTILINE), f"README's table of rules lacks {rule.__name__}"
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
