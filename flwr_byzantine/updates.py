@@ -34,6 +34,7 @@ class Updates:
 
     Args:
         blocks: one `Block` per layer, each with the same number of rows.
+        ids: who sent each row, for rules with a history; their positions by default.
 
     Raises:
         MalformedUpdate: no rows, or rows that differ in length or are not numbers.
@@ -45,8 +46,9 @@ class Updates:
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[Block], ids: Sequence[int] | None = None) -> None:
         self.blocks = list(blocks)
+        self.ids = list(range(len(self.blocks[0].rows) if self.blocks else 0)) if ids is None else list(ids)
         self.n = len(self.blocks[0].rows) if self.blocks else 0
         self.d = sum(block.width for block in self.blocks)
 
@@ -62,7 +64,35 @@ class Updates:
 
     def take(self, indices: Sequence[int]) -> Updates:
         """The same blocks with these rows only."""
-        return Updates([Block([block.rows[i] for i in indices], block.origin) for block in self.blocks])
+        return Updates([Block([block.rows[i] for i in indices], block.origin) for block in self.blocks], [self.ids[i] for i in indices])
+
+    def append(self, vectors: Sequence[Array]) -> Updates:
+        """The same rows and below them `vectors`, given as (d,) deltas to the origin: a rule's anchors."""
+        blocks, start = [], 0
+        for block in self.blocks:
+            parts = [vector[start : start + block.width].astype(np.float64) for vector in vectors]
+            extra = [part if block.origin is None else part + block.origin for part in parts]
+            blocks.append(Block([*block.rows, *extra], block.origin))
+            start += block.width
+        return Updates(blocks, [*self.ids, *(-1 for _ in vectors)])
+
+    def deltas(self, values: Sequence[Array]) -> Array:
+        """(d,) float64 difference of per-block `values` to the origin."""
+        parts = [
+            np.subtract(value, 0 if block.origin is None else block.origin, dtype=np.float64)
+            for value, block in zip(values, self.blocks, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def at(self, coordinates: Array) -> Array:
+        """(n, len(coordinates)) float64 deltas at these coordinates, which ascend."""
+        parts, start = [], 0
+        for block in self.blocks:
+            inside = coordinates[(coordinates >= start) & (coordinates < start + block.width)] - start
+            part = np.array([row[inside] for row in block.rows], dtype=np.float64)
+            parts.append(part if block.origin is None else part - block.origin[inside])
+            start += block.width
+        return np.concatenate(parts, axis=1)
 
     def gram(self, centred: bool = False) -> Array:
         """(n, n) float64 inner products of the deltas to the origin.

@@ -76,3 +76,95 @@ def geometric_median_cost(X, y):
 
 def subsets(n, size):
     return itertools.combinations(range(n), size)
+
+
+def phocas(X, f):
+    out = []
+    for column in np.asarray(X).T:
+        centre = np.mean(sorted(column)[f : len(column) - f])
+        out.append(np.mean(sorted(sorted(column), key=lambda v: abs(v - centre))[: len(column) - f]))
+    return np.array(out)
+
+
+def cge(X, f):
+    return np.mean(sorted(X, key=lambda x: float((x**2).sum()))[: len(X) - f], axis=0)
+
+
+def mda(X, f):
+    def diameter(S):
+        return max((sq(X[i], X[j]) for i, j in itertools.combinations(S, 2)), default=0.0)
+
+    return np.mean([X[i] for i in min(subsets(len(X), len(X) - f), key=diameter)], axis=0)
+
+
+def smea(X, f):
+    def spread(S):
+        Y = np.array([X[i] for i in S])
+        Y = Y - Y.mean(0)
+        return float(np.linalg.norm(Y, 2) ** 2)
+
+    return np.mean([X[i] for i in min(subsets(len(X), len(X) - f), key=spread)], axis=0)
+
+
+def monna(X, f):
+    return np.mean(sorted(X, key=lambda x: sq(x, X[0]))[: len(X) - f], axis=0)
+
+
+def caf(X, f):
+    X = np.asarray(X)
+    n, c, best, answer = len(X), np.ones(len(X)), np.inf, None
+    while c.sum() > n - 2 * f or answer is None:
+        mean = c @ X / c.sum()
+        Y = (X - mean) * np.sqrt(c / c.sum())[:, None]
+        value, direction = np.linalg.norm(Y, 2) ** 2, np.linalg.svd(Y, full_matrices=False)[2][0]
+        if value < best:
+            best, answer = value, mean
+        tau = ((X - mean) @ direction) ** 2
+        c = c * (1 - tau / tau[c > 0].max())
+        c[c < 1e-12] = 0
+    return answer
+
+
+def dnc(X, f):
+    Y = X - np.mean(X, axis=0)
+    score = (Y @ np.linalg.svd(Y, full_matrices=False)[2][0]) ** 2
+    return X[np.argsort(score, kind="stable")[: len(X) - f]].mean(0)
+
+
+def centered_clipping(X, tau, steps):
+    v = np.zeros(np.shape(X)[1])
+    for _ in range(steps):
+        v = v + np.mean([(x - v) * min(1.0, tau / np.linalg.norm(x - v)) for x in X], axis=0)
+    return v
+
+
+def clip(X, radius):
+    return np.array([x * min(1.0, radius / np.linalg.norm(x)) for x in X])
+
+
+def arc(X, f):
+    n = len(X)
+    norms = sorted((np.linalg.norm(x) for x in X), reverse=True)
+    return clip(X, norms[2 * f * (n - f) // n])
+
+
+def fltrust(X, reference):
+    norm = np.linalg.norm(reference)
+    trust = [max(0.0, x @ reference / np.linalg.norm(x) / norm) for x in X]
+    return sum(t * norm / np.linalg.norm(x) * x for t, x in zip(trust, X, strict=True)) / sum(trust)
+
+
+def foolsgold(X, history):
+    n = len(X)
+    unit = [h / np.linalg.norm(h) for h in history]
+    cs = np.array([[0.0 if i == j else unit[i] @ unit[j] for j in range(n)] for i in range(n)])
+    v = cs.max(1)
+    for i in range(n):
+        for j in range(n):
+            if i != j and v[j] > v[i] > 0:
+                cs[i, j] *= v[i] / v[j]
+    alpha = np.clip(1 - cs.max(1), 0, 1)
+    alpha = np.minimum(alpha / alpha.max(), 0.99)
+    with np.errstate(divide="ignore"):
+        alpha = np.clip(np.log(alpha / (1 - alpha)) + 0.5, 0, 1)
+    return alpha / alpha.sum() @ X

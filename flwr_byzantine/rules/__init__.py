@@ -5,24 +5,45 @@ from __future__ import annotations
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
 from flwr_byzantine.params import unknown_name
 from flwr_byzantine.rules.base import Aggregate, Chain, PreAggregation, Rule, State, chain
-from flwr_byzantine.rules.coordinatewise import Median, TrimmedMean
+from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
+from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
+from flwr_byzantine.rules.spectral import CAF, DnC
+from flwr_byzantine.rules.subsets import CGE, MDA, SMEA, MoNNA
+from flwr_byzantine.rules.trust import FLAME, ClippedClustering, FLTrust, FoolsGold, SignGuard
 
 __all__ = [
+    "ARC",
+    "CAF",
+    "CGE",
+    "FLAME",
+    "MDA",
     "NNM",
+    "SMEA",
     "Aggregate",
+    "Bucketing",
     "Bulyan",
+    "CenteredClipping",
     "Chain",
+    "ClippedClustering",
+    "Clipping",
+    "DnC",
+    "FLTrust",
+    "FoolsGold",
     "GeometricMedian",
     "InvalidParameter",
     "Krum",
     "MalformedUpdate",
+    "MeaMed",
     "Mean",
     "Median",
+    "MoNNA",
     "MultiKrum",
+    "Phocas",
     "PreAggregation",
     "Rule",
+    "SignGuard",
     "State",
     "TooFewUpdates",
     "TrimmedMean",
@@ -37,7 +58,7 @@ def available() -> list[type[Rule]]:
 
     Example:
         >>> [rule.__name__ for rule in available()][:2]
-        ['Bulyan', 'GeometricMedian']
+        ['ARC', 'Bucketing']
     """
     exported = [globals()[name] for name in __all__]
     found = [item for item in exported if isinstance(item, type) and issubclass(item, Rule)]

@@ -9,7 +9,7 @@ twice, once for G and once for the result, however long it is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -83,6 +83,12 @@ class Rule(Declared):
     """
 
     reference: ClassVar[str] = ""
+    robust: ClassVar[bool] = True  # withstands f arbitrary rows
+    equivariant: ClassVar[bool] = True  # moves with the rows: F(X + c) = F(X) + c
+    scales: ClassVar[bool] = True  # F(a X) = a F(X)
+    symmetric: ClassVar[bool] = True  # the order of the rows does not matter, ties apart
+    stateful: ClassVar[bool] = False  # a round depends on the rounds before it
+    cost: ClassVar[str] = "n²d"
     f: int = 0
 
     def min_n(self) -> int:
@@ -115,24 +121,25 @@ class Rule(Declared):
         """The state before the first round of a model with d coordinates."""
         return State()
 
-    def __call__(self, X: Any) -> Any:
+    def __call__(self, X: Any, *, reference: Any = None) -> Any:
         """(d,) aggregate of the n rows of X, of X's kind, dtype and device."""
-        return self.aggregate(X).value
+        return self.aggregate(X, reference=reference).value
 
-    def aggregate(self, X: Any) -> Aggregate:
-        """The aggregate of X with weights, scores and selection."""
-        return self._run(X, None)[0]
+    def aggregate(self, X: Any, *, reference: Any = None) -> Aggregate:
+        """The aggregate of X with weights, scores and selection; `reference` (d,) for rules that trust one."""
+        return self._run(X, None, reference)[0]
 
-    def step(self, X: Any, state: State) -> tuple[Any, State]:
+    def step(self, X: Any, state: State, *, reference: Any = None) -> tuple[Any, State]:
         """One round of a stateful run: the aggregate and the next state (`state` is not changed)."""
-        result, following = self._run(X, state)
+        result, following = self._run(X, state, reference)
         return result.value, following
 
-    def _run(self, X: Any, state: State | None) -> tuple[Aggregate, State]:
+    def _run(self, X: Any, state: State | None, reference: Any) -> tuple[Aggregate, State]:
         updates, like = Updates.wrap(X)
         usable = [i for i, fine in enumerate(updates.finite()) if fine]
         rule = self._without(updates.n, usable)
-        out = run(rule, updates if len(usable) == updates.n else updates.take(usable), state)
+        trusted = None if reference is None else vector(reference, updates.d)
+        out = run(rule, updates if len(usable) == updates.n else updates.take(usable), state, trusted)
         value = like.restore(out.blocks[0])
         weights, scores, influence = (_spread(row, usable, updates.n, fill) for row, fill in out.per_row())
         selected = None if out.selected is None else tuple(usable[i] for i in out.selected)
@@ -169,18 +176,29 @@ class Mixing(Rule):
     """A rule whose result is a linear combination of the rows with weights found from their Gram matrix.
 
     `equivariant`: the weights depend on differences between rows only and sum to 1, so that the place of
-    the origin does not matter.
+    the origin does not matter. `anchors`: names of extra rows, found below the n rows in the Gram matrix:
+    "previous" is the last round's aggregate (as a delta; zero at first), "reference" the caller's.
     """
 
-    equivariant: ClassVar[bool] = True
+    anchors: ClassVar[tuple[str, ...]] = ()
 
     def mix(self, view: View) -> Mix:
-        """The (m, n) matrix for the rows in `view`."""
+        """The (m, n) matrix for the rows in `view`, or (m, n + anchors) where it uses its anchors."""
         raise NotImplementedError  # every final rule defines it
+
+    def remember(self, view: View) -> dict[str, Array]:
+        """Arrays for the next round's state."""
+        return {}
+
+    def finish(self, blocks: list[Array], view: View) -> list[Array]:
+        """The last word on the aggregate, for rules that add noise."""
+        return blocks
 
 
 class Coordinatewise(Rule):
     """A rule that averages, in each coordinate, a window of the values in ascending order."""
+
+    cost: ClassVar[str] = "n log(n) d"
 
     def reduce(self, values: Array) -> Array:
         """(c, n) values ascending along axis 1 -> (c,)."""
@@ -202,91 +220,120 @@ def window_mean(values: Array, start: Array, length: int) -> Array:
 
 
 class View:
-    """The rows that a mixing stage sees: the updates, mixed by the stages before it."""
+    """The rows that a mixing stage sees: the updates, mixed by the stages before it, then the anchors."""
 
-    def __init__(self, updates: Updates, centred: bool, rng: np.random.Generator) -> None:
-        self.updates, self.rng = updates, rng
+    def __init__(self, updates: Updates, stages: Sequence[Mixing], state: State, seed: int, reference: Array | None = None) -> None:
+        self.state, self.rng = state, np.random.default_rng([seed, state.round])
+        names = [name for stage in stages for name in stage.anchors]
+        self.updates = updates.append([_anchor(name, state, updates.d, reference) for name in names]) if names else updates
+        self.anchors, self.n = len(names), updates.n
         self.matrix: Array | None = None
-        self._centred = centred
+        self._centred = all(stage.equivariant for stage in stages)
         self._gram: Array | None = None
 
     @property
-    def n(self) -> int:
-        """Number of rows."""
-        return self.updates.n if self.matrix is None else len(self.matrix)
-
-    @property
     def gram(self) -> Array:
-        """(n, n) Gram matrix, computed at its first use."""
+        """(n + anchors, n + anchors) Gram matrix, computed at its first use."""
         if self._gram is None:
             self._gram = self.updates.gram(self._centred)
             if self.matrix is not None:
                 self._gram = self.matrix @ self._gram @ self.matrix.T
         return self._gram
 
+    def at(self, coordinates: Array) -> Array:
+        """(n, len(coordinates)) float64 values of the rows at ascending coordinates."""
+        values = self.updates.at(coordinates)
+        return values[: self.n] if self.matrix is None else (self.matrix @ values)[: self.n]
+
     def push(self, M: Array) -> None:
-        """Let `M @ rows` be the rows from here on."""
-        self._gram = None if self._gram is None else M @ self._gram @ M.T
-        self.matrix = M if self.matrix is None else M @ self.matrix
+        """Let `M @ rows` be the rows from here on; the anchors stay."""
+        width = self.n + self.anchors
+        full = np.zeros((len(M) + self.anchors, width))
+        full[: len(M), : M.shape[1]] = M
+        full[len(M) :, self.n :] = np.eye(self.anchors)
+        self._gram = None if self._gram is None else full @ self._gram @ full.T
+        self.matrix = full if self.matrix is None else full @ self.matrix
+        self.n = len(M)
+
+    @property
+    def rows(self) -> Array | None:
+        """The matrix that makes the rows, without the anchors."""
+        return None if self.matrix is None else self.matrix[: self.n]
 
 
-def run(rule: Rule, updates: Updates, state: State | None = None) -> Outcome:
+def vector(value: Any, d: int) -> Array:
+    """`value` as a finite (d,) float64 vector."""
+    rows, _ = Updates.wrap([value])
+    found: Array = rows.blocks[0].rows[0].astype(np.float64)
+    if len(found) != d or not np.isfinite(found).all():
+        raise MalformedUpdate(f"reference must be a finite vector of {d} values like the updates, got {len(found)}")
+    return found
+
+
+def _anchor(name: str, state: State, d: int, reference: Array | None) -> Array:
+    if name == "previous":
+        return state.arrays.get(name, np.zeros(d))
+    if reference is None:
+        raise InvalidParameter("this rule trusts one update of the server's own: pass it as reference=, a vector like the updates")
+    return reference
+
+
+def run(rule: Rule, updates: Updates, state: State | None = None, reference: Array | None = None) -> Outcome:
     """Run `rule` over `updates`: the one driver behind rules, chains and strategies.
 
     Args:
         rule: any rule or chain.
-        updates: n rows of d coordinates.
+        updates: n rows of d finite coordinates.
         state: what the last round returned, or None to start.
+        reference: (d,) trusted delta, for rules that use one.
 
     Raises:
         TooFewUpdates: n is below what a stage needs.
-        MalformedUpdate: a value is not finite.
     """
     if updates.n == 0:
         raise MalformedUpdate("expected at least one update, got none")
+    rule.check(updates.n)
     state = rule.init(updates.d) if state is None else state
-    *before, last = rule.stages()
-    mixing = [stage for stage in (*before, last) if isinstance(stage, Mixing)]
-    view = View(updates, all(stage.equivariant for stage in mixing), np.random.default_rng([_seed(rule), state.round]))
-    scores, selected = None, None
-    for stage in (*before, last):
+    stages = rule.stages()
+    mixing = [stage for stage in stages if isinstance(stage, Mixing)]
+    view = View(updates, mixing, state, _seed(rule), reference)
+    scores, selected, memory = None, None, {}
+    for stage in stages:
         stage.check(view.n)
         if isinstance(stage, Mixing):
             mix = stage.mix(view)
-            scores, selected = _trace(mix, view, scores, selected)
+            scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
+            memory.update(stage.remember(view))
             view.push(mix.matrix)
-    blocks, weights, influence = _finish(last, view)
-    following = State(state.round + 1, state.arrays)
-    return Outcome(blocks, weights, scores, selected, influence, following)
+    blocks, weights, influence = _finish(stages[-1], view, updates.n)
+    if any("previous" in stage.anchors for stage in mixing):
+        memory["previous"] = updates.deltas(blocks)
+    return Outcome(blocks, weights, scores, selected, influence, State(state.round + 1, {**state.arrays, **memory}))
 
 
 def _seed(rule: Rule) -> int:
     return max((int(getattr(stage, "seed", 0)) for stage in rule.stages()), default=0)
 
 
-def _trace(mix: Mix, view: View, scores: Array | None, selected: tuple[int, ...] | None) -> tuple[Array | None, tuple[int, ...] | None]:
-    """Scores and selection speak of the caller's rows: only a first stage's do."""
-    return (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
-
-
-def _finish(last: Rule, view: View) -> tuple[list[Array], Array | None, Array]:
+def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, Array]:
     if isinstance(last, Coordinatewise):
-        return view.updates.columns(last.reduce, view.matrix), None, _window_influence(last, view)
-    assert view.matrix is not None
-    if len(view.matrix) != 1:
+        return view.updates.columns(last.reduce, view.rows), None, _window_influence(last, view, n)
+    assert view.rows is not None
+    assert isinstance(last, Mixing)
+    if len(view.rows) != 1:
         raise InvalidParameter(f"{last} only pre-aggregates; chain it with an aggregation rule, e.g. chain({last}, TrimmedMean(f=1))")
-    weights: Array = view.matrix[0]
-    return view.updates.combine(weights), weights, _shares(np.abs(weights))
+    weights: Array = view.rows[0]
+    return last.finish(view.updates.combine(weights), view), weights[:n], _shares(np.abs(weights[:n]))
 
 
-def _window_influence(rule: Coordinatewise, view: View) -> Array:
+def _window_influence(rule: Coordinatewise, view: View, n: int) -> Array:
     """Each row's share of the averaged windows, over evenly spaced coordinates."""
-    values = view.updates.sample(mixing=view.matrix).T
+    values = view.updates.sample(mixing=view.rows).T
     order = np.argsort(values, axis=1, kind="stable")
     start, length = rule.window(np.take_along_axis(values, order, axis=1))
     inside = np.take_along_axis(order, start[:, None] + np.arange(length), axis=1)
     counts = np.bincount(inside.ravel(), minlength=view.n).astype(np.float64)
-    return _shares(counts if view.matrix is None else np.abs(counts @ view.matrix))
+    return _shares(counts if view.rows is None else np.abs(counts @ view.rows)[:n])
 
 
 def _shares(values: Array) -> Array:

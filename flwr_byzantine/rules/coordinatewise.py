@@ -109,3 +109,52 @@ def nearest_window(values: Array, centre: Array, length: int) -> Array:
     lows = centre[:, None] - values[:, : values.shape[1] - length + 1]
     highs = values[:, length - 1 :] - centre[:, None]
     return np.asarray(np.argmin(np.maximum(lows, highs), axis=1))
+
+
+@dataclass(frozen=True)
+class MeaMed(Coordinatewise):
+    """Mean around the median: in each coordinate, the mean of the n - f values nearest the median.
+
+    Args:
+        f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.
+
+    Source: Xie, Koyejo, Gupta, arXiv 1802.10116, 2018.
+
+    Example:
+        >>> import numpy as np
+        >>> MeaMed(f=1)(np.array([[1.0], [2.0], [3.0], [90.0]])).tolist()
+        [2.0]
+    """
+
+    f: int = param(ge=0)
+    reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1802.10116)"
+
+    def window(self, values: Array) -> tuple[Array, int]:
+        """The n - f ranks around the median."""
+        length = values.shape[1] - self.f
+        return nearest_window(values, median_of(values), length), length
+
+
+@dataclass(frozen=True)
+class Phocas(Coordinatewise):
+    """In each coordinate, the mean of the n - f values nearest the trimmed mean (f per side).
+
+    Args:
+        f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.
+
+    Source: Xie, Koyejo, Gupta, arXiv 1805.09682, 2018.
+
+    Example:
+        >>> import numpy as np
+        >>> Phocas(f=1)(np.array([[1.0], [2.0], [3.0], [90.0]])).tolist()
+        [2.0]
+    """
+
+    f: int = param(ge=0)
+    reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1805.09682)"
+
+    def window(self, values: Array) -> tuple[Array, int]:
+        """The n - f ranks around the trimmed mean."""
+        n = values.shape[1]
+        centre = values[:, self.f : n - self.f].mean(axis=1, dtype=np.float64)
+        return nearest_window(values, centre, n - self.f), n - self.f

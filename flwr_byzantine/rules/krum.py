@@ -14,11 +14,13 @@ from flwr_byzantine.rules.base import Mix, Mixing, Rule, View
 from flwr_byzantine.rules.coordinatewise import NearestMedian
 from flwr_byzantine.updates import sq_distances
 
+PAPER, WIDER = "n-f-2", "n-f-1"
 
-def krum_scores(D: Array, f: int) -> Array:
-    """(n,) sums of the squared distances to the n - f - 2 nearest other rows (to one at least)."""
+
+def krum_scores(D: Array, f: int, neighbors: str = PAPER) -> Array:
+    """(n,) sums of the squared distances to the n - f - 2 (or n - f - 1) nearest other rows (to one at least)."""
     n = len(D)
-    neighbours = max(1, n - f - 2)
+    neighbours = max(1, n - f - (1 if neighbors == WIDER else 2))
     others = np.sort(D + np.diag(np.full(n, np.inf)), axis=1)[:, : min(neighbours, n - 1)]
     return np.asarray(others.sum(axis=1))
 
@@ -49,10 +51,11 @@ class Krum(Mixing):
     """The row whose n - f - 2 nearest other rows are nearest, by the sum of squared distances.
 
     Convention: the paper's (squared Euclidean distances, n - f - 2 neighbours without the row itself, ties to
-    the first row). ByzFL and ByzPy use n - f - 1 neighbours.
+    the first row).
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 3.
+        neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count.
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: Allouah et al., AISTATS 2023.
 
@@ -63,6 +66,7 @@ class Krum(Mixing):
     """
 
     f: int = param(ge=0)
+    neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
     def min_n(self) -> int:
@@ -70,12 +74,12 @@ class Krum(Mixing):
         return 2 * self.f + 3
 
     def kappa(self, n: int) -> float | None:
-        """6 (1 + f / (n - 2f))."""
-        return 6 * (1 + self.f / (n - 2 * self.f)) if n >= self.min_n() else None
+        """6 (1 + f / (n - 2f)) for the paper's neighbours."""
+        return 6 * (1 + self.f / (n - 2 * self.f)) if n >= self.min_n() and self.neighbors == PAPER else None
 
     def mix(self, view: View) -> Mix:
         """One-hot at the lowest score."""
-        scores = krum_scores(sq_distances(view.gram), self.f)
+        scores = krum_scores(sq_distances(view.gram), self.f, self.neighbors)
         return mean_of([int(np.argmin(scores))], view.n, scores)
 
 
@@ -90,6 +94,7 @@ class MultiKrum(Mixing):
         f: number of Byzantine rows to withstand.
         m: how many rows to keep; None keeps n - f (one-shot) or n - 2f - 3 (iterated, the most its proof allows).
         iterated: score again after each pick; needs n - m >= 2f + 3 (the paper's 2f + 2 < n - m).
+        neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count (one-shot).
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ of the one-shot form: see docs of `kappa`.
 
@@ -102,6 +107,7 @@ class MultiKrum(Mixing):
     f: int = param(ge=0)
     m: int | None = param(None, ge=1, optional=True)
     iterated: bool = param(False, kind=bool)
+    neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
     def min_n(self) -> int:
@@ -113,7 +119,7 @@ class MultiKrum(Mixing):
     def kappa(self, n: int) -> float | None:
         """One-shot, h = n - f: (2h/(n-2f-2)) (2(n-f-2)h / ((h-1)(h-m+1)) + 1); none known for the iterated form."""
         f, h = self.f, n - self.f
-        if self.iterated or n < self.min_n():
+        if self.iterated or self.neighbors != PAPER or n < self.min_n():
             return None
         return 2 * h / (n - 2 * f - 2) * (2 * (n - f - 2) * h / ((h - 1) * (h - self.keep(n) + 1)) + 1)
 
@@ -124,7 +130,7 @@ class MultiKrum(Mixing):
     def mix(self, view: View) -> Mix:
         """1/m on each of the kept rows."""
         D, m = sq_distances(view.gram), self.keep(view.n)
-        scores = krum_scores(D, self.f)
+        scores = krum_scores(D, self.f, self.neighbors)
         kept = krum_order(D, self.f, m) if self.iterated else np.argsort(scores, kind="stable")[:m].tolist()
         return mean_of(kept, view.n, scores)
 

@@ -25,6 +25,8 @@ class Mean(Mixing):
         [2.0]
     """
 
+    robust: ClassVar[bool] = False
+    cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "McMahan, Moore, Ramage, Hampson, Agüera y Arcas, AISTATS 2017"
 
     def kappa(self, n: int) -> float | None:

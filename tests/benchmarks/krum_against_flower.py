@@ -9,10 +9,10 @@ import tracemalloc
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy.multikrum import select_multikrum
+from flwr_byzantine.strategy.inspect import Template
 
 from flwr_byzantine import rules
 from flwr_byzantine.rules.base import run
-from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.updates import Block, Updates
 
 N, D, F = 32, 1_000_000, 7

@@ -1,0 +1,158 @@
+"""Clipping: around the last aggregate, to a radius, adaptively; and bucketing, the other cheap pre-aggregation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+from flwr_byzantine.rules.base import Mix, Mixing, PreAggregation, View
+
+KARIMIREDDY = "Karimireddy, He, Jaggi"
+
+
+def clip_factors(norms: Array, radius: float) -> Array:
+    """(n,) factors that bring each norm down to `radius` at most."""
+    return np.asarray(np.minimum(1.0, radius / np.maximum(norms, np.finfo(float).tiny)))
+
+
+def norms_of(view: View) -> Array:
+    """(n,) norms of the deltas to the origin."""
+    return np.asarray(np.sqrt(np.maximum(np.diag(view.gram)[: view.n], 0.0)))
+
+
+@dataclass(frozen=True)
+class CenteredClipping(Mixing):
+    """v ← v + mean of (x_i - v) min(1, τ / ‖x_i - v‖), from the last round's aggregate v.
+
+    State: the last aggregate, as a delta to the broadcast model (`rule.step`; `rule(X)` starts from zero).
+
+    Args:
+        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        tau: clipping radius τ, in the units of the updates (the paper's experiments: 10 / (1 - β)).
+        max_iter: iterations a round (the paper's l).
+
+    Source: Karimireddy, He, Jaggi, ICML 2021.
+
+    Example:
+        >>> import numpy as np
+        >>> CenteredClipping(tau=1.0)(np.array([[0.5], [0.5], [0.5], [90.0]])).tolist()
+        [0.625]
+    """
+
+    f: int = param(0, ge=0)
+    tau: float = param(10.0, kind=float, gt=0)
+    max_iter: int = param(1, ge=1)
+    equivariant: ClassVar[bool] = False
+    anchors: ClassVar[tuple[str, ...]] = ("previous",)
+    scales: ClassVar[bool] = False
+    stateful: ClassVar[bool] = True
+    reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
+
+    def mix(self, view: View) -> Mix:
+        """Weights on the n rows and on v."""
+        n, G = view.n, view.gram
+        weights = np.zeros(len(G))
+        weights[n] = 1.0  # the anchor is the first row below the n
+        for _ in range(self.max_iter):
+            steps = clip_factors(self._distances(G, weights)[:n], self.tau) / n
+            weights *= 1.0 - steps.sum()
+            weights[:n] += steps
+        return Mix(weights[None, :])
+
+    @staticmethod
+    def _distances(G: Array, weights: Array) -> Array:
+        squared = np.diag(G) - 2 * G @ weights + weights @ G @ weights
+        return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+
+
+@dataclass(frozen=True)
+class Clipping(PreAggregation):
+    """Each row scaled down to norm `radius` at most. A fixed radius destroys (f, κ)-robustness; see ARC.
+
+    Args:
+        radius: largest norm, in the units of the updates (ByzFL's c = 2.0).
+
+    Source: Sun, Kairouz, Suresh, McMahan, arXiv 1911.07963, 2019.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> rules.chain(Clipping(radius=1.0), rules.Mean())([[1.0, 0.0], [9.0, 0.0]]).tolist()
+        [1.0, 0.0]
+    """
+
+    radius: float = param(2.0, kind=float, gt=0)
+    equivariant: ClassVar[bool] = False
+    robust: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
+    reference: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963)"
+
+    def mix(self, view: View) -> Mix:
+        """A diagonal matrix."""
+        return Mix(np.diag(clip_factors(norms_of(view), self.radius)))
+
+
+@dataclass(frozen=True)
+class ARC(PreAggregation):
+    """Adaptive robust clipping: the ⌊2f(n-f)/n⌋ rows of largest norm are scaled to the next largest norm.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1.
+
+    Source: Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> rules.chain(ARC(f=1), rules.Mean())([[1.0], [1.0], [1.0], [90.0]]).tolist()
+        [1.0]
+    """
+
+    f: int = param(ge=0)
+    equivariant: ClassVar[bool] = False
+    reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
+
+    def compose_kappa(self, n: int, kappa: float) -> float | None:
+        """κ + 2f / (n - 2f)."""
+        return kappa + 2 * self.f / (n - 2 * self.f)
+
+    def mix(self, view: View) -> Mix:
+        """A diagonal matrix."""
+        norms = norms_of(view)
+        radius = np.sort(norms)[::-1][2 * self.f * (view.n - self.f) // view.n]
+        return Mix(np.diag(clip_factors(norms, float(radius))))
+
+
+@dataclass(frozen=True)
+class Bucketing(PreAggregation):
+    """The means of random buckets of s rows: ⌈n/s⌉ rows come out, the last bucket may be short. f stays as it is.
+
+    Args:
+        s: bucket size; 1 leaves the rows as they are.
+        seed: of the permutation, drawn anew each round.
+
+    Source: Karimireddy, He, Jaggi, ICLR 2022.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> rules.chain(Bucketing(s=2), rules.Median())([[1.0]] * 5).tolist()
+        [1.0]
+    """
+
+    s: int = param(2, ge=1)
+    seed: int = param(0, ge=0)
+    symmetric: ClassVar[bool] = False
+    cost: ClassVar[str] = "nd"
+    reference: ClassVar[str] = f"{KARIMIREDDY}, ICLR 2022"
+
+    def rows(self, n: int) -> int:
+        """⌈n/s⌉."""
+        return -(-n // self.s)
+
+    def mix(self, view: View) -> Mix:
+        """1/s on the members of each bucket."""
+        M = np.zeros((self.rows(view.n), view.n))
+        M[np.arange(view.n) // self.s, view.rng.permutation(view.n)] = 1.0
+        return Mix(M / M.sum(axis=1, keepdims=True))

@@ -1,0 +1,226 @@
+"""Rules that keep a subset of the rows: by norm, by diameter, by spread, by distance to a trusted row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+from flwr_byzantine.rules.base import Mix, Mixing, View
+from flwr_byzantine.rules.krum import rows_matrix
+from flwr_byzantine.updates import sq_distances
+
+
+def keep(selected: list[int], n: int, scores: Array | None = None) -> Mix:
+    """The mean of the selected rows."""
+    return Mix(rows_matrix(selected, n).mean(axis=0, keepdims=True), scores, tuple(sorted(selected)))
+
+
+@dataclass(frozen=True)
+class CGE(Mixing):
+    """Comparative gradient elimination: the mean of the n - f rows of smallest norm.
+
+    Convention: the mean of what is kept (the paper's sum divided by n - f); norms of the deltas to the origin.
+
+    Args:
+        f: number of Byzantine rows to withstand, and of rows left out; needs n >= 2f + 1.
+
+    Source: Gupta, Liu, Vaidya, arXiv 2008.04699, 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> CGE(f=1)(np.array([[1.0], [3.0], [90.0]])).tolist()
+        [2.0]
+    """
+
+    f: int = param(ge=0)
+    equivariant: ClassVar[bool] = False
+    reference: ClassVar[str] = "Gupta, Liu, Vaidya, 2020 (arXiv 2008.04699)"
+
+    def mix(self, view: View) -> Mix:
+        """1/(n - f) on the smallest."""
+        norms = np.diag(view.gram)[: view.n]
+        return keep(np.argsort(norms, kind="stable")[: view.n - self.f].tolist(), view.n, norms)
+
+
+@dataclass(frozen=True)
+class MoNNA(Mixing):
+    """The mean of the n - f rows nearest to a trusted one, itself included.
+
+    Convention: as in ByzFL, the trusted row is one of the n, by default the first.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1.
+        trusted: index of the trusted row.
+
+    Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023.
+
+    Example:
+        >>> import numpy as np
+        >>> MoNNA(f=1)(np.array([[1.0], [2.0], [90.0]])).tolist()
+        [1.5]
+    """
+
+    f: int = param(ge=0)
+    trusted: int = param(0, ge=0)
+    symmetric: ClassVar[bool] = False
+    cost: ClassVar[str] = "nd"
+    reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
+
+    def min_n(self) -> int:
+        """2f + 1, and enough rows for the trusted one."""
+        return max(2 * self.f + 1, self.trusted + 1)
+
+    def mix(self, view: View) -> Mix:
+        """1/(n - f) on the nearest."""
+        distances = sq_distances(view.gram)[self.trusted]
+        order = np.argsort(np.where(np.arange(view.n) == self.trusted, -1.0, distances), kind="stable")
+        return keep(order[: view.n - self.f].tolist(), view.n, distances)
+
+
+@dataclass(frozen=True)
+class MDA(Mixing):
+    """Minimum-diameter averaging: the mean of the n - f rows with the least largest distance between two of them.
+
+    Exact without enumeration: n - f rows have a diameter of t at most if and only if the pairs farther apart
+    than t can all be covered by f rows (a vertex cover). The least t is found by bisection over the pairwise
+    distances, each cover by branching, in O(1.47^f) steps whatever the values. Among subsets of least diameter
+    the lexicographically first is taken, as enumeration would.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1 and f <= 30.
+
+    Source: El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> MDA(f=1)(np.array([[0.0], [1.0], [90.0]])).tolist()
+        [0.5]
+    """
+
+    f: int = param(ge=0)
+    cost: ClassVar[str] = "n²d + 1.47^f n²"
+    reference: ClassVar[str] = "El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020"
+
+    def __post_init__(self) -> None:
+        """Refuse an f for which branching would take too long."""
+        super().__post_init__()
+        if self.f > 30:
+            raise InvalidParameter(
+                f"MDA: f must be at most 30, got {self.f}: the exact search takes about 1.47^f steps; use SMEA's relatives CAF or NNM"
+            )
+
+    def mix(self, view: View) -> Mix:
+        """1/(n - f) on the tightest subset."""
+        D = sq_distances(view.gram)
+        diameters = np.unique(D[np.triu_indices_from(D, 1)])
+        low, high = 0, max(len(diameters) - 1, 0)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if cover(diameters[middle] < D, self.f) is not None else (middle + 1, high)
+        limit = diameters[low] if len(diameters) else 0.0
+        return keep(_first_clique(limit < D, view.n - self.f), view.n)
+
+
+def cover(far: Array, budget: int) -> list[int] | None:
+    """At most `budget` vertices that touch every edge of the graph `far` (boolean, symmetric), or None."""
+    if not far.any():
+        return []
+    degrees = far.sum(axis=1)
+    v = int(np.argmax(degrees))
+    if budget <= 0 or degrees.sum() > 2 * budget * degrees[v]:
+        return None
+    for chosen in ([v], np.flatnonzero(far[v]).tolist()):
+        rest = far.copy()
+        rest[chosen] = rest[:, chosen] = False
+        if len(chosen) <= budget and (found := cover(rest, budget - len(chosen))) is not None:
+            return [*chosen, *found]
+        if degrees[v] == 1:  # the neighbour of a leaf is always as good
+            break
+    return None
+
+
+def _first_clique(far: Array, size: int) -> list[int]:
+    """The lexicographically first `size` vertices without an edge of `far` among them; one exists."""
+    n, chosen = len(far), list[int]()
+    banned = np.zeros(n, bool)
+    for i in range(n):
+        if banned[i] or len(chosen) == size:
+            continue
+        without = banned | far[i]
+        free = np.flatnonzero(~without & (np.arange(n) > i))
+        need = size - len(chosen) - 1
+        if len(free) >= need and cover(far[np.ix_(free, free)], len(free) - need) is not None:
+            chosen.append(i)
+            banned = without
+    return chosen
+
+
+@dataclass(frozen=True)
+class SMEA(Mixing):
+    """Smallest maximum eigenvalue averaging: the mean of the n - f rows whose covariance has the least top eigenvalue.
+
+    Exact by branch and bound: adding a row never lowers the top eigenvalue of the scatter matrix, so a partial
+    subset that already exceeds the best one is not extended. Ties go to the lexicographically first subset.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1 and at most 50,000 subsets C(n, f).
+
+    Source: Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023.
+
+    Example:
+        >>> import numpy as np
+        >>> SMEA(f=1)(np.array([[0.0], [1.0], [90.0]])).tolist()
+        [0.5]
+    """
+
+    f: int = param(ge=0)
+    cost: ClassVar[str] = "n²d + C(n, f) n³"
+    reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023"
+    limit: ClassVar[int] = 50_000
+
+    def check(self, n: int) -> None:
+        """Refuse more subsets than `limit`."""
+        super().check(n)
+        if math.comb(n, self.f) > self.limit:
+            raise InvalidParameter(
+                f"SMEA(f={self.f}) at n = {n} has {math.comb(n, self.f):,} subsets to search, "
+                f"the limit is {self.limit:,}; use CAF, its fast relative"
+            )
+
+    def mix(self, view: View) -> Mix:
+        """1/(n - f) on the subset found."""
+        return keep(_Search(view.gram, self.f).best_subset(), view.n)
+
+
+class _Search:
+    """Depth-first search over subsets in lexicographic order, pruned by the scatter's top eigenvalue."""
+
+    def __init__(self, G: Array, f: int) -> None:
+        self.G, self.n, self.f = G, len(G), f
+        self.best, self.subset = np.inf, list[int]()
+
+    def best_subset(self) -> list[int]:
+        self._extend([], 0)
+        return self.subset
+
+    def _extend(self, chosen: list[int], start: int) -> None:
+        value = top_scatter(self.G[np.ix_(chosen, chosen)]) if len(chosen) > 1 else 0.0
+        if value >= self.best:
+            return
+        if len(chosen) == self.n - self.f:
+            self.best, self.subset = value, chosen
+            return
+        for i in range(start, len(chosen) + self.f + 1):
+            self._extend([*chosen, i], i + 1)
+
+
+def top_scatter(G: Array) -> float:
+    """Largest eigenvalue of the scatter Σ (x - x̄)(x - x̄)ᵀ of rows with Gram matrix G."""
+    centred = G - G.mean(axis=0) - G.mean(axis=1)[:, None] + G.mean()
+    return float(np.linalg.eigvalsh(centred)[-1])
