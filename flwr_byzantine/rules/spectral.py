@@ -85,8 +85,8 @@ class DnC(Mixing):
 
     Example:
         >>> import numpy as np
-        >>> DnC(f=1)(np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [90.0, 90.0]])).round(9).tolist()
-        [1.0, 0.0]
+        >>> DnC(f=1).aggregate(np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [90.0, 90.0]])).selected
+        (0, 1, 2)
     """
 
     f: int = param(ge=0)

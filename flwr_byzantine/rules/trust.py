@@ -40,6 +40,9 @@ class FLTrust(Mixing):
 
     Call as `rule(X, reference=g)` with g (d,) the server's update on its own clean data.
 
+    Args:
+        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+
     Source: Cao, Fang, Liu, Gong, NDSS 2021.
 
     Example:
@@ -48,6 +51,7 @@ class FLTrust(Mixing):
         [1.0, 0.0]
     """
 
+    f: int = param(0, ge=0)
     equivariant: ClassVar[bool] = False
     anchors: ClassVar[tuple[str, ...]] = ("reference",)
     reference: ClassVar[str] = "Cao, Fang, Liu, Gong, NDSS 2021"
@@ -70,6 +74,7 @@ class FoolsGold(Mixing):
     Convention: the paper's pardoning and logit, with confidence κ; the weights are normalised to sum to 1.
 
     Args:
+        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
         confidence: the paper's κ in κ (ln(α / (1 - α)) + 0.5).
 
     Source: Fung, Yoon, Beschastnikh, RAID 2020.
@@ -80,6 +85,7 @@ class FoolsGold(Mixing):
         [0.5, 0.5]
     """
 
+    f: int = param(0, ge=0)
     confidence: float = param(1.0, kind=float, gt=0)
     equivariant: ClassVar[bool] = False
     robust: ClassVar[bool] = False
@@ -229,8 +235,8 @@ class FLAME(Mixing):
 
     Example:
         >>> import numpy as np
-        >>> FLAME(noise=0.0)(np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-9.0, 0.0]])).round(2).tolist()
-        [1.0, 0.0]
+        >>> FLAME(noise=0.0).aggregate(np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-9.0, 0.0]])).selected
+        (0, 1, 2)
     """
 
     f: int = param(0, ge=0)
