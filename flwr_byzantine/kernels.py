@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from flwr_byzantine import network
+
 Array = npt.NDArray[Any]
 Rows = Sequence[Array]  # n one-dimensional arrays of one length and dtype
 Reduce = Callable[[Array], Array]  # (c, n) ascending along axis 1 -> (c,)
@@ -89,19 +91,27 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array) -> Non
     run(partial, spans(len(used), len(out)))
 
 
-def columns(rows: Rows, mixing: Array | None, reduce: Reduce, origin: Array | None, out: Array) -> None:
+def columns(rows: Rows, mixing: Array | None, reduce: Reduce, ranks: tuple[int, int], origin: Array | None, out: Array) -> None:
     """Reduce each coordinate over the rows (over `mixing @ rows` where given) and write it to `out`.
 
-    `reduce` gets (c, n) values in ascending order along the last axis. Floats are sorted in their own
-    type, which is exact; mixed rows are float64.
+    `reduce` gets (c, n) values, of which those of the `ranks` [low, high) are in ascending order along the
+    last axis. Floats are sorted in their own type, which is exact; mixed rows are float64.
     """
 
     def partial(part: slice) -> None:
-        values = np.ascontiguousarray(mixed(rows, mixing, origin, part).T)
-        values.sort(axis=1)
-        store(reduce(values), out[part])
+        store(reduce(ascending(mixed(rows, mixing, origin, part), *ranks)), out[part])
 
     run(partial, spans(len(rows) if mixing is None else len(mixing), len(out)))
+
+
+def ascending(block: Array, low: int, high: int) -> Array:
+    """(c, n) columns of (n, c) `block`, sorted as far as ranks [low, high) need it; `block` is used up."""
+    if network.AVAILABLE and len(block) <= network.MAX_ROWS and block.dtype in (np.float32, np.float64):
+        network.sort_columns(block, low, high)
+        return block.T
+    values = np.ascontiguousarray(block.T)
+    values.sort(axis=1)
+    return values
 
 
 def mixed(rows: Rows, mixing: Array | None, origin: Array | None, part: slice) -> Array:

@@ -120,11 +120,11 @@ class Updates:
             kernels.combine(block.rows, weights, block.origin, out)
         return outs
 
-    def columns(self, reduce: Reduce, mixing: Array | None = None) -> list[Array]:
-        """Per block, each coordinate reduced over the rows (over `mixing @ rows` where given)."""
+    def columns(self, reduce: Reduce, ranks: tuple[int, int], mixing: Array | None = None) -> list[Array]:
+        """Per block, each coordinate reduced over the rows (over `mixing @ rows` where given); see `kernels.columns`."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):
-            kernels.columns(block.rows, mixing, reduce, block.origin, out)
+            kernels.columns(block.rows, mixing, reduce, ranks, block.origin, out)
         return outs
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:

@@ -209,6 +209,10 @@ class Coordinatewise(Rule):
         """First rank of the averaged window in each of the c columns, and its length."""
         raise NotImplementedError  # every final rule defines it
 
+    def ranks(self, n: int) -> tuple[int, int]:
+        """The ranks [low, high) that `window` and `reduce` look at; the others need not be sorted."""
+        return 0, n
+
 
 def window_mean(values: Array, start: Array, length: int) -> Array:
     """(c,) float64 means of `length` values from rank `start` in each row of (c, n) ascending values."""
@@ -317,7 +321,7 @@ def _seed(rule: Rule) -> int:
 
 def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, Array]:
     if isinstance(last, Coordinatewise):
-        return view.updates.columns(last.reduce, view.rows), None, _window_influence(last, view, n)
+        return view.updates.columns(last.reduce, last.ranks(view.n), view.rows), None, _window_influence(last, view, n)
     assert view.rows is not None
     assert isinstance(last, Mixing)
     if len(view.rows) != 1:

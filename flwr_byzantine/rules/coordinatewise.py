@@ -48,8 +48,12 @@ class Median(Coordinatewise):
 
     def window(self, values: Array) -> tuple[Array, int]:
         """The middle one or two ranks."""
-        n = values.shape[1]
-        return _same(values, (n - 1) // 2), 2 - n % 2
+        low, high = self.ranks(values.shape[1])
+        return _same(values, low), high - low
+
+    def ranks(self, n: int) -> tuple[int, int]:
+        """The middle one or two."""
+        return (n - 1) // 2, n // 2 + 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ class TrimmedMean(Coordinatewise):
     def window(self, values: Array) -> tuple[Array, int]:
         """Ranks f to n - f - 1."""
         return _same(values, self.f), values.shape[1] - 2 * self.f
+
+    def ranks(self, n: int) -> tuple[int, int]:
+        """What is not trimmed."""
+        return self.f, n - self.f
 
 
 @dataclass(frozen=True)
