@@ -1,0 +1,59 @@
+"""Byzantine-resilient aggregation for Flower.
+
+Strategies load Flower when they are first used; `flwr_byzantine.rules` and `.attacks` load neither Flower nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from flwr_byzantine.errors import ByzantineError, InfeasibleRound, InvalidParameter, MalformedUpdate, TooFewUpdates
+
+if TYPE_CHECKING:
+    from flwr_byzantine.strategy import Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum, NodeReport, Robust, RoundReport
+
+__version__ = "0.1.0"
+_MODULES = ("adversary", "attacks", "legacy", "mods", "rules", "theory")
+_STRATEGIES = [
+    "Bulyan",
+    "CAF",
+    "CGE",
+    "CenteredClipping",
+    "ClippedClustering",
+    "DnC",
+    "FLAME",
+    "FedMedian",
+    "FedTrimmedAvg",
+    "FoolsGold",
+    "GeometricMedian",
+    "Krum",
+    "MDA",
+    "MeaMed",
+    "Median",
+    "MoNNA",
+    "MultiKrum",
+    "NodeReport",
+    "Phocas",
+    "Robust",
+    "RoundReport",
+    "SMEA",
+    "SignGuard",
+    "TrimmedMean",
+]
+__all__ = sorted(
+    [*_MODULES, *_STRATEGIES, "ByzantineError", "InfeasibleRound", "InvalidParameter", "MalformedUpdate", "TooFewUpdates", "__version__"]
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Load submodules and strategies at their first use."""
+    if name in _MODULES:
+        return importlib.import_module(f"flwr_byzantine.{name}")
+    if name in _STRATEGIES:
+        return getattr(importlib.import_module("flwr_byzantine.strategy"), name)
+    raise AttributeError(f"module 'flwr_byzantine' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,234 @@
+"""The same strategies for Flower's legacy API (`flwr.server.strategy`), working with `NumPyClient`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import INFO, WARNING
+from typing import Any, ClassVar
+
+import numpy as np
+from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar, ndarrays_to_parameters
+from flwr.server import strategy as flower
+from flwr.server.client_manager import ClientManager
+from flwr.server.client_proxy import ClientProxy
+from flwr.supercore import log
+
+from flwr_byzantine import rules
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
+from flwr_byzantine.kernels import Array, store
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.strategy import arguments
+from flwr_byzantine.strategy.core import Core, Policy, RuleFor, refuse_checkpoint, robust_metrics
+from flwr_byzantine.strategy.inspect import Template, decode
+from flwr_byzantine.strategy.message import as_rule_for
+from flwr_byzantine.strategy.report import NodeReport, RoundReport
+
+Fit = tuple[ClientProxy, FitRes]
+Evaluate = tuple[ClientProxy, EvaluateRes]
+MetricsFn = Callable[[list[tuple[int, dict[str, Scalar]]]], dict[str, Scalar]]
+
+
+class Robust(flower.Strategy):
+    """A legacy Flower strategy whose average is replaced by a robust rule; see `flwr_byzantine.Robust`.
+
+    Args:
+        rule: a rule or chain; or a function from the number of replies that arrived to one.
+        strategy: the legacy Flower strategy to wrap; `FedAvg()` by default.
+        on_infeasible, weighting, report_path, checkpoint: as for `flwr_byzantine.Robust`.
+
+    Example:
+        >>> from flwr_byzantine import legacy, rules
+        >>> legacy.Robust(rules.Krum(f=2)).reports
+        []
+    """
+
+    def __init__(
+        self,
+        rule: Rule | RuleFor,
+        strategy: flower.Strategy | None = None,
+        *,
+        on_infeasible: str = "skip",
+        weighting: str = "uniform",
+        report_path: Any = None,
+        checkpoint: Any = None,
+    ) -> None:
+        super().__init__()
+        refuse_checkpoint(checkpoint)
+        self.strategy = flower.FedAvg() if strategy is None else strategy
+        if not isinstance(self.strategy, flower.Strategy):
+            raise InvalidParameter(f"legacy.Robust: strategy must be a flwr.server.strategy.Strategy, got {strategy!r}")
+        self.core = Core(as_rule_for(rule), Policy(on_infeasible, weighting, report_path), _say)
+        self.template: Template | None = None
+        self._sampled: list[int] = []
+        self._metrics: dict[str, Any] = {}
+        self._fit_fn = self._take_over("fit_metrics_aggregation_fn")
+        self._evaluate_fn = self._take_over("evaluate_metrics_aggregation_fn")
+
+    @property
+    def reports(self) -> list[RoundReport]:
+        """One report for each training round."""
+        return self.core.reports
+
+    def _take_over(self, name: str) -> MetricsFn | None:
+        own: MetricsFn | None = getattr(self.strategy, name, None)
+        if hasattr(self.strategy, name):
+            setattr(self.strategy, name, lambda _metrics: self._metrics)
+        return own
+
+    def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
+        """The wrapped strategy's."""
+        return self.strategy.initialize_parameters(client_manager)
+
+    def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
+        """The wrapped strategy's evaluation on the server."""
+        return self.strategy.evaluate(server_round, parameters)
+
+    def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
+        """The wrapped strategy's instructions; remembers the model and who is asked."""
+        self.template = Template.of(_payloads(parameters))
+        asked = self.strategy.configure_fit(server_round, parameters, client_manager)
+        self._sampled = [node_of(proxy) for proxy, _ in asked]
+        return asked
+
+    def aggregate_fit(
+        self, server_round: int, results: list[Fit], failures: list[Fit | BaseException]
+    ) -> tuple[Parameters | None, dict[str, Scalar]]:
+        """Inspect, aggregate, delegate."""
+        if self.template is None:
+            raise InvalidParameter("legacy.Robust: aggregate_fit needs the model that configure_fit broadcasts; call that first")
+        if not results and not failures:
+            return None, {}
+        valid, dropped, usable = self._inspect(results, failures, self.template)
+        blocks = self.core.aggregate(server_round, self.template, valid, dropped)
+        if blocks is None:
+            return None, {}
+        replies = [usable[node][1] for node in sorted(usable)]
+        self._metrics = self._aggregate_metrics(replies, self._fit_fn)
+        proxy, reply = usable[min(usable)]
+        one = FitRes(reply.status, _parameters(self.template, blocks), 1, dict(self._metrics))
+        parameters, metrics = self.strategy.aggregate_fit(server_round, [(proxy, one)], [])
+        return (None if parameters is None else conform(parameters, self.template)), metrics or self._metrics
+
+    def _inspect(
+        self, results: list[Fit], failures: list[Fit | BaseException], template: Template
+    ) -> tuple[dict[int, list[Array]], dict[int, NodeReport], dict[int, Fit]]:
+        dropped = {node: NodeReport("missing", "no reply") for node in self._sampled}
+        valid, usable = dict[int, list[Array]](), dict[int, Fit]()
+        for failure in failures:
+            if isinstance(failure, tuple):
+                dropped[node_of(failure[0])] = NodeReport("failed", f"the client reported an error: {failure[1].status.message[:200]}")
+        for proxy, reply in results:
+            node = node_of(proxy)
+            if node in valid:
+                continue
+            try:
+                valid[node] = template.read(_payloads(reply.parameters))
+                usable[node] = (proxy, reply)
+                dropped.pop(node, None)
+            except (MalformedUpdate, AttributeError, TypeError) as error:
+                dropped[node] = NodeReport("invalid", str(error))
+        return valid, dropped, usable
+
+    def configure_evaluate(
+        self, server_round: int, parameters: Parameters, client_manager: ClientManager
+    ) -> list[tuple[ClientProxy, EvaluateIns]]:
+        """The wrapped strategy's instructions."""
+        return self.strategy.configure_evaluate(server_round, parameters, client_manager)
+
+    def aggregate_evaluate(
+        self, server_round: int, results: list[Evaluate], failures: list[Evaluate | BaseException]
+    ) -> tuple[float | None, dict[str, Scalar]]:
+        """The median of the loss and of each metric over the replies that are well formed."""
+        losses = robust_metrics([{"loss": reply.loss} for _, reply in results], "")
+        if "loss" not in losses:
+            return None, {}
+        ordered = sorted(results, key=lambda item: node_of(item[0]))
+        self._metrics = self._aggregate_metrics([reply for _, reply in ordered], self._evaluate_fn)
+        proxy, reply = ordered[0]
+        one = EvaluateRes(reply.status, float(losses["loss"]), 1, dict(self._metrics))
+        loss, metrics = self.strategy.aggregate_evaluate(server_round, [(proxy, one)], [])
+        return loss, metrics or self._metrics
+
+    def _aggregate_metrics(self, replies: list[Any], own: MetricsFn | None) -> dict[str, Any]:
+        """By the user's function where there is one; a reply that breaks it costs the metrics, not the run."""
+        if own is None:
+            return robust_metrics([reply.metrics if isinstance(reply.metrics, dict) else {} for reply in replies], "")
+        try:
+            return own([(reply.num_examples, reply.metrics) for reply in replies])
+        except Exception as error:
+            _say(f"metrics dropped: the metrics function raised {type(error).__name__}: {error}")
+            return {}
+
+
+def node_of(proxy: ClientProxy) -> int:
+    """The node id; a client id that is no number becomes one, the same in every round."""
+    found = getattr(proxy, "node_id", proxy.cid)
+    text = str(found)
+    return int(text) if text.lstrip("-").isdigit() else int.from_bytes(text.encode()[:8], "big")
+
+
+def conform(parameters: Parameters, template: Template) -> Parameters:
+    """`parameters` in the model's dtypes, whatever the inner strategy made of them."""
+    blocks = []
+    for data, dtype in zip(parameters.tensors, template.dtypes, strict=True):
+        values = decode(data).reshape(-1)
+        block = np.empty(values.shape, dtype)
+        store(values, block)
+        blocks.append(block)
+    return _parameters(template, blocks)
+
+
+def _parameters(template: Template, blocks: list[Array]) -> Parameters:
+    return ndarrays_to_parameters(list(template.unflatten(blocks).values()))
+
+
+def _payloads(parameters: Parameters) -> dict[str, bytes]:
+    """The legacy API has no names: tensors are known by their place."""
+    return {str(k): data for k, data in enumerate(parameters.tensors)}
+
+
+def _say(text: str) -> None:
+    log(INFO if "kept" in text else WARNING, "flwr-byzantine: %s", text)
+
+
+class Named(arguments.Named, Robust):
+    """`Robust` over a plain FedAvg, with the arguments of Flower's legacy class of the same name."""
+
+    like: ClassVar[type] = flower.FedAvg
+    average: ClassVar[type] = flower.FedAvg
+
+
+class Krum(Named):
+    """Krum with Flower's legacy arguments (`num_malicious_clients`; `num_clients_to_keep` > 0 is Multi-Krum), or f."""
+
+    like, options, make = flower.Krum, ("m",), staticmethod(arguments.keeping)
+
+
+class MultiKrum(Named):
+    """One-shot Multi-Krum with the legacy Krum's arguments; keeps n - f unless `num_clients_to_keep` or m says otherwise."""
+
+    like, options, make = flower.Krum, ("m",), staticmethod(arguments.keeping_many)
+
+
+class Bulyan(Named):
+    """Bulyan with Flower's legacy arguments, or f; the selection is always the paper's iterated Krum."""
+
+    like, make = flower.Bulyan, staticmethod(arguments.legacy_bulyan)
+
+
+class FedMedian(Named):
+    """Coordinate-wise median with FedAvg's legacy arguments; f only declares the guarantee."""
+
+    like, make = flower.FedMedian, staticmethod(arguments.simple(rules.Median))
+
+
+class FedTrimmedAvg(Named):
+    """Trimmed mean with Flower's `beta`, of which int(beta n) are cut on each side, or f."""
+
+    like, make = flower.FedTrimmedAvg, staticmethod(arguments.trimmed)
+
+
+CATALOGUE = arguments.catalogue(Named, __name__)
+globals().update(CATALOGUE)
+__all__ = ["Bulyan", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Robust"]
+__all__ += list(CATALOGUE)

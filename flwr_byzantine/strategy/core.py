@@ -1,0 +1,188 @@
+"""What both Flower adapters share and no Flower type enters: from inspected replies to an aggregate and a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.rules.base import Outcome, Rule, State, run
+from flwr_byzantine.strategy.inspect import Template
+from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.updates import Block, Updates
+
+RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Arguments common to all strategies.
+
+    Attributes:
+        on_infeasible: with fewer valid replies than the rule needs, "skip" keeps the model and says so, "error" raises
+            `InfeasibleRound`.
+        weighting: "uniform": what clients say of their number of examples never changes the model.
+        report_path: file to which each round's report is added as a line of JSON, or None.
+    """
+
+    on_infeasible: str = "skip"
+    weighting: str = "uniform"
+    report_path: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown policies."""
+        check("strategy", "on_infeasible", self.on_infeasible, Constraint(str, choices=("skip", "error")))
+        check("strategy", "weighting", self.weighting, Constraint(str, choices=("uniform",)))
+
+
+def rule_for(make: Callable[[int], Rule], f: float | None, default: Callable[[int], int]) -> RuleFor:
+    """The rule of a round from `f`: a count, a share of the replies that arrived, or None for `default(n)`.
+
+    Raises:
+        InvalidParameter: f is negative, or neither an integer nor a share below 1/2.
+    """
+    if f is None:
+        return lambda n: make(default(n))
+    if isinstance(f, float) and not isinstance(f, bool):
+        check("strategy", "f", f, Constraint(float, ge=0, lt=0.5))
+        return lambda n: make(math.floor(f * n + 1e-9))
+    check("strategy", "f", f, Constraint(int, ge=0))
+    rule = make(int(f))
+    return lambda n: rule
+
+
+class Core:
+    """Runs a rule round after round: decides f, carries the rule's state, writes the reports."""
+
+    def __init__(self, rule: RuleFor, policy: Policy, log: Log) -> None:
+        self.rule, self.policy, self.log = rule, policy, log
+        self.reports: list[RoundReport] = []
+        self.state: State | None = None
+
+    def aggregate(
+        self,
+        server_round: int,
+        template: Template,
+        valid: Mapping[int, list[Array]],
+        dropped: Mapping[int, NodeReport],
+        reference: Array | None = None,
+    ) -> list[Array] | None:
+        """One flat block per model array, or None where the round is skipped; adds a report.
+
+        Args:
+            server_round: the round's number.
+            template: the broadcast model.
+            valid: node id -> inspected reply.
+            dropped: node id -> what is known of the sampled nodes without a valid reply.
+            reference: (d,) the server's own update, for rules that trust one.
+
+        Raises:
+            InfeasibleRound: too few valid replies, under on_infeasible="error".
+        """
+        nodes = sorted(valid)  # a fixed order: arrival does not change a bit
+        invalid = sum(report.status == "invalid" for report in dropped.values())
+        rule, note = self._feasible(len(nodes), invalid)
+        replied = len(nodes) + sum(report.status in ("invalid", "failed") for report in dropped.values())
+        report = RoundReport(server_round, len(nodes) + len(dropped), replied, len(nodes), rule.f, str(rule), True, True, note)
+        if not nodes or len(nodes) < rule.min_n():
+            return self._infeasible(report, rule, valid, dropped)
+        blocks = [Block([valid[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
+        outcome = run(rule, Updates(blocks, nodes), self.state, reference)
+        self.state = outcome.state
+        self._publish(replace(report, nodes={**dict(dropped), **verdicts(nodes, outcome, rule)}))
+        return outcome.blocks
+
+    def _feasible(self, n: int, invalid: int) -> tuple[Rule, str]:
+        """The rule at n replies; where they are too few, f may fall by the replies found invalid (THEORY §5)."""
+        rule = self.rule(n + invalid)
+        if n >= rule.min_n() or not 0 < invalid <= rule.f:
+            return rule, ""
+        lower = rule.with_f(rule.f - invalid)
+        if n < lower.min_n():
+            return rule, ""
+        return lower, f"f lowered from {rule.f} to {lower.f}: rests on the {invalid} invalid replies being Byzantine ones"
+
+    def _infeasible(
+        self, report: RoundReport, rule: Rule, valid: Mapping[int, Any], dropped: Mapping[int, NodeReport]
+    ) -> list[Array] | None:
+        note = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(valid)}; the model stays as it was"
+        unused = {node: NodeReport("rejected", "the round was skipped") for node in valid}
+        self._publish(replace(report, feasible=False, aggregated=False, note=note, nodes={**dict(dropped), **unused}))
+        if self.policy.on_infeasible == "error":
+            raise InfeasibleRound(f"round {report.server_round}: {note}; lower f, sample more nodes, or pass on_infeasible='skip'")
+        return None
+
+    def _publish(self, report: RoundReport) -> None:
+        report = replace(report, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
+        self.reports.append(report)
+        kept = len(report.with_status("kept"))
+        self.log(f"round {report.server_round}: {report.rule} kept {kept} of {report.n_sampled} nodes")
+        if report.note:
+            self.log(f"round {report.server_round}: {report.note}")
+        for node, entry in report.nodes.items():
+            if entry.status in ("invalid", "failed", "missing"):
+                self.log(f"round {report.server_round}: node {node} {entry.status}: {entry.reason or 'no reply'}")
+        if self.policy.report_path is not None:
+            with open(self.policy.report_path, "a", encoding="utf-8") as file:
+                file.write(report.to_json() + "\n")
+
+
+def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, NodeReport]:
+    """Who was kept and who rejected by the rule."""
+    kept = outcome.influence > 1e-12
+    if outcome.selected is not None and outcome.weights is None:
+        kept = np.isin(np.arange(len(nodes)), outcome.selected)
+    scores = [None] * len(nodes) if outcome.scores is None else [float(score) for score in outcome.scores]
+    return {
+        node: NodeReport("kept" if keep else "rejected", "" if keep else f"left out by {rule}", score, float(weight))
+        for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
+    }
+
+
+def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str, Any]:
+    """Per key, the median over the replies that report it well; keys that no majority reports well are left out.
+
+    Args:
+        records: what each valid reply reports.
+        skip: the key of the number of examples, which is not a metric.
+    """
+    keys = sorted({key for record in records for key in record if key != skip})
+    found = {key: _median([record.get(key) for record in records]) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _median(values: list[Any]) -> float | list[float] | None:
+    rows = [row for value in values if (row := _numbers(value)) is not None]
+    lengths = [len(row) for row in rows]
+    common = max(set(lengths), key=lengths.count) if lengths else 0
+    rows = [row for row in rows if len(row) == common]
+    if 2 * len(rows) <= len(values) or common == 0:
+        return None
+    middle = np.median(np.array(rows, np.float64), axis=0)
+    scalar = not any(isinstance(value, list) for value in values)
+    return float(middle[0]) if scalar else [float(item) for item in middle]
+
+
+def _numbers(value: Any) -> list[float] | None:
+    items = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in items):
+        return None
+    try:
+        numbers = [float(item) for item in items]
+    except OverflowError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def refuse_checkpoint(checkpoint: Any) -> None:
+    """Checkpoints are not there yet: say so at once rather than lose a model later."""
+    if checkpoint is not None:
+        raise InvalidParameter(f"strategy: checkpoint must be None in this version, got {checkpoint!r}; save result.arrays after the run")

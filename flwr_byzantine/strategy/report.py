@@ -1,0 +1,66 @@
+"""What happened to each node in a round, as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """One node in one round.
+
+    Attributes:
+        status: "kept" (part of the aggregate), "rejected" (by the rule), "invalid" (malformed reply, never read
+            by the rule), "failed" (an error reply), or "missing" (asked, no reply).
+        reason: one sentence, empty where the status says all.
+        score: the rule's badness score (smaller is better), or None.
+        weight: share of the aggregate that the node owns, 0 to 1 (an estimate for coordinate-wise rules).
+    """
+
+    status: str
+    reason: str = ""
+    score: float | None = None
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """One round.
+
+    Attributes:
+        server_round: 1, 2, ...
+        n_sampled, n_replied, n_valid: nodes asked, nodes that answered at all, replies that reached the rule.
+        f: number of Byzantine replies that the rule was run for.
+        rule: the rule as run.
+        feasible: whether n_valid was enough for the rule's guarantee.
+        aggregated: whether the model was updated.
+        note: why not, or what the guarantee of this round rests on; empty in a plain round.
+        nodes: for each node id, what became of its reply.
+
+    Example:
+        >>> report = RoundReport(1, 3, 3, 3, 0, "Mean()", True, True, nodes={7: NodeReport("kept", weight=1.0)})
+        >>> report.with_status("kept")
+        [7]
+    """
+
+    server_round: int
+    n_sampled: int
+    n_replied: int
+    n_valid: int
+    f: int
+    rule: str
+    feasible: bool
+    aggregated: bool
+    note: str = ""
+    nodes: dict[int, NodeReport] = field(default_factory=dict)
+
+    def with_status(self, status: str) -> list[int]:
+        """Ids of the nodes of one status."""
+        return [node for node, report in self.nodes.items() if report.status == status]
+
+    def to_json(self) -> str:
+        """One line of JSON; node ids become strings."""
+        return json.dumps(asdict(self))
