@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flwr_byzantine.errors import ByzantineError, InfeasibleRound, InvalidParameter, MalformedUpdate, TooFewUpdates
 
 if TYPE_CHECKING:
-    from flwr_byzantine.strategy import Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum, NodeReport, Robust, RoundReport
+    from flwr_byzantine.strategy import Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum, NodeReport, Robust, RoundReport  # noqa: F401
 
 __version__ = "0.1.0"
 _MODULES = ("adversary", "attacks", "legacy", "mods", "rules", "theory")

@@ -1,0 +1,54 @@
+"""Attacks: frozen dataclasses, pure functions on updates. Loads neither flwr nor torch."""
+
+from __future__ import annotations
+
+from flwr_byzantine.attacks.base import Attack, OwnAttack
+from flwr_byzantine.attacks.colluding import ALIE, IPM, Mimic, MinMax, MinSum
+from flwr_byzantine.attacks.own import Gaussian, NaNs, Scaling, SignFlip, Zero
+from flwr_byzantine.params import unknown_name
+
+__all__ = [
+    "ALIE",
+    "IPM",
+    "Attack",
+    "Gaussian",
+    "Mimic",
+    "MinMax",
+    "MinSum",
+    "NaNs",
+    "OwnAttack",
+    "Scaling",
+    "SignFlip",
+    "Zero",
+    "available",
+    "get",
+]
+
+
+def available() -> list[type[Attack]]:
+    """Every attack class, sorted by name; each says in `knowledge` what it must see.
+
+    Example:
+        >>> [attack.__name__ for attack in available()][:2]
+        ['ALIE', 'Gaussian']
+    """
+    exported = [globals()[name] for name in __all__]
+    found = [item for item in exported if isinstance(item, type) and issubclass(item, Attack)]
+    return sorted((item for item in found if item not in (Attack, OwnAttack)), key=lambda item: item.__name__)
+
+
+def get(name: str) -> type[Attack]:
+    """The attack class called `name`, whatever its case, hyphens or underscores.
+
+    Raises:
+        InvalidParameter: there is none; the message lists those there are.
+
+    Example:
+        >>> get("sign-flip").__name__
+        'SignFlip'
+    """
+    known = {item.__name__.lower(): item for item in available()}
+    found = known.get(name.lower().replace("-", "").replace("_", "")) if isinstance(name, str) else None
+    if found is None:
+        raise unknown_name("attack", name, [item.__name__ for item in available()])
+    return found

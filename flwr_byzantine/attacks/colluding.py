@@ -1,0 +1,174 @@
+"""Attacks by colluders who see all honest updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.attacks.base import ColludingAttack
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+
+NDSS21 = "Shejwalkar, Houmansadr, NDSS 2021"
+
+
+@dataclass(frozen=True)
+class ALIE(ColludingAttack):
+    """A little is enough: mean - z std per coordinate, so close that most honest updates are farther out.
+
+    Convention: z from n and f as in the paper: s = ⌊n/2 + 1⌋ - f honest updates must be won over, z = Φ⁻¹((n-f-s)/(n-f));
+    the standard deviation is over the honest updates (dividing by h); the sign is minus.
+
+    Args:
+        z: strength; None takes the paper's.
+
+    Source: Baruch, Baruch, Goldberg, NeurIPS 2019.
+
+    Example:
+        >>> import numpy as np
+        >>> ALIE(z=1.0)(np.array([[0.0], [2.0]]), 1).tolist()
+        [[0.0]]
+    """
+
+    z: float | None = param(None, kind=float, optional=True)
+    reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"
+
+    def vector(self, honest: Array, f: int) -> Array:
+        """Mean minus z deviations."""
+        return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
+
+    def strength(self, n: int, f: int) -> float:
+        """Z for n clients of which f collude; 0 where their share leaves nobody to win over or everybody."""
+        if self.z is not None:
+            return self.z
+        share = (n - f - (n // 2 + 1 - f)) / (n - f)
+        return NormalDist().inv_cdf(share) if 0.5 < share < 1 else 0.0 if share <= 0.5 else 3.0
+
+
+@dataclass(frozen=True)
+class IPM(ColludingAttack):
+    """Inner-product manipulation, "fall of empires": -epsilon times the honest mean.
+
+    Args:
+        epsilon: strength; small values turn robust rules around, values above (n-f)/f the mean.
+
+    Source: Xie, Koyejo, Gupta, UAI 2019.
+
+    Example:
+        >>> import numpy as np
+        >>> IPM(epsilon=0.5)(np.array([[2.0], [4.0]]), 1).tolist()
+        [[-1.5]]
+    """
+
+    epsilon: float = param(0.5, kind=float, gt=0)
+    reference: ClassVar[str] = "Xie, Koyejo, Gupta, UAI 2019"
+
+    def vector(self, honest: Array, f: int) -> Array:
+        """Against the mean."""
+        return np.asarray(-self.epsilon * honest.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Mimic(ColludingAttack):
+    """All attackers copy one honest update, so that heterogeneous clients look over-represented.
+
+    Args:
+        target: index of the honest update to copy; None takes the one with the largest projection on the direction
+            in which the honest updates differ most (the paper's choice, from this round alone).
+
+    Source: Karimireddy, He, Jaggi, ICLR 2022.
+
+    Example:
+        >>> import numpy as np
+        >>> Mimic(target=1)(np.array([[1.0], [5.0]]), 2).tolist()
+        [[5.0], [5.0]]
+    """
+
+    target: int | None = param(None, ge=0, optional=True)
+    reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICLR 2022"
+
+    def vector(self, honest: Array, f: int) -> Array:
+        """One honest row."""
+        if self.target is not None and self.target >= len(honest):
+            raise InvalidParameter(f"Mimic: target must be below the number of honest updates, {len(honest)}, got {self.target}")
+        return np.asarray(honest[_most_different(honest) if self.target is None else self.target])
+
+
+def _most_different(honest: Array) -> int:
+    centred = honest - honest.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    return int(np.argmax(np.abs(vectors[:, -1]))) if values[-1] > 0 else 0
+
+
+def _bisect(fits: Callable[[float], bool], high: float = 1e3, steps: int = 60) -> float:
+    """The largest γ in [0, high] with fits(γ), where fitting is monotone."""
+    low = 0.0
+    for _ in range(steps):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _direction(honest: Array, kind: str) -> Array:
+    """The paper's perturbations: inverse unit vector, inverse standard deviation, inverse sign of the mean."""
+    mean = honest.mean(axis=0)
+    if kind == "unit":
+        return np.asarray(-mean / max(float(np.linalg.norm(mean)), np.finfo(float).tiny))
+    return np.asarray(-honest.std(axis=0) if kind == "std" else -np.sign(mean))
+
+
+@dataclass(frozen=True)
+class MinMax(ColludingAttack):
+    """mean + γ p with the largest γ at which no honest update is farther away than two honest ones from each other.
+
+    Args:
+        direction: p, "unit", "std" or "sign".
+
+    Source: Shejwalkar, Houmansadr, NDSS 2021.
+
+    Example:
+        >>> import numpy as np
+        >>> MinMax(direction="sign")(np.array([[0.0], [2.0]]), 1).round(3).tolist()
+        [[0.0]]
+    """
+
+    direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
+    reference: ClassVar[str] = NDSS21
+
+    def vector(self, honest: Array, f: int) -> Array:
+        """By bisection on γ."""
+        mean, p = honest.mean(axis=0), _direction(honest, self.direction)
+        limit = max(((honest - row) ** 2).sum(axis=1).max() for row in honest)
+        gamma = _bisect(lambda g: ((honest - mean - g * p) ** 2).sum(axis=1).max() <= limit)
+        return np.asarray(mean + gamma * p)
+
+
+@dataclass(frozen=True)
+class MinSum(ColludingAttack):
+    """mean + γ p with the largest γ whose squared distances to the honest updates sum to no more than any honest one's.
+
+    Args:
+        direction: p, "unit", "std" or "sign".
+
+    Source: Shejwalkar, Houmansadr, NDSS 2021.
+
+    Example:
+        >>> import numpy as np
+        >>> MinSum(direction="sign")(np.array([[0.0], [2.0]]), 1).round(3).tolist()
+        [[0.0]]
+    """
+
+    direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
+    reference: ClassVar[str] = NDSS21
+
+    def vector(self, honest: Array, f: int) -> Array:
+        """By bisection on γ."""
+        mean, p = honest.mean(axis=0), _direction(honest, self.direction)
+        limit = max(((honest - row) ** 2).sum() for row in honest)
+        gamma = _bisect(lambda g: ((honest - mean - g * p) ** 2).sum() <= limit)
+        return np.asarray(mean + gamma * p)

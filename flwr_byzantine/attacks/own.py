@@ -1,0 +1,125 @@
+"""Attacks that need the client's own update only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.attacks.base import OwnAttack
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+
+
+@dataclass(frozen=True)
+class SignFlip(OwnAttack):
+    """-scale times the own update. (ByzFL flips the honest mean instead.)
+
+    Args:
+        scale: strength; 1 only turns it round.
+
+    Source: Li, Xu, Chen, Giannakis, Ling, AAAI 2019.
+
+    Example:
+        >>> import numpy as np
+        >>> SignFlip(scale=2.0)(np.array([[1.0, -1.0]]), 1).tolist()
+        [[-2.0, 2.0]]
+    """
+
+    scale: float = param(1.0, kind=float, gt=0)
+    reference: ClassVar[str] = "Li, Xu, Chen, Giannakis, Ling, AAAI 2019"
+
+    def own(self, update: Array, rng: np.random.Generator) -> Array:
+        """Turn it round."""
+        return -self.scale * update
+
+
+@dataclass(frozen=True)
+class Scaling(OwnAttack):
+    """factor times the own update: with factor = n, model replacement under averaging.
+
+    Args:
+        factor: how much larger.
+
+    Source: Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> Scaling(factor=3.0)(np.array([[1.0, 2.0]]), 1).tolist()
+        [[3.0, 6.0]]
+    """
+
+    factor: float = param(10.0, kind=float)
+    reference: ClassVar[str] = "Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020"
+
+    def own(self, update: Array, rng: np.random.Generator) -> Array:
+        """Scale it."""
+        return self.factor * update
+
+
+@dataclass(frozen=True)
+class Gaussian(OwnAttack):
+    """Independent N(0, std²) coordinates in place of the update.
+
+    Args:
+        std: standard deviation, in the units of the updates.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017.
+
+    Example:
+        >>> import numpy as np
+        >>> Gaussian()(np.zeros((3, 2)), 2).shape
+        (2, 2)
+    """
+
+    std: float = param(1.0, kind=float, gt=0)
+    reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
+
+    def own(self, update: Array, rng: np.random.Generator) -> Array:
+        """Noise."""
+        return rng.normal(0.0, self.std, len(update))
+
+
+@dataclass(frozen=True)
+class Zero(OwnAttack):
+    """No change at all: the plain free rider.
+
+    Source: Lin, Du, Liu, arXiv 1911.12560, 2019.
+
+    Example:
+        >>> import numpy as np
+        >>> Zero()(np.ones((3, 2)), 1).tolist()
+        [[0.0, 0.0]]
+    """
+
+    reference: ClassVar[str] = "Lin, Du, Liu, 2019 (arXiv 1911.12560)"
+
+    def own(self, update: Array, rng: np.random.Generator) -> Array:
+        """Zeros."""
+        return np.zeros_like(update)
+
+
+@dataclass(frozen=True)
+class NaNs(OwnAttack):
+    """NaN in every coordinate, or in a share of them: one is enough to ruin an unguarded average.
+
+    Args:
+        share: part of the coordinates, from the first on; one at least.
+
+    Source: El Mhamdi, Guerraoui, Rouault, ICLR 2021 (their code's "nan" attack).
+
+    Example:
+        >>> import numpy as np
+        >>> NaNs(share=0.5)(np.ones((3, 2)), 1).tolist()
+        [[nan, 1.0]]
+    """
+
+    share: float = param(1.0, kind=float, gt=0, le=1)
+    reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICLR 2021"
+
+    def own(self, update: Array, rng: np.random.Generator) -> Array:
+        """Spoil the first coordinates."""
+        spoilt = update.copy()
+        spoilt[: max(1, int(self.share * len(update)))] = np.nan
+        return spoilt
