@@ -1,0 +1,97 @@
+"""The command `flwr-byzantine`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flwr_byzantine.errors import ByzantineError
+
+app = typer.Typer(help="Byzantine-resilient aggregation for Flower.", no_args_is_help=True, add_completion=False)
+console = Console()
+SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
+
+
+class _Bar:
+    """A progress bar over all runs, which names the run under way."""
+
+    def __init__(self, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.progress = Progress(
+            TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+        )
+        self.task = self.progress.add_task("starting Flower's virtual clients", total=total)
+
+    def start(self, run: Any) -> None:
+        self.progress.update(self.task, description=str(run))
+
+    def advance(self) -> None:
+        self.progress.advance(self.task)
+
+
+@app.command()
+def demo(
+    quick: Annotated[bool, typer.Option(help="Fewer rounds: under a minute.")] = False,
+    json: Annotated[Path, typer.Option(help="Where to write the results.")] = Path("demo.json"),
+    plot: Annotated[Path, typer.Option(help="Where to write the picture of accuracy against rounds.")] = Path("demo.png"),
+    seed: Annotated[int, typer.Option(min=0, help="Of data split, partition, model and batches.")] = 0,
+) -> None:
+    """Attacks and defences on real data: 20 virtual clients on Flower's engine, 4 of them malicious."""
+    from flwr_byzantine.demo import report, runner
+    from flwr_byzantine.demo.task import Task
+
+    task, rounds = Task(seed=seed), 5 if quick else 20
+    bar = _Bar(rounds * len(runner.plan()))
+    with bar.progress:
+        results = runner.run_all(task, rounds, bar)
+    console.print(report.table(results))
+    report.save_json(results, task, rounds, json)
+    report.plot(results, plot)
+    console.print(f"picture: {plot}   results: {json}")
+    failed = {run: outcome.error for run, outcome in results.items() if outcome.error}
+    for run, error in failed.items():
+        console.print(f"failed: {run}: {error}", style="red")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rules() -> None:
+    """All rules, with their conditions and references."""
+    from flwr_byzantine import rules as catalogue
+
+    view = Table("rule", "needs n ≥ (f = 2)", "κ at n = 25, f = 2", "cost", "reference", title="Aggregation and pre-aggregation rules")
+    for cls in catalogue.available():
+        rule: Any = cls(f=2) if "f" in cls.__dataclass_fields__ else cls()  # type: ignore[attr-defined, call-arg]
+        kappa = rule.kappa(25) if rule.robust and not isinstance(rule, catalogue.PreAggregation) else None
+        view.add_row(cls.__name__, str(rule.min_n()), "none known" if kappa is None else f"{kappa:.2f}", rule.cost, rule.reference)
+    console.print(view)
+
+
+@app.command()
+def attacks() -> None:
+    """All attacks, with what the attacker must know."""
+    from flwr_byzantine import attacks as catalogue
+
+    view = Table("attack", "must know", "what it sends", "reference", title="Attacks")
+    for cls in catalogue.available():
+        view.add_row(cls.__name__, cls.knowledge, (cls.__doc__ or "").splitlines()[0], cls.reference)
+    console.print(view)
+
+
+def main() -> None:
+    """Run the command line; the package's errors are one line and exit status 2."""
+    try:
+        app()
+    except ByzantineError as error:
+        console.print(f"error: {error}", style="red", soft_wrap=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        console.print(SIMULATION.format(error=error), style="red", soft_wrap=True)
+        sys.exit(2)

@@ -1,0 +1,1 @@
+"""The main job: attacks and defences compared on real data, on Flower's virtual clients."""

@@ -1,0 +1,144 @@
+"""The learning task: data, its partition over clients, a PyTorch model, training and evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import Constraint, check, unknown_name
+
+
+@dataclass(frozen=True)
+class Task:
+    """What each client and the server must know to agree on the data and the training.
+
+    Attributes:
+        dataset: "digits" (scikit-learn's, embedded) or "fashion-mnist" (through torchvision).
+        data_root: where torchvision finds or puts its files; "" is ./data.
+        partition: "iid" or "dirichlet".
+        alpha: Dirichlet concentration; smaller is more heterogeneous.
+        num_clients: number of partitions.
+        local_epochs, batch_size, lr: plain SGD on each client.
+        seed: of split, partition, initial model and batches.
+    """
+
+    dataset: str = "digits"
+    data_root: str = ""
+    partition: str = "dirichlet"
+    alpha: float = 0.5
+    num_clients: int = 20
+    local_epochs: int = 2
+    batch_size: int = 16
+    lr: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """One clear sentence for each mistake."""
+        if self.dataset not in LOADERS:
+            raise unknown_name("dataset", self.dataset, LOADERS)
+        check("task", "partition", self.partition, Constraint(str, choices=("iid", "dirichlet")))
+        check("task", "alpha", self.alpha, Constraint(float, gt=0))
+        for name in ("num_clients", "local_epochs", "batch_size"):
+            check("task", name, getattr(self, name), Constraint(int, ge=1))
+        check("task", "lr", self.lr, Constraint(float, gt=0))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images as float32 rows in [0, 1], labels, and the number of classes."""
+
+    train_x: torch.Tensor
+    train_y: torch.Tensor
+    test_x: torch.Tensor
+    test_y: torch.Tensor
+    classes: int
+
+
+def _digits(_root: str, seed: int) -> Data:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_digits(return_X_y=True)
+    parts = train_test_split((x / 16.0).astype(np.float32), y, test_size=0.25, random_state=seed, stratify=y)
+    train_x, test_x, train_y, test_y = (torch.from_numpy(part) for part in parts)
+    return Data(train_x, train_y, test_x, test_y, 10)
+
+
+def _fashion_mnist(root: str, _seed: int) -> Data:
+    from torchvision.datasets import FashionMNIST
+
+    where = root or "data"
+    try:
+        train, test = (FashionMNIST(where, train=part, download=not root) for part in (True, False))
+    except RuntimeError as error:
+        raise InvalidParameter(
+            f"data-root {where!r} holds no Fashion-MNIST in torchvision's layout ({error}); leave it empty to download"
+        ) from None
+    x = [part.data.reshape(len(part.data), -1).float() / 255 for part in (train, test)]
+    return Data(x[0], train.targets, x[1], test.targets, 10)
+
+
+LOADERS = {"digits": _digits, "fashion-mnist": _fashion_mnist}
+
+
+@cache
+def load(task: Task) -> Data:
+    """The task's data, read once a process."""
+    return LOADERS[task.dataset](task.data_root, task.seed)
+
+
+@cache
+def partitions(task: Task) -> list[Array]:
+    """Row indices of each client's training data, by flwr-datasets' partitioners."""
+    import datasets
+    from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner
+
+    datasets.disable_progress_bars()
+    labels = load(task).train_y.tolist()
+    rows = datasets.Dataset.from_dict({"row": list(range(len(labels))), "label": labels})
+    partitioner: Any = (
+        IidPartitioner(task.num_clients)
+        if task.partition == "iid"
+        else DirichletPartitioner(task.num_clients, partition_by="label", alpha=task.alpha, min_partition_size=10, seed=task.seed)
+    )
+    partitioner.dataset = rows.shuffle(seed=task.seed)
+    return [np.array(partitioner.load_partition(k)["row"]) for k in range(task.num_clients)]
+
+
+def model(task: Task) -> nn.Module:
+    """A multilayer perceptron with one hidden layer, from the task's seed."""
+    data = load(task)
+    width = data.train_x.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        return nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, data.classes))
+
+
+def train(net: nn.Module, task: Task, client: int, server_round: int) -> tuple[float, int]:
+    """Local SGD of one client in one round: mean loss and number of examples."""
+    data, rows = load(task), torch.from_numpy(partitions(task)[client])
+    x, y = data.train_x[rows], data.train_y[rows]
+    generator = torch.Generator().manual_seed(hash((task.seed, client, server_round)) % 2**31)
+    optimiser, losses = torch.optim.SGD(net.parameters(), lr=task.lr), []
+    for _ in range(task.local_epochs):
+        for batch in torch.randperm(len(x), generator=generator).split(task.batch_size):
+            optimiser.zero_grad()
+            loss = nn.functional.cross_entropy(net(x[batch]), y[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            losses.append(loss.item())
+    return float(np.mean(losses)), len(x)
+
+
+def evaluate(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """Mean loss and accuracy in [0, 1]."""
+    with torch.no_grad():
+        output = net(x)
+        return float(nn.functional.cross_entropy(output, y)), float((output.argmax(1) == y).float().mean())
