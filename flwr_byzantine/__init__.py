@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from flwr_byzantine.errors import ByzantineError, InfeasibleRound, InvalidParameter, MalformedUpdate, TooFewUpdates
+from flwr_byzantine.errors import ByzantineError, InfeasibleRound, InvalidParameter, MalformedUpdate, TooFewUpdates  # noqa: F401
 
 if TYPE_CHECKING:
     from flwr_byzantine.strategy import Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum, NodeReport, Robust, RoundReport  # noqa: F401

@@ -14,7 +14,7 @@ from flwr_byzantine.params import param
 
 @dataclass(frozen=True)
 class SignFlip(OwnAttack):
-    """-scale times the own update. (ByzFL flips the honest mean instead.)
+    """-scale times the own update; ByzFL turns the honest mean round instead.
 
     Args:
         scale: strength; 1 only turns it round.

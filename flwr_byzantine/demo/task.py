@@ -128,7 +128,7 @@ def train(net: nn.Module, task: Task, client: int, server_round: int) -> tuple[f
     generator = torch.Generator().manual_seed(hash((task.seed, client, server_round)) % 2**31)
     optimiser, losses = torch.optim.SGD(net.parameters(), lr=task.lr), []
     for _ in range(task.local_epochs):
-        for batch in torch.randperm(len(x), generator=generator).split(task.batch_size):
+        for batch in torch.randperm(len(x), generator=generator).split(task.batch_size):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             loss = nn.functional.cross_entropy(net(x[batch]), y[batch])
             loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,81 @@
+"""From Flower's run config to a task, a rule and an attack; every mistake is one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr_byzantine import attacks
+from flwr_byzantine.attacks import Attack
+from flwr_byzantine.demo.task import Task
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.rules import Rule
+from flwr_byzantine.spec import parse_rule
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One federation.
+
+    Attributes:
+        task: data and training.
+        rule: None is plain FedAvg.
+        attack: None is no attack.
+        num_malicious: clients 0..num_malicious-1 attack.
+        rounds: server rounds.
+        results: file for the results, or "".
+    """
+
+    task: Task
+    rule: Rule | None
+    attack: Attack | None
+    num_malicious: int
+    rounds: int
+    results: str
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Settings:
+        """From the keys of `[tool.flwr.app.config]`.
+
+        Raises:
+            InvalidParameter: an unknown name, or a number out of range.
+        """
+        task = Task(
+            dataset=str(config["dataset"]),
+            data_root=str(config["data-root"]),
+            partition=str(config["partition"]),
+            alpha=float(config["alpha"]),
+            num_clients=int(config["num-clients"]),
+            local_epochs=int(config["local-epochs"]),
+            batch_size=int(config["batch-size"]),
+            lr=float(config["lr"]),
+            seed=int(config["seed"]),
+        )
+        malicious, rounds = int(config["num-malicious"]), int(config["num-server-rounds"])
+        check("run config", "num-malicious", malicious, Constraint(int, ge=0, lt=task.num_clients))
+        check("run config", "num-server-rounds", rounds, Constraint(int, ge=1))
+        f = int(config["f"]) if int(config["f"]) >= 0 else malicious
+        rule = _rule(str(config["strategy"]), f, task.num_clients)
+        return cls(task, rule, _attack(str(config["attack"]), config["attack-strength"]), malicious, rounds, str(config["results"]))
+
+
+def _rule(name: str, f: int, n: int) -> Rule | None:
+    if name.lower() == "fedavg":
+        return None
+    rule = parse_rule(name, f)
+    if n < rule.min_n():
+        raise InvalidParameter(
+            f"run config: strategy {name!r} with f = {f} needs at least {rule.min_n()} clients, got num-clients = {n}; lower f"
+        )
+    return rule
+
+
+def _attack(name: str, strength: float) -> Attack | None:
+    """The attack by name; a strength above 0 goes to its first numeric parameter."""
+    if name in ("", "none"):
+        return None
+    cls = attacks.get(name)
+    first = next(iter(cls.__dataclass_fields__), None)  # type: ignore[attr-defined]
+    return cls(**{first: float(strength)}) if strength > 0 and first in ("scale", "factor", "std", "z", "epsilon") else cls()

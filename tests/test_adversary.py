@@ -1,0 +1,145 @@
+"""The same attack through the mod, the Grid and the NumPyClient gives the same vectors."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.client import NumPyClient
+from flwr.clientapp import ClientApp
+
+from clients import GaussianClient, LabelFlipClient, NaNClient, ScalingClient, SignFlipClient
+from flwr_byzantine import attacks, errors
+from flwr_byzantine.adversary import AdversarialGrid, by_partition
+from flwr_byzantine.mods import byzantine_mod
+from flwr_byzantine.records import arrays_of
+from tests.flower import LocalGrid
+
+N = 6
+
+
+def message_app(mods=None):
+    app = ClientApp(mods=mods)
+
+    @app.train()
+    def train(message, context):
+        node = context.node_config["partition-id"]
+        arrays = {name: Array(array.numpy() + np.float32(node + 1)) for name, array in message.content["arrays"].items()}
+        metrics = MetricRecord({"num-examples": 1, "partition-id": node})
+        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
+
+    return app
+
+
+class Honest(NumPyClient):
+    """Adds 1 to every parameter; keeps what labels it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.trainloader, self.seen = [(np.zeros(2), np.array([0, 9]))], []
+
+    def fit(self, parameters, config):
+        self.seen += [y.tolist() for _, y in self.trainloader]
+        return [value + 1 for value in parameters], 5, {}
+
+    def evaluate(self, parameters, config):
+        return 0.5, 5, {}
+
+
+def legacy_app(mods=None):
+    return ClientApp(lambda context: Honest().to_client(), mods=mods)
+
+
+def messages(kind="arrays", config="config"):
+    arrays = ArrayRecord({"b": Array(np.zeros((2, 2), np.float32)), "a": Array(np.ones(3, np.float32))})
+    if kind != "arrays":
+        arrays = ArrayRecord({"0": Array(np.zeros((2, 2), np.float32)), "1": Array(np.ones(3, np.float32))})
+    content = RecordDict({kind: arrays, config: ConfigRecord({"server-round": 1})})
+    return [Message(content, dst_node_id=i, message_type="train") for i in range(1, N + 1)]
+
+
+def flat(reply):
+    return np.concatenate([value.ravel() for value in arrays_of(reply).values()])
+
+
+BROADCAST = np.array([0.0] * 4 + [1.0] * 3)
+
+
+def test_omniscient_grid_replaces_chosen_replies_with_the_attack_on_all_honest_ones():
+    grid = AdversarialGrid(LocalGrid(message_app(), N), attacks.IPM(epsilon=1.0), by_partition({0, 1}))
+    replies = grid.send_and_receive(messages())
+    honest_mean = np.mean([3, 4, 5, 6])
+    for reply in replies[:2]:
+        np.testing.assert_allclose(flat(reply), BROADCAST - honest_mean, rtol=1e-6)
+    for node, reply in enumerate(replies[2:], start=3):
+        np.testing.assert_allclose(flat(reply), BROADCAST + node)
+    assert grid.attacked == [1, 2]
+    assert grid.get_node_ids() == list(range(1, N + 1))
+
+
+def test_by_node_id_and_own_updates():
+    grid = AdversarialGrid(LocalGrid(message_app(), N), attacks.SignFlip(), {2})
+    replies = grid.send_and_receive(messages())
+    np.testing.assert_allclose(flat(replies[1]), BROADCAST - 2)
+
+
+@pytest.mark.parametrize("attack", [attacks.SignFlip(scale=3.0), attacks.Scaling(factor=2.0), attacks.Zero()], ids=str)
+def test_mod_and_grid_give_the_same_vectors(attack):
+    by_mod = LocalGrid(message_app([byzantine_mod(attack, nodes={0, 3})]), N).send_and_receive(messages())
+    by_grid = AdversarialGrid(LocalGrid(message_app(), N), attack, {1, 4}).send_and_receive(messages())
+    for one, other in zip(by_mod, by_grid, strict=True):
+        np.testing.assert_array_equal(flat(one), flat(other))
+
+
+def test_mod_in_the_legacy_format_gives_what_the_malicious_client_gives():
+    replies = LocalGrid(legacy_app([byzantine_mod(attacks.SignFlip(scale=2.0), nodes={1})]), N).send_and_receive(
+        messages("fitins.parameters", "fitins.config")
+    )
+    own = LocalGrid(ClientApp(lambda context: SignFlipClient(Honest(), scale=2.0).to_client()), N).send_and_receive(
+        messages("fitins.parameters", "fitins.config")
+    )
+    np.testing.assert_allclose(flat(replies[0]), BROADCAST + 1)
+    np.testing.assert_allclose(flat(replies[1]), BROADCAST - 2)
+    np.testing.assert_array_equal(flat(replies[1]), flat(own[1]))
+
+
+def test_mod_refuses_attacks_that_need_the_honest_updates():
+    with pytest.raises(errors.InvalidParameter, match="AdversarialGrid"):
+        byzantine_mod(attacks.ALIE())
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: SignFlipClient(Honest(), scale=4.0), -4.0),
+        (lambda: ScalingClient(Honest(), factor=7.0), 7.0),
+        (lambda: NaNClient(Honest()), np.nan),
+    ],
+)
+def test_malicious_clients_send_the_turned_update(make, expected):
+    parameters = [np.ones((2, 2), np.float32), np.zeros(3, np.float32)]
+    sent, examples, _ = make().fit(parameters, {})
+    assert examples == 5
+    for old, new in zip(parameters, sent, strict=True):
+        assert new.dtype == np.float32
+        np.testing.assert_allclose(new - old, np.full(old.shape, expected))
+    assert make().evaluate(parameters, {}) == (0.5, 5, {})
+
+
+def test_gaussian_client_draws_anew_each_round():
+    client = GaussianClient(Honest(), std=0.5)
+    first, second = (client.fit([np.zeros(1000)], {})[0][0] for _ in range(2))
+    assert not np.array_equal(first, second)
+    assert first.std() == pytest.approx(0.5, rel=0.1)
+
+
+def test_label_flip_client_trains_on_flipped_labels_and_puts_them_back():
+    honest = Honest()
+    LabelFlipClient(honest).fit([np.zeros(2)], {})
+    assert honest.seen == [[9, 0]]
+    assert honest.trainloader[0][1].tolist() == [0, 9]
+    with pytest.raises(AttributeError, match="found no 'data'; name it by data="):
+        LabelFlipClient(honest, data="data")
+
+
+def test_clients_wrap_numpy_clients_only():
+    with pytest.raises(TypeError, match="wraps an honest NumPyClient"):
+        SignFlipClient(object())
