@@ -160,15 +160,14 @@ def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str,
 
 
 def _median(values: list[Any]) -> float | list[float] | None:
-    rows = [row for value in values if (row := _numbers(value)) is not None]
-    lengths = [len(row) for row in rows]
-    common = max(set(lengths), key=lengths.count) if lengths else 0
-    rows = [row for row in rows if len(row) == common]
-    if 2 * len(rows) <= len(values) or common == 0:
+    found = [(isinstance(value, list), row) for value in values if (row := _numbers(value)) is not None]
+    forms = [(listed, len(row)) for listed, row in found]
+    common = max(set(forms), key=forms.count) if forms else (False, 0)
+    rows = [row for listed, row in found if (listed, len(row)) == common]
+    if 2 * len(rows) <= len(values) or common[1] == 0:
         return None
-    middle = np.median(np.array(rows, np.float64), axis=0)
-    scalar = not any(isinstance(value, list) for value in values)
-    return float(middle[0]) if scalar else [float(item) for item in middle]
+    middle = [float(item) for item in np.median(np.array(rows, np.float64), axis=0)]
+    return middle if common[0] else middle[0]
 
 
 def _numbers(value: Any) -> list[float] | None:

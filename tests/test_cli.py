@@ -1,0 +1,38 @@
+"""The command line: tables, and one line for a mistake."""
+
+import subprocess
+import sys
+
+import pytest
+
+from flwr_byzantine import attacks, rules
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "flwr_byzantine", *arguments], capture_output=True, text=True, env={"COLUMNS": "200"}, check=False
+    )
+
+
+@pytest.mark.parametrize(("command", "names"), [("rules", rules.available()), ("attacks", attacks.available())])
+def test_tables_list_everything(command, names):
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    assert all(f"│ {item.__name__} " in done.stdout for item in names)
+
+
+def test_unknown_command_is_an_error():
+    assert run("dmo").returncode == 2
+
+
+def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
+    from flwr_byzantine import cli, errors
+
+    def wrong():
+        raise errors.InvalidParameter("Krum: f must be an integer >= 0, got -1")
+
+    monkeypatch.setattr(cli, "app", wrong)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().out.strip() == "error: Krum: f must be an integer >= 0, got -1"

@@ -1,0 +1,126 @@
+"""Legacy-API strategies: NumPyClients on the engine, and hostile replies by direct calls."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from flwr.client import ClientApp, NumPyClient
+from flwr.common import Code, EvaluateRes, FitRes, Parameters, Status, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.server import ServerApp, ServerAppComponents, ServerConfig
+from flwr.server import strategy as flower
+
+from clients import SignFlipClient
+from flwr_byzantine import legacy, rules
+
+OK = Status(Code.OK, "")
+MODEL = [np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
+
+
+class Client(NumPyClient):
+    def fit(self, parameters, config):
+        return [value + (1 - value) / 2 for value in parameters], 10, {"loss": 1.0}
+
+    def evaluate(self, parameters, config):
+        return float(np.abs(parameters[0] - 1).max()), 10, {"accuracy": 0.5}
+
+
+def client_fn(context):
+    honest = Client()
+    return (SignFlipClient(honest, scale=10.0) if context.node_config["partition-id"] < 2 else honest).to_client()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
+def test_numpy_clients_on_the_engine_under_a_legacy_strategy():
+    """11 NumPyClients of which 2 flip their updates, on Flower's engine, through ServerAppComponents."""
+    from flwr.simulation import run_simulation
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    strategies, finals = [], []
+
+    def server_fn(context):
+        strategy = legacy.Krum(
+            num_malicious_clients=2,
+            min_fit_clients=11,
+            min_available_clients=11,
+            initial_parameters=ndarrays_to_parameters(MODEL),
+            evaluate_fn=lambda server_round, parameters, config: (finals.append(parameters), (0.0, {}))[1],
+        )
+        strategies.append(strategy)
+        return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=3))
+
+    backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2, "log_to_driver": False}}
+    run_simulation(ServerApp(server_fn=server_fn), ClientApp(client_fn), 11, backend_config=backend)
+    assert len(strategies[0].reports) == 3
+    assert all(len(report.with_status("kept")) == 1 for report in strategies[0].reports)
+    np.testing.assert_allclose(finals[-1][0], 0.875)
+
+
+def proxies(n=11):
+    return [SimpleNamespace(cid=str(i), node_id=i) for i in range(1, n + 1)]
+
+
+class Clients:
+    """A client manager that samples everybody."""
+
+    def num_available(self):
+        return 11
+
+    def sample(self, num_clients, min_num_clients=None, criterion=None):
+        return proxies()
+
+
+def one_round(strategy, spoil=lambda node, tensors: tensors):
+    strategy.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
+    results = []
+    for proxy in proxies():
+        tensors = ndarrays_to_parameters([value + 1 for value in MODEL]).tensors
+        results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, {"loss": 1.0})))
+    return strategy.aggregate_fit(1, results, [])
+
+
+NAMED = {
+    "Krum": lambda: legacy.Krum(num_malicious_clients=2),
+    "Krum keep": lambda: legacy.Krum(num_malicious_clients=2, num_clients_to_keep=3),
+    "MultiKrum": lambda: legacy.MultiKrum(num_malicious_clients=2),
+    "Bulyan": lambda: legacy.Bulyan(num_malicious_clients=2),
+    "FedMedian": lambda: legacy.FedMedian(),
+    "FedTrimmedAvg": lambda: legacy.FedTrimmedAvg(beta=0.2),
+    "GeometricMedian": lambda: legacy.GeometricMedian(),
+    "FedAvgM": lambda: legacy.Robust(rules.TrimmedMean(f=2), flower.FedAvgM(initial_parameters=ndarrays_to_parameters(MODEL))),
+}
+HOSTILE = {
+    "nan": lambda tensors: ndarrays_to_parameters([np.full((2, 3), np.nan, np.float32), np.ones(4, np.float32)]).tensors,
+    "huge": lambda tensors: ndarrays_to_parameters([np.full((2, 3), 3e38, np.float32), np.ones(4, np.float32)]).tensors,
+    "one tensor": lambda tensors: tensors[:1],
+    "three tensors": lambda tensors: [*tensors, tensors[0]],
+    "other shape": lambda tensors: tensors[::-1],
+    "garbage": lambda tensors: [b"garbage", tensors[1]],
+    "not bytes": lambda tensors: [None, tensors[1]],
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_replies_neither_crash_nor_bend(name, kind):
+    strategy = NAMED[name]()
+    parameters, _ = one_round(strategy, lambda node, tensors: HOSTILE[kind](tensors) if node in (1, 11) else tensors)
+    result = parameters_to_ndarrays(parameters)
+    assert [value.dtype for value in result] == [np.float32, np.float32]
+    for value in result:
+        np.testing.assert_allclose(value, 1.0, atol=1e-5)
+    if kind != "huge":
+        assert strategy.reports[0].with_status("invalid") == [1, 11]
+
+
+def test_evaluation_takes_the_median_loss():
+    strategy = legacy.Krum(num_malicious_clients=2)
+    results = [(proxy, EvaluateRes(OK, 0.5 if proxy.node_id > 2 else float("nan"), 10, {"accuracy": 0.9})) for proxy in proxies()]
+    assert strategy.aggregate_evaluate(1, results, []) == (0.5, {"accuracy": 0.9})
+
+
+def test_too_few_replies_keep_the_model():
+    strategy = legacy.Bulyan(num_malicious_clients=5)
+    assert one_round(strategy) == (None, {})
+    assert "needs at least 23 valid replies, got 11" in strategy.reports[0].note

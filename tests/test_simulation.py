@@ -1,0 +1,102 @@
+"""The Flower app: its settings, and one real `flwr run . --stream`."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from flwr_byzantine import InvalidParameter, rules
+from simulations.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+PORT = "39471"
+
+
+def test_defaults_are_the_demos_setting():
+    settings = Settings.read(CONFIG)
+    assert settings.rule == rules.chain(rules.NNM(f=4), rules.TrimmedMean(f=4))
+    assert settings.attack.scale == 10.0
+    assert settings.task.num_clients == 20
+
+
+@pytest.mark.parametrize("name", [cls.__name__ for cls in rules.available() if not issubclass(cls, rules.PreAggregation)])
+def test_any_rule_by_name(name):
+    assert Settings.read({**CONFIG, "strategy": name, "f": 2}).rule.min_n() <= 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strategy": "krumm"}, "unknown rule 'krumm'; choose one of: "),
+        ({"strategy": "nnm"}, "only pre-aggregates|end with an aggregation rule"),
+        ({"attack": "allie"}, "unknown attack 'allie'; choose one of: "),
+        ({"dataset": "cifar"}, "unknown dataset 'cifar'; choose one of: digits, fashion-mnist"),
+        ({"partition": "sorted"}, "partition must be one of 'iid', 'dirichlet', got 'sorted'"),
+        ({"num-malicious": 20}, "num-malicious must be an integer >= 0 and < 20, got 20"),
+        ({"strategy": "bulyan", "f": 5}, "needs at least 23 clients, got num-clients = 20; lower f"),
+        ({"alpha": 0.0}, "alpha must be a number > 0, got 0.0"),
+    ],
+)
+def test_mistakes_get_one_clear_sentence(change, message):
+    with pytest.raises(InvalidParameter, match=message):
+        Settings.read({**CONFIG, **change})
+
+
+@pytest.mark.slow
+def test_flwr_run(tmp_path):
+    """As the README says, in a copy of the project and a Flower home of its own; round 1 sees all the nodes."""
+    app = tmp_path / "app"
+    for name in ("flwr_byzantine", "simulations"):
+        shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", app)
+    results = tmp_path / "out.json"
+    bin_path = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        "FLWR_HOME": str(tmp_path / "home"),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": PORT,
+        "PATH": bin_path + os.pathsep + os.environ["PATH"],
+    }
+    federation = "num-supernodes=12 client-resources-num-cpus=1 init-args-num-cpus=2"
+    config = (
+        f"num-clients=12 num-malicious=2 attack='alie' attack-strength=1.5 strategy='multi-krum' num-server-rounds=3 results='{results}'"
+    )
+    try:
+        done = subprocess.run(
+            ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", config],
+            cwd=app,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert results.exists(), done.stdout[-3000:] + done.stderr[-2000:]
+        found = json.loads(results.read_text())
+        assert len(found["accuracy"]) == 4
+        assert found["accuracy"][-1] > found["accuracy"][0]
+        assert "kept 10 of 12 nodes" in done.stdout
+        assert "round 1" in done.stdout
+    finally:
+        assert stop_superlink()
+
+
+def stop_superlink():
+    """SIGTERM to the daemon that `flwr run` leaves behind; true once it is gone."""
+    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    pids = [int(line.split()[0]) for line in listing if "bin/flower-superlink" in line and PORT in line]
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    for _ in range(200):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
