@@ -71,7 +71,7 @@ def test_flwr_run(tmp_path):
     )
     try:
         done = subprocess.run(
-            ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", config],
+            ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", f"{config} results='{results}'"],
             cwd=app,
             env=environment,
             capture_output=True,

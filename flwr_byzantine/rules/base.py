@@ -427,4 +427,5 @@ def chain(*rules: Rule) -> Rule:
         >>> rule(np.array([[1.0], [1.0], [1.0], [1.0], [99.0]])).tolist()
         [1.0]
     """
-    return rules[0] if len(rules) == 1 and isinstance(rules[0], Rule) else Chain(rules)
+    alone = len(rules) == 1 and isinstance(rules[0], Rule) and not isinstance(rules[0], PreAggregation)
+    return rules[0] if alone else Chain(rules)

@@ -159,7 +159,7 @@ def catalogue(base: type, module: str) -> dict[str, type]:
             rule.__name__,
             (base,),
             {
-                "__doc__": f"`rules.{rule.__name__}` over FedAvg's arguments, f and the rule's own by keyword.\n\n{rule.__doc__}",
+                "__doc__": f"`rules.{rule.__name__}` over FedAvg's arguments; f and the rule's own parameters by keyword.",
                 "__module__": module,
                 "options": options_of(rule),
                 "make": staticmethod(simple(rule)),
