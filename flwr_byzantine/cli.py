@@ -85,6 +85,32 @@ def attacks() -> None:
     console.print(view)
 
 
+@app.command()
+def plan(
+    clients: Annotated[int, typer.Option(help="Nodes in the federation.")],
+    malicious: Annotated[int, typer.Option(help="Suspected bad ones among them.")],
+    sample: Annotated[float | None, typer.Option(help="Nodes sampled a round: a count, or a fraction below 1. Default: find one.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of the run.")] = 100,
+    epsilon: Annotated[float, typer.Option(help="Acceptable probability that some round has more bad nodes than f.")] = 0.01,
+    rule: Annotated[str, typer.Option(help="A rule or chain by name.")] = "nnm+trimmed-mean",
+    noise: Annotated[float | None, typer.Option(help="Today's √d σ/‖g‖, to learn the batch size needed.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Which f to declare, how many clients to sample, and what that promises; exit status 1 if it is impossible."""
+    import json as encoder
+
+    from flwr_byzantine import plan as planning
+
+    size = None if sample is None else max(1, int(sample * clients)) if 0 < sample < 1 else int(sample)
+    advice = planning.advise(clients, malicious, size, rounds, epsilon, rule, noise)
+    if json:
+        typer.echo(encoder.dumps(advice.to_dict(), indent=1))
+    else:
+        console.print(planning.table(advice))
+    if not advice.sampling.feasible:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; the package's errors are one line and exit status 2."""
     try:

@@ -1,0 +1,41 @@
+"""When the guarantee holds, which f, which step size, what can be promised. NumPy and SciPy only."""
+
+from flwr_byzantine.theory.convergence import Bound, Problem, admissible_step, convergence_bound, step_size
+from flwr_byzantine.theory.empirical import KappaRow, empirical_kappa, kappa_ratio, kappa_table
+from flwr_byzantine.theory.resilience import (
+    Resilience,
+    heterogeneity_floor,
+    is_resilient,
+    kappa_lower_bound,
+    krum_eta,
+    momentum_variance_factor,
+    required_batch_size,
+    second_moment_constant,
+    sin_alpha,
+)
+from flwr_byzantine.theory.sampling import SamplingPlan, failure_probability, plan_sampling, smallest_f
+
+__all__ = [
+    "Bound",
+    "KappaRow",
+    "Problem",
+    "Resilience",
+    "SamplingPlan",
+    "admissible_step",
+    "convergence_bound",
+    "empirical_kappa",
+    "failure_probability",
+    "heterogeneity_floor",
+    "is_resilient",
+    "kappa_lower_bound",
+    "kappa_ratio",
+    "kappa_table",
+    "krum_eta",
+    "momentum_variance_factor",
+    "plan_sampling",
+    "required_batch_size",
+    "second_moment_constant",
+    "sin_alpha",
+    "smallest_f",
+    "step_size",
+]

@@ -1,0 +1,108 @@
+"""The worst κ that a search finds: a lower bound on a rule's true κ, to hold against the declared upper bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.rules import Rule
+from flwr_byzantine.theory.resilience import check_n_f, kappa_lower_bound
+
+
+def kappa_ratio(rule: Rule, X: Array, honest: Array) -> float:
+    """‖F(X) - x̄_S‖² · h / Σ_S ‖x_i - x̄_S‖² for the honest rows S (indices); 0 where these are all equal.
+
+    Source: the definition of (f, κ)-robustness, Allouah et al., AISTATS 2023.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> kappa_ratio(rules.Mean(), np.array([[0.0], [2.0], [4.0]]), np.array([0, 1]))
+        1.0
+    """
+    S = X[honest]
+    spread = float(((S - S.mean(axis=0)) ** 2).sum()) / len(S)
+    return float(((rule(X) - S.mean(axis=0)) ** 2).sum()) / spread if spread > 0 else 0.0
+
+
+def empirical_kappa(rule: Rule, n: int, d: int = 2, f: int | None = None, starts: int = 20, steps: int = 60, seed: int = 0) -> float:
+    """The largest ratio found by adversarial search over Byzantine and honest rows.
+
+    Starts from structured configurations (honest rows in two clusters of which the Byzantine ones strengthen the smaller;
+    colluders at several distances from the mean) and from random ones; then climbs by random perturbations that are kept
+    when the ratio grows. Deterministic for a seed.
+
+    Args:
+        rule: any rule; its f is replaced by `f` where that is given.
+        n: rows.
+        d: dimension.
+        f: Byzantine rows; the rule's own by default.
+        starts: random starts besides the structured ones.
+        steps: perturbations tried from each start.
+        seed: of the search.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> empirical_kappa(rules.Median(f=1), n=5, d=1, starts=2, steps=10) <= rules.Median(f=1).kappa(5)
+        True
+    """
+    for name, value in (("d", d), ("starts", starts), ("steps", steps)):
+        check("empirical_kappa", name, value, Constraint(int, ge=1))
+    bad = rule.f if f is None else f
+    check_n_f(n, bad)
+    rule, rng, honest = rule.with_f(bad), np.random.default_rng(seed), np.arange(n - bad)
+    return max((_climb(rule, X, honest, steps, rng) for X in _configurations(n, bad, d, starts, rng)), default=0.0)
+
+
+def _climb(rule: Rule, X: Array, honest: Array, steps: int, rng: np.random.Generator) -> float:
+    best, scale = kappa_ratio(rule, X, honest), 1.0
+    for _ in range(steps):
+        trial = X + scale * rng.normal(size=X.shape) * (rng.random((len(X), 1)) < 0.5)
+        ratio = kappa_ratio(rule, trial, honest)
+        if ratio > best:
+            best, X, scale = ratio, trial, scale * 1.5
+        else:
+            scale = max(scale * 0.9, 1e-3)
+    return best
+
+
+def _configurations(n: int, f: int, d: int, starts: int, rng: np.random.Generator) -> Iterator[Array]:
+    axis = np.eye(1, d)[0]
+    for minority in range(1, n - f):  # honest rows at 0 and, a minority, at 1; the Byzantine join them, or go beyond
+        for place in (1.0, 0.0, 2.0, 0.5, -1.0):
+            X = np.zeros((n, d))
+            X[:minority] = axis
+            X[n - f :] = place * axis
+            yield X + 1e-6 * rng.normal(size=X.shape)
+    for start in range(starts):
+        X = rng.normal(size=(n, d))
+        X[n - f :] = X[: n - f].mean(axis=0) + 2.0 ** (start % 6 - 2) * axis
+        yield X
+
+
+@dataclass(frozen=True)
+class KappaRow:
+    """One rule of `kappa_table`: declared is None where no bound is known."""
+
+    rule: str
+    declared: float | None
+    lower: float
+    found: float
+
+
+def kappa_table(rules: Sequence[Rule], n: int, d: int = 2, starts: int = 20, steps: int = 60) -> list[KappaRow]:
+    """Declared bound, universal lower bound, and worst found, for each rule.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> row = kappa_table([rules.Median(f=1)], n=5, d=1, starts=1, steps=1)[0]
+        >>> row.found <= row.declared
+        True
+    """
+    return [
+        KappaRow(str(rule), rule.kappa(n), kappa_lower_bound(n, rule.f), empirical_kappa(rule, n, d, starts=starts, steps=steps))
+        for rule in rules
+    ]

@@ -1,0 +1,183 @@
+"""Each statement of theory against numbers: change a constant and a test fails."""
+
+import itertools
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from flwr_byzantine import InvalidParameter, attacks, rules, theory
+from flwr_byzantine.theory import Problem
+
+ETA = {(7, 1): 4.24, (10, 2): 6.00, (10, 3): 9.11, (20, 3): 8.09, (25, 5): 11.27, (50, 10): 19.64, (100, 20): 36.10, (100, 40): 104.2}
+N, F = 11, 2
+BOUNDED = [
+    rules.Krum(f=F),
+    rules.MultiKrum(f=F),
+    rules.Median(f=F),
+    rules.GeometricMedian(f=F),
+    rules.TrimmedMean(f=F),
+    rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F)),
+    rules.chain(rules.NNM(f=F), rules.Median(f=F)),
+    rules.chain(rules.NNM(f=F), rules.Krum(f=F)),
+]
+bounded = pytest.mark.parametrize("rule", BOUNDED, ids=str)
+
+
+@pytest.mark.parametrize(("n", "f"), ETA)
+def test_krum_eta(n, f):
+    assert theory.krum_eta(n, f) == pytest.approx(ETA[n, f], abs=0.05 if n == 100 and f == 40 else 0.005)
+
+
+@pytest.mark.parametrize(("bad", "f", "expected"), [(10, 1, 0.26), (10, 3, 0.008), (20, 2, 0.32), (20, 4, 0.025)])
+def test_hypergeometric_figures(bad, f, expected):
+    exact = sum(math.comb(bad, k) * math.comb(100 - bad, 10 - k) for k in range(f + 1, 11)) / math.comb(100, 10)
+    assert theory.failure_probability(100, bad, 10, f) == pytest.approx(exact, rel=1e-9)
+    assert exact == pytest.approx(expected, rel=0.05)
+    assert theory.failure_probability(100, bad, 10, f, rounds=7) == pytest.approx(1 - (1 - exact) ** 7)
+
+
+def test_smallest_f_is_the_smallest():
+    for epsilon in (0.3, 0.1, 0.01, 1e-4):
+        f = theory.smallest_f(100, 20, 10, rounds=5, epsilon=epsilon)
+        assert theory.failure_probability(100, 20, 10, f, 5) <= epsilon
+        assert f == 0 or theory.failure_probability(100, 20, 10, f - 1, 5) > epsilon
+
+
+def test_smallest_sample_meets_the_rules_condition():
+    plan = theory.plan_sampling(100, 10, rounds=50, epsilon=0.01, rule=rules.Krum(f=0))
+    assert plan.feasible
+    assert plan.sample_size >= plan.min_n == 2 * plan.f + 3
+    smaller = theory.plan_sampling(100, 10, plan.sample_size - 1, rounds=50, epsilon=0.01, rule=rules.Krum(f=0))
+    assert not smaller.feasible
+
+
+def test_impossible_demands_say_why_and_what_would_be_possible():
+    plan = theory.plan_sampling(20, 9, sample_size=10, rounds=100, epsilon=0.001, rule=rules.Bulyan(f=0))
+    assert not plan.feasible
+    assert "withstands f = 1 at most" in plan.reason
+
+
+def honest_and_colluders(rng, d, sigma, g, attack):
+    H = g + sigma * rng.normal(size=(N - F, d))
+    return np.vstack([H, attack(H, F)])
+
+
+@bounded
+@pytest.mark.parametrize("attack", [attacks.ALIE(z=1.5), attacks.IPM(epsilon=0.5), attacks.SignFlip(scale=5.0), attacks.Mimic()], ids=str)
+def test_bias_and_second_moment_stay_within_what_kappa_promises(rule, attack):
+    """‖E F - g‖ <= √(κ (1 - 1/h) d) σ and E‖F‖² <= c_F E‖G‖², by Monte Carlo."""
+    rng, d, sigma = np.random.default_rng(0), 4, 0.3
+    g = np.ones(d)
+    F_values = np.array([rule(honest_and_colluders(rng, d, sigma, g, attack)) for _ in range(400)])
+    bound = theory.sin_alpha(rule, N, F, d, sigma, float(np.linalg.norm(g))) * np.linalg.norm(g)
+    assert np.linalg.norm(F_values.mean(0) - g) <= bound
+    second = float((g**2).sum() + d * sigma**2)
+    assert (F_values**2).sum(1).mean() <= theory.second_moment_constant(rule, N, F) * second
+
+
+def test_sin_alpha_formulas():
+    rule = rules.Krum(f=5)
+    assert theory.sin_alpha(rule, 25, 5, 9, 0.1, 2.0) == pytest.approx(math.sqrt(8 * 0.95 * 9) * 0.1 / 2)
+    assert theory.sin_alpha(rule, 25, 5, 9, 0.1, 2.0, route="eta") == pytest.approx(theory.krum_eta(25, 5) * 3 * 0.1 / 2)
+    assert theory.is_resilient(rule, 25, 5, 9, 0.1, 2.0)
+    assert not theory.is_resilient(rule, 25, 5, 9, 0.1, 2.0, route="eta")
+    assert "stationary point" in theory.is_resilient(rule, 25, 5, 9, 0.1, 2.0).caveat
+    tau = 8 * 0.95 + 0.05
+    assert theory.second_moment_constant(rule, 25, 5) == pytest.approx(2 * tau)
+
+
+def test_required_batch_size_is_the_smallest():
+    for route in ("kappa", "eta"):
+        b = theory.required_batch_size(rules.Krum(f=5), 25, 5, 100, 1.0, 10.0, 0.5, route)
+        assert theory.sin_alpha(rules.Krum(f=5), 25, 5, 100, 1 / math.sqrt(b), 10.0, route) <= 0.5 + 1e-9
+        assert theory.sin_alpha(rules.Krum(f=5), 25, 5, 100, 1 / math.sqrt(b - 1), 10.0, route) > 0.5
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
+def test_momentum_variance(beta):
+    rng = np.random.default_rng(0)
+    m = np.zeros(4000)
+    for _ in range(200):
+        m = beta * m + (1 - beta) * rng.normal(size=4000)
+    assert m.var() == pytest.approx(theory.momentum_variance_factor(beta), rel=0.1)
+
+
+def quadratic(d):
+    scale = np.linspace(0.2, 1.0, d)
+    return lambda w: 0.5 * float(scale @ w**2), lambda w: scale * w, 1.0
+
+
+def wavy(d):
+    """Nonconvex, bounded below by 0, 3-smooth: Σ w²/2 + 1 - cos(√2 w) has second derivative 1 + 2 cos(√2 w)."""
+    root = math.sqrt(2)
+    return lambda w: float((w**2 / 2 + 1 - np.cos(root * w)).sum()), lambda w: w + root * np.sin(root * w), 3.0
+
+
+def measured(objective, sigma, K, gamma, seeds, rule=None, attack=None):
+    d = 5
+    value, grad, _ = objective(d)
+    norms = np.zeros(K)
+    for seed in range(seeds):
+        rng, w = np.random.default_rng(seed), np.full(d, 2.0)
+        for k in range(K):
+            g = grad(w)
+            norms[k] += (g**2).sum() / seeds
+            step = g + sigma * rng.normal(size=d) if rule is None else rule(honest_and_colluders(rng, d, sigma, g, attack))
+            w = w - gamma * step
+    return norms.min(), value(np.full(d, 2.0))
+
+
+SETTINGS = list(itertools.product((quadratic, wavy), (0.1, 1.0), (30, 150), (1.0, 0.3, 0.0)))
+
+
+def test_sgd_never_exceeds_the_bound_and_the_bound_is_not_vacuous():
+    """24 configurations on a quadratic and a nonconvex objective; share 0 takes the recommended step."""
+    close = 0
+    for objective, sigma, K, share in SETTINGS:
+        value, _, L = objective(5)
+        problem = Problem(L=L, gap=value(np.full(5, 2.0)), B=1.0, C=5 * sigma**2)
+        gamma = share * theory.admissible_step(problem) or theory.step_size(problem, K)
+        found, _ = measured(objective, sigma, K, gamma, seeds=20)
+        bound = theory.convergence_bound(problem, K, gamma).total
+        assert found <= bound
+        close += bound <= 100 * found
+    assert close >= len(SETTINGS) / 3
+
+
+def test_bound_is_the_formula():
+    problem = Problem(L=2.0, gap=3.0, A=0.1, B=1.5, C=0.4, s=0.5, c_F=2.0)
+    gamma = theory.admissible_step(problem)
+    assert gamma == pytest.approx(0.5 / (2 * 2 * 1.5))
+    bound = theory.convergence_bound(problem, 10, gamma)
+    assert bound.initial == pytest.approx(2 * (1 + 2 * 0.2 * gamma**2) ** 10 * 3 / (gamma * 0.5 * 10))
+    assert bound.noise == pytest.approx(2 * 0.8 * gamma / 0.5)
+    with pytest.raises(InvalidParameter, match="gamma must be at most"):
+        theory.convergence_bound(problem, 10, 2 * gamma)
+
+
+def test_recommended_step_gives_a_rate_of_one_over_root_K():
+    problem = Problem(L=1.0, gap=1.0, A=0.05, B=1.0, C=1.0)
+    totals = [theory.convergence_bound(problem, K, theory.step_size(problem, K)).total for K in (10**3, 10**5, 10**7)]
+    slopes = np.diff(np.log(totals)) / math.log(100)
+    assert np.all(slopes <= -0.5 + 0.02)
+
+
+@bounded
+def test_empirical_kappa_lies_between_half_the_lower_bound_and_the_declared(rule):
+    found = theory.empirical_kappa(rule, N, d=2, starts=6, steps=30)
+    assert 0.5 * theory.kappa_lower_bound(N, F) <= found <= rule.kappa(N)
+
+
+def test_unknown_bounds_are_said_to_be_unknown():
+    with pytest.raises(InvalidParameter, match="no bound on κ is known"):
+        theory.sin_alpha(rules.Bulyan(f=2), N, F, 3, 0.1, 1.0)
+    with pytest.raises(InvalidParameter, match="no rule withstands f = 5 of n = 10"):
+        theory.kappa_lower_bound(10, 5)
+
+
+def test_theory_loads_neither_flwr_nor_torch():
+    code = "import sys, flwr_byzantine.theory; print([m for m in ('flwr', 'torch') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
