@@ -70,7 +70,7 @@ def advise(
     chosen = parse_rule(rule, sampling.f)
     kappa = chosen.kappa(sampling.sample_size) if sampling.feasible else None
     ratio = _noise_ratio(kappa, sampling)
-    factor = None if noise is None or ratio is None else max(1, math.ceil((noise / ratio) ** 2)) if math.isfinite(ratio) else 1
+    factor = None if noise is None or ratio is None else math.floor((noise / ratio) ** 2 + 1e-9) + 1 if math.isfinite(ratio) else 1
     return Advice(str(chosen), sampling, kappa, ratio, _krum_ratio(chosen, sampling), factor)
 
 

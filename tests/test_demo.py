@@ -14,7 +14,7 @@ from flwr_byzantine.demo.task import Task, load, partitions
 
 def processes():
     """Command lines of Ray's and Flower's processes."""
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in listing if any(name in line for name in ("raylet", "gcs_server", "ray::", "flower-superlink"))]
 
 

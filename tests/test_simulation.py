@@ -66,9 +66,7 @@ def test_flwr_run(tmp_path):
         "PATH": bin_path + os.pathsep + os.environ["PATH"],
     }
     federation = "num-supernodes=12 client-resources-num-cpus=1 init-args-num-cpus=2"
-    config = (
-        f"num-clients=12 num-malicious=2 attack='alie' attack-strength=1.5 strategy='multi-krum' num-server-rounds=3 results='{results}'"
-    )
+    config = "num-clients=12 num-malicious=2 attack='alie' attack-strength=1.5 strategy='multi-krum' num-server-rounds=3"
     try:
         done = subprocess.run(
             ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", f"{config} results='{results}'"],
@@ -91,7 +89,7 @@ def test_flwr_run(tmp_path):
 
 def stop_superlink():
     """SIGTERM to the daemon that `flwr run` leaves behind; true once it is gone."""
-    listing = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    listing = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
     pids = [int(line.split()[0]) for line in listing if "bin/flower-superlink" in line and PORT in line]
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
