@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from flwr_byzantine import errors, rules
+from flwr_byzantine.updates import Updates
 
 F = 2
 
@@ -186,7 +187,7 @@ def test_one_byzantine_row_steers_the_mean_and_not_krum():
 def test_distances_are_right_far_from_the_origin(ratio):
     X = data(d=1000) + ratio * np.sign(data(1, 1000, seed=9))
     expected = ((X[:, None] - X[None]) ** 2).sum(-1)
-    updates, _ = rules.base.Updates.wrap(X)
+    updates, _ = Updates.wrap(X)
     measured = rules.krum.sq_distances(updates.gram(centred=True))
     off = ~np.eye(13, dtype=bool)
     np.testing.assert_allclose(measured[off], expected[off], rtol=1e-6)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
 from flwr_byzantine.params import unknown_name
-from flwr_byzantine.rules.base import Aggregate, Chain, PreAggregation, Rule, State, chain
+from flwr_byzantine.rules.base import PreAggregation, Rule
+from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
+from flwr_byzantine.rules.results import Aggregate, State
 from flwr_byzantine.rules.spectral import CAF, DnC
 from flwr_byzantine.rules.subsets import CGE, MDA, SMEA, MoNNA
 from flwr_byzantine.rules.trust import FLAME, ClippedClustering, FLTrust, FoolsGold, SignGuard

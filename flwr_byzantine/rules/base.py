@@ -9,8 +9,6 @@ twice, once for G and once for the result, however long it is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,60 +16,9 @@ import numpy as np
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import Declared
+from flwr_byzantine.rules.results import Aggregate, Mix, Outcome, State
+from flwr_byzantine.rules.view import View, vector
 from flwr_byzantine.updates import Updates
-
-
-@dataclass(frozen=True)
-class State:
-    """What a rule carries from round to round: the round's number and named arrays (all serialisable)."""
-
-    round: int = 0
-    arrays: Mapping[str, Array] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """The answer of `rule.aggregate(X)`.
-
-    Attributes:
-        value: (d,) aggregate, of X's kind, dtype and device.
-        weights: (n,) share of each row in the aggregate, or None for coordinate-wise rules.
-        scores: (n,) the rule's badness score of each row (smaller is better), or None.
-        selected: indices of the rows chosen by a selecting rule, or None.
-        influence: (n,) non-negative, sums to 1: how much of the aggregate each row owns. From the weights,
-            or for coordinate-wise rules from how often a row's value is inside the averaged window.
-    """
-
-    value: Any
-    weights: Array | None
-    scores: Array | None
-    selected: tuple[int, ...] | None
-    influence: Array
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The same per block, before the caller's kind of array is restored; with the next state."""
-
-    blocks: list[Array]
-    weights: Array | None
-    scores: Array | None
-    selected: tuple[int, ...] | None
-    influence: Array
-    state: State
-
-    def per_row(self) -> list[tuple[Array | None, float]]:
-        """What is known of each row, with what a row that was left out gets."""
-        return [(self.weights, 0.0), (self.scores, np.inf), (self.influence, 0.0)]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """What a mixing rule returns: an (m, n) matrix, and scores and selection where it has them."""
-
-    matrix: Array
-    scores: Array | None = None
-    selected: tuple[int, ...] | None = None
 
 
 class Rule(Declared):
@@ -223,65 +170,6 @@ def window_mean(values: Array, start: Array, length: int) -> Array:
     return np.asarray(np.take_along_axis(values, ranks, axis=1).mean(axis=1, dtype=np.float64))
 
 
-class View:
-    """The rows that a mixing stage sees: the updates, mixed by the stages before it, then the anchors."""
-
-    def __init__(self, updates: Updates, stages: Sequence[Mixing], state: State, seed: int, reference: Array | None = None) -> None:
-        self.state, self.rng = state, np.random.default_rng([seed, state.round])
-        names = [name for stage in stages for name in stage.anchors]
-        self.updates = updates.append([_anchor(name, state, updates.d, reference) for name in names]) if names else updates
-        self.anchors, self.n = len(names), updates.n
-        self.matrix: Array | None = None
-        self._centred = all(stage.equivariant for stage in stages)
-        self._gram: Array | None = None
-
-    @property
-    def gram(self) -> Array:
-        """(n + anchors, n + anchors) Gram matrix, computed at its first use."""
-        if self._gram is None:
-            self._gram = self.updates.gram(self._centred)
-            if self.matrix is not None:
-                self._gram = self.matrix @ self._gram @ self.matrix.T
-        return self._gram
-
-    def at(self, coordinates: Array) -> Array:
-        """(n, len(coordinates)) float64 values of the rows at ascending coordinates."""
-        values = self.updates.at(coordinates)
-        return values[: self.n] if self.matrix is None else (self.matrix @ values)[: self.n]
-
-    def push(self, M: Array) -> None:
-        """Let `M @ rows` be the rows from here on; the anchors stay."""
-        width = self.n + self.anchors
-        full = np.zeros((len(M) + self.anchors, width))
-        full[: len(M), : M.shape[1]] = M
-        full[len(M) :, self.n :] = np.eye(self.anchors)
-        self._gram = None if self._gram is None else full @ self._gram @ full.T
-        self.matrix = full if self.matrix is None else full @ self.matrix
-        self.n = len(M)
-
-    @property
-    def rows(self) -> Array | None:
-        """The matrix that makes the rows, without the anchors."""
-        return None if self.matrix is None else self.matrix[: self.n]
-
-
-def vector(value: Any, d: int) -> Array:
-    """`value` as a finite (d,) float64 vector."""
-    rows, _ = Updates.wrap([value])
-    found: Array = rows.blocks[0].rows[0].astype(np.float64)
-    if len(found) != d or not np.isfinite(found).all():
-        raise MalformedUpdate(f"reference must be a finite vector of {d} values like the updates, got {len(found)}")
-    return found
-
-
-def _anchor(name: str, state: State, d: int, reference: Array | None) -> Array:
-    if name == "previous":
-        return state.arrays.get(name, np.zeros(d))
-    if reference is None:
-        raise InvalidParameter("this rule trusts one update of the server's own: pass it as reference=, a vector like the updates")
-    return reference
-
-
 def run(rule: Rule, updates: Updates, state: State | None = None, reference: Array | None = None) -> Outcome:
     """Run `rule` over `updates`: the one driver behind rules, chains and strategies.
 
@@ -345,60 +233,6 @@ def _shares(values: Array) -> Array:
     return values / total if total > 0 else np.full(len(values), 1.0 / len(values))
 
 
-@dataclass(frozen=True)
-class Chain(Rule):
-    """Rules applied in order: pre-aggregations, then one aggregation. Made by `chain`."""
-
-    parts: tuple[Rule, ...] = ()
-    reference: ClassVar[str] = "the references of its parts"
-
-    def __post_init__(self) -> None:
-        """Only the last part may reduce the rows to one."""
-        if not self.parts or not all(isinstance(part, Rule) for part in self.parts):
-            raise InvalidParameter(f"chain needs rules, e.g. chain(NNM(f=2), Krum(f=2)), got {self.parts!r}")
-        for part in self.parts[:-1]:
-            if part.rows(1 << 20) == 1:
-                raise InvalidParameter(f"chain: {part} aggregates to one row, so nothing can follow it; put it last")
-        if self.parts[-1].rows(1 << 20) != 1:
-            raise InvalidParameter(f"chain: {self.parts[-1]} only pre-aggregates; end with an aggregation rule")
-        object.__setattr__(self, "f", max(part.f for part in self.parts))
-
-    def stages(self) -> tuple[Rule, ...]:
-        """All parts' stages in order."""
-        return tuple(stage for part in self.parts for stage in part.stages())
-
-    def min_n(self) -> int:
-        """Smallest n at which every part gets as many rows as it needs."""
-        n = 1
-        while not self._enough(n):
-            n += 1
-        return n
-
-    def _enough(self, n: int) -> bool:
-        for part in self.parts:
-            if n < part.min_n():
-                return False
-            n = part.rows(n)
-        return True
-
-    def kappa(self, n: int) -> float | None:
-        """κ of the last part, carried through the parts before it where a bound is known."""
-        sizes = [n]
-        for part in self.parts[:-1]:
-            sizes.append(part.rows(sizes[-1]))
-        value = self.parts[-1].kappa(sizes[-1])
-        for part, size in zip(reversed(self.parts[:-1]), reversed(sizes[:-1]), strict=True):
-            value = None if value is None else part.compose_kappa(size, value)  # type: ignore[attr-defined]
-        return value
-
-    def with_f(self, f: int) -> Chain:
-        """Every part for another f."""
-        return Chain(tuple(part.with_f(f) for part in self.parts))
-
-    def __str__(self) -> str:
-        return " + ".join(map(str, self.parts))
-
-
 class PreAggregation(Mixing):
     """A mixing rule with many rows out: mixes before an aggregation rule."""
 
@@ -409,23 +243,3 @@ class PreAggregation(Mixing):
     def compose_kappa(self, n: int, kappa: float) -> float | None:
         """κ of `chain(self, F)` at n rows where F has `kappa`, or None where no bound is known."""
         return None
-
-
-def chain(*rules: Rule) -> Rule:
-    """Compose rules: each part works on the rows the part before it returns.
-
-    Args:
-        rules: pre-aggregations, then one aggregation rule.
-
-    Raises:
-        InvalidParameter: an aggregation before the end, or none at the end.
-
-    Example:
-        >>> import numpy as np
-        >>> from flwr_byzantine import rules
-        >>> rule = rules.chain(rules.NNM(f=1), rules.TrimmedMean(f=1))
-        >>> rule(np.array([[1.0], [1.0], [1.0], [1.0], [99.0]])).tolist()
-        [1.0]
-    """
-    alone = len(rules) == 1 and isinstance(rules[0], Rule) and not isinstance(rules[0], PreAggregation)
-    return rules[0] if alone else Chain(rules)

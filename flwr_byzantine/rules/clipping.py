@@ -9,7 +9,9 @@ import numpy as np
 
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
-from flwr_byzantine.rules.base import Mix, Mixing, PreAggregation, View
+from flwr_byzantine.rules.base import Mixing, PreAggregation
+from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.view import View
 
 KARIMIREDDY = "Karimireddy, He, Jaggi"
 

@@ -10,8 +10,10 @@ import numpy as np
 from flwr_byzantine.errors import TooFewUpdates
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
-from flwr_byzantine.rules.base import Mix, Mixing, Rule, View
+from flwr_byzantine.rules.base import Mixing, Rule
 from flwr_byzantine.rules.coordinatewise import NearestMedian
+from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.view import View
 from flwr_byzantine.updates import sq_distances
 
 PAPER, WIDER = "n-f-2", "n-f-1"

@@ -9,8 +9,10 @@ import numpy as np
 
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
-from flwr_byzantine.rules.base import Mix, Mixing, View
+from flwr_byzantine.rules.base import Mixing
+from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.subsets import keep
+from flwr_byzantine.rules.view import View
 
 
 def centred_gram(G: Array, weights: Array) -> Array:

@@ -11,8 +11,10 @@ import numpy as np
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
-from flwr_byzantine.rules.base import Mix, Mixing, View
+from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.krum import rows_matrix
+from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.view import View
 from flwr_byzantine.updates import sq_distances
 
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
-from flwr_byzantine.rules.base import Mix, Mixing, View
+from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.clipping import clip_factors, norms_of
+from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.view import View
 
 
 def cosines(G: Array) -> Array:

@@ -13,7 +13,8 @@ import numpy as np
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import Constraint, check
-from flwr_byzantine.rules.base import Outcome, Rule, State, run
+from flwr_byzantine.rules.base import Rule, run
+from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.updates import Block, Updates

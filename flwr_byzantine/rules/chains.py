@@ -1,0 +1,83 @@
+"""Composition: rules applied in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.rules.base import PreAggregation, Rule
+
+
+@dataclass(frozen=True)
+class Chain(Rule):
+    """Rules applied in order: pre-aggregations, then one aggregation. Made by `chain`."""
+
+    parts: tuple[Rule, ...] = ()
+    reference: ClassVar[str] = "the references of its parts"
+
+    def __post_init__(self) -> None:
+        """Only the last part may reduce the rows to one."""
+        if not self.parts or not all(isinstance(part, Rule) for part in self.parts):
+            raise InvalidParameter(f"chain needs rules, e.g. chain(NNM(f=2), Krum(f=2)), got {self.parts!r}")
+        for part in self.parts[:-1]:
+            if part.rows(1 << 20) == 1:
+                raise InvalidParameter(f"chain: {part} aggregates to one row, so nothing can follow it; put it last")
+        if self.parts[-1].rows(1 << 20) != 1:
+            raise InvalidParameter(f"chain: {self.parts[-1]} only pre-aggregates; end with an aggregation rule")
+        object.__setattr__(self, "f", max(part.f for part in self.parts))
+
+    def stages(self) -> tuple[Rule, ...]:
+        """All parts' stages in order."""
+        return tuple(stage for part in self.parts for stage in part.stages())
+
+    def min_n(self) -> int:
+        """Smallest n at which every part gets as many rows as it needs."""
+        n = 1
+        while not self._enough(n):
+            n += 1
+        return n
+
+    def _enough(self, n: int) -> bool:
+        for part in self.parts:
+            if n < part.min_n():
+                return False
+            n = part.rows(n)
+        return True
+
+    def kappa(self, n: int) -> float | None:
+        """κ of the last part, carried through the parts before it where a bound is known."""
+        sizes = [n]
+        for part in self.parts[:-1]:
+            sizes.append(part.rows(sizes[-1]))
+        value = self.parts[-1].kappa(sizes[-1])
+        for part, size in zip(reversed(self.parts[:-1]), reversed(sizes[:-1]), strict=True):
+            value = None if value is None else part.compose_kappa(size, value)  # type: ignore[attr-defined]
+        return value
+
+    def with_f(self, f: int) -> Chain:
+        """Every part for another f."""
+        return Chain(tuple(part.with_f(f) for part in self.parts))
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+
+def chain(*rules: Rule) -> Rule:
+    """Compose rules: each part works on the rows the part before it returns.
+
+    Args:
+        rules: pre-aggregations, then one aggregation rule.
+
+    Raises:
+        InvalidParameter: an aggregation before the end, or none at the end.
+
+    Example:
+        >>> import numpy as np
+        >>> from flwr_byzantine import rules
+        >>> rule = rules.chain(rules.NNM(f=1), rules.TrimmedMean(f=1))
+        >>> rule(np.array([[1.0], [1.0], [1.0], [1.0], [99.0]])).tolist()
+        [1.0]
+    """
+    alone = len(rules) == 1 and isinstance(rules[0], Rule) and not isinstance(rules[0], PreAggregation)
+    return rules[0] if alone else Chain(rules)

@@ -1,0 +1,84 @@
+"""`View`: what a mixing rule sees of the updates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.rules.results import State
+from flwr_byzantine.updates import Updates
+
+
+class Stage(Protocol):
+    """What a view must know of the mixing rules of a chain."""
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether the place of the origin does not matter."""
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """Names of extra rows."""
+
+
+class View:
+    """The rows that a mixing stage sees: the updates, mixed by the stages before it, then the anchors."""
+
+    def __init__(self, updates: Updates, stages: Sequence[Stage], state: State, seed: int, reference: Array | None = None) -> None:
+        self.state, self.rng = state, np.random.default_rng([seed, state.round])
+        names = [name for stage in stages for name in stage.anchors]
+        self.updates = updates.append([_anchor(name, state, updates.d, reference) for name in names]) if names else updates
+        self.anchors, self.n = len(names), updates.n
+        self.matrix: Array | None = None
+        self._centred = all(stage.equivariant for stage in stages)
+        self._gram: Array | None = None
+
+    @property
+    def gram(self) -> Array:
+        """(n + anchors, n + anchors) Gram matrix, computed at its first use."""
+        if self._gram is None:
+            self._gram = self.updates.gram(self._centred)
+            if self.matrix is not None:
+                self._gram = self.matrix @ self._gram @ self.matrix.T
+        return self._gram
+
+    def at(self, coordinates: Array) -> Array:
+        """(n, len(coordinates)) float64 values of the rows at ascending coordinates."""
+        values = self.updates.at(coordinates)
+        return values[: self.n] if self.matrix is None else (self.matrix @ values)[: self.n]
+
+    def push(self, M: Array) -> None:
+        """Let `M @ rows` be the rows from here on; the anchors stay."""
+        width = self.n + self.anchors
+        full = np.zeros((len(M) + self.anchors, width))
+        full[: len(M), : M.shape[1]] = M
+        full[len(M) :, self.n :] = np.eye(self.anchors)
+        self._gram = None if self._gram is None else full @ self._gram @ full.T
+        self.matrix = full if self.matrix is None else full @ self.matrix
+        self.n = len(M)
+
+    @property
+    def rows(self) -> Array | None:
+        """The matrix that makes the rows, without the anchors."""
+        return None if self.matrix is None else self.matrix[: self.n]
+
+
+def vector(value: Any, d: int) -> Array:
+    """`value` as a finite (d,) float64 vector."""
+    rows, _ = Updates.wrap([value])
+    found: Array = rows.blocks[0].rows[0].astype(np.float64)
+    if len(found) != d or not np.isfinite(found).all():
+        raise MalformedUpdate(f"reference must be a finite vector of {d} values like the updates, got {len(found)}")
+    return found
+
+
+def _anchor(name: str, state: State, d: int, reference: Array | None) -> Array:
+    if name == "previous":
+        return state.arrays.get(name, np.zeros(d))
+    if reference is None:
+        raise InvalidParameter("this rule trusts one update of the server's own: pass it as reference=, a vector like the updates")
+    return reference
