@@ -66,6 +66,19 @@ def test_a_failed_run_is_named_and_the_exit_status_says_so(monkeypatch, tmp_path
     assert f"failed: {runner.plan()[3]}: boom" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(("flag", "expected"), [([], 20), (["--quick"], 5)])
+def test_quick_means_fewer_rounds(monkeypatch, tmp_path, flag, expected):
+    from typer.testing import CliRunner
+
+    from flwr_byzantine.cli import app
+
+    seen = []
+    fine = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1]) for run in runner.plan()}
+    monkeypatch.setattr(runner, "run_all", lambda task, rounds, bar: (seen.append(rounds), fine)[1])
+    result = CliRunner().invoke(app, ["demo", *flag, "--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")])
+    assert (result.exit_code, seen) == (0, [expected])
+
+
 def test_table_has_a_row_for_each_run():
     results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], 1.0, 2.0) for run in runner.plan()}
     console = Console(width=160, record=True)

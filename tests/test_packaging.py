@@ -39,9 +39,9 @@ def test_wheel_in_a_clean_environment_aggregates(wheel, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True, capture_output=True)
-    done = subprocess.run([python, "-c", AGGREGATE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-I", "-c", AGGREGATE], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[1.1]", done.stderr
     strategy = "from flwr_byzantine import Krum; print(type(Krum(num_malicious_nodes=1)).__mro__[-3].__name__)"
-    assert "Strategy" in subprocess.run([python, "-c", strategy], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "Strategy" in subprocess.run([python, "-I", "-c", strategy], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     clash = "import importlib.util as u; print([m for m in ('clients', 'simulations', 'tests') if u.find_spec(m)])"
-    assert subprocess.run([python, "-c", clash], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert subprocess.run([python, "-I", "-c", clash], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,17 +74,30 @@ def _digits(_root: str, seed: int) -> Data:
 
 
 def _fashion_mnist(root: str, _seed: int) -> Data:
-    from torchvision.datasets import FashionMNIST
-
-    where = root or "data"
-    try:
-        train, test = (FashionMNIST(where, train=part, download=not root) for part in (True, False))
-    except RuntimeError as error:
-        raise InvalidParameter(
-            f"data-root {where!r} holds no Fashion-MNIST in torchvision's layout ({error}); leave it empty to download"
-        ) from None
+    with tempfile.TemporaryDirectory() as scratch:
+        train, test = _fashion_parts(root, scratch)
     x = [part.data.reshape(len(part.data), -1).float() / 255 for part in (train, test)]
     return Data(x[0], train.targets, x[1], test.targets, 10)
+
+
+def _fashion_parts(root: str, scratch: str) -> list[Any]:
+    """Torchvision's two parts; a root that holds only the compressed files (it may be read-only) is unpacked elsewhere."""
+    from torchvision.datasets import FashionMNIST
+    from torchvision.datasets.utils import extract_archive
+
+    packed = sorted(Path(root or "data", "FashionMNIST", "raw").glob("*-ubyte.gz"))
+    unpacked = all(file.with_suffix("").exists() for file in packed)
+    if root and packed and not unpacked:
+        target = Path(scratch, "FashionMNIST", "raw")
+        target.mkdir(parents=True)
+        for file in packed:
+            extract_archive(str(file), str(target))
+        root = scratch
+    try:
+        return [FashionMNIST(root or "data", train=part, download=not root) for part in (True, False)]
+    except RuntimeError as error:
+        problem = f"data-root {root!r} holds no Fashion-MNIST in torchvision's layout ({error})"
+        raise InvalidParameter(f"{problem}; leave it empty to download") from None
 
 
 LOADERS = {"digits": _digits, "fashion-mnist": _fashion_mnist}
