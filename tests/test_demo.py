@@ -14,9 +14,10 @@ from flwr_byzantine.demo.task import Task, load, partitions
 
 
 def processes():
-    """Command lines of Ray's and Flower's processes."""
+    """Command lines of Ray's and Flower's running processes (a defunct one has ended)."""
     listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in listing if any(name in line for name in ("raylet", "gcs_server", "ray::", "flower-superlink"))]
+    names = ("raylet", "gcs_server", "ray::", "flower-superlink")
+    return [line for line in listing if "<defunct>" not in line and any(name in line for name in names)]
 
 
 def left_behind(before, patience=20):

@@ -38,7 +38,7 @@ def test_wheel_in_a_clean_environment_aggregates(wheel, tmp_path):
     """A new virtual environment, the wheel with what it requires, a working directory outside the checkout."""
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True, capture_output=True)
+    subprocess.run([python, "-I", "-m", "pip", "install", "--quiet", wheel], check=True, capture_output=True)
     done = subprocess.run([python, "-I", "-c", AGGREGATE], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[1.1]", done.stderr
     strategy = "from flwr_byzantine import Krum; print(type(Krum(num_malicious_nodes=1)).__mro__[-3].__name__)"
