@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from flwr_byzantine.attacks.base import Attack, OwnAttack
 from flwr_byzantine.kernels import Array
-from flwr_byzantine.records import array_key, arrays_of, delta, is_train, replace_model
+from flwr_byzantine.records import array_key, arrays_of, delta, is_train, origin_of, replace_model
 from flwr_byzantine.rules.base import Rule
 
 Nodes = Container[int] | Callable[[Message], bool]
@@ -61,7 +61,7 @@ class AdversarialGrid:
         """Send, receive, and replace."""
         sent = list(messages)
         training = bool(sent) and is_train(sent[0])
-        broadcast = arrays_of(sent[0]) if training else {}
+        broadcast = origin_of(sent[0]) if training else {}
         assert self.grid is not None
         replies = list(self.grid.send_and_receive(sent, timeout=timeout))
         if training:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import INFO, WARNING
 from typing import Any, ClassVar
 
@@ -18,10 +18,11 @@ from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array, store
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
-from flwr_byzantine.strategy.core import Core, Policy, RuleFor, refuse_checkpoint, robust_metrics
+from flwr_byzantine.strategy.core import Core, Policy, RuleFor, reported_noise, robust_metrics
 from flwr_byzantine.strategy.inspect import Template, decode
 from flwr_byzantine.strategy.message import as_rule_for
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.sgd import GRADIENT, REPLY, Descending
 
 Fit = tuple[ClientProxy, FitRes]
 Evaluate = tuple[ClientProxy, EvaluateRes]
@@ -34,7 +35,7 @@ class Robust(flower.Strategy):
     Args:
         rule: a rule or chain; or a function from the number of replies that arrived to one.
         strategy: the legacy Flower strategy to wrap; `FedAvg()` by default.
-        on_infeasible, weighting, report_path, checkpoint: as for `flwr_byzantine.Robust`.
+        policy: as for `flwr_byzantine.Robust`.
 
     Example:
         >>> from flwr_byzantine import legacy, rules
@@ -42,22 +43,12 @@ class Robust(flower.Strategy):
         []
     """
 
-    def __init__(
-        self,
-        rule: Rule | RuleFor,
-        strategy: flower.Strategy | None = None,
-        *,
-        on_infeasible: str = "skip",
-        weighting: str = "uniform",
-        report_path: Any = None,
-        checkpoint: Any = None,
-    ) -> None:
+    def __init__(self, rule: Rule | RuleFor, strategy: flower.Strategy | None = None, **policy: Any) -> None:
         super().__init__()
-        refuse_checkpoint(checkpoint)
         self.strategy = flower.FedAvg() if strategy is None else strategy
         if not isinstance(self.strategy, flower.Strategy):
             raise InvalidParameter(f"legacy.Robust: strategy must be a flwr.server.strategy.Strategy, got {strategy!r}")
-        self.core = Core(as_rule_for(rule), Policy(on_infeasible, weighting, report_path), _say)
+        self.core = Core(as_rule_for(rule), Policy(**policy), _say)
         self.template: Template | None = None
         self._sampled: list[int] = []
         self._metrics: dict[str, Any] = {}
@@ -75,6 +66,14 @@ class Robust(flower.Strategy):
             setattr(self.strategy, name, lambda _metrics: self._metrics)
         return own
 
+    def _template_of(self, payloads: Mapping[str, bytes]) -> Template:
+        """What the replies must look like, and the origin of their deltas: the broadcast model."""
+        return Template.of(payloads)
+
+    def _next(self, server_round: int, blocks: list[Array]) -> list[Array]:
+        """The new model from the aggregate: the aggregate."""
+        return blocks
+
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
         """The wrapped strategy's."""
         return self.strategy.initialize_parameters(client_manager)
@@ -85,7 +84,7 @@ class Robust(flower.Strategy):
 
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
         """The wrapped strategy's instructions; remembers the model and who is asked."""
-        self.template = Template.of(_payloads(parameters))
+        self.template = self._template_of(_payloads(parameters))
         asked = self.strategy.configure_fit(server_round, parameters, client_manager)
         self._sampled = [node_of(proxy) for proxy, _ in asked]
         return asked
@@ -99,13 +98,13 @@ class Robust(flower.Strategy):
         if not results and not failures:
             return None, {}
         valid, dropped, usable = self._inspect(results, failures, self.template)
-        blocks = self.core.aggregate(server_round, self.template, valid, dropped)
+        replies = [usable[node][1] for node in sorted(usable)]
+        blocks = self.core.aggregate(server_round, self.template, valid, dropped, noise=reported_noise(_metrics_of(replies)))
         if blocks is None:
             return None, {}
-        replies = [usable[node][1] for node in sorted(usable)]
         self._metrics = self._aggregate_metrics(replies, self._fit_fn)
         proxy, reply = usable[min(usable)]
-        one = FitRes(reply.status, _parameters(self.template, blocks), 1, dict(self._metrics))
+        one = FitRes(reply.status, _parameters(self.template, self._next(server_round, blocks)), 1, dict(self._metrics))
         parameters, metrics = self.strategy.aggregate_fit(server_round, [(proxy, one)], [])
         return (None if parameters is None else conform(parameters, self.template)), metrics or self._metrics
 
@@ -152,12 +151,33 @@ class Robust(flower.Strategy):
     def _aggregate_metrics(self, replies: list[Any], own: MetricsFn | None) -> dict[str, Any]:
         """By the user's function where there is one; a reply that breaks it costs the metrics, not the run."""
         if own is None:
-            return robust_metrics([reply.metrics if isinstance(reply.metrics, dict) else {} for reply in replies], "")
+            return robust_metrics(_metrics_of(replies), "")
         try:
             return own([(reply.num_examples, reply.metrics) for reply in replies])
         except Exception as error:
             _say(f"metrics dropped: the metrics function raised {type(error).__name__}: {error}")
             return {}
+
+
+class ByzantineSGD(Descending, Robust):
+    """Byzantine-resilient SGD for `NumPyClient`s whose `fit` returns gradients; see `flwr_byzantine.ByzantineSGD`.
+
+    Example:
+        >>> from flwr_byzantine import legacy, rules
+        >>> legacy.ByzantineSGD(rules.Krum(f=2), step_size=0.1).descent.gamma(0)
+        0.1
+    """
+
+    def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
+        """As `Robust`, telling the clients that a gradient is wanted."""
+        asked = super().configure_fit(server_round, parameters, client_manager)
+        for _, instructions in asked:
+            instructions.config[REPLY] = GRADIENT
+        return asked
+
+
+def _metrics_of(replies: list[Any]) -> list[dict[str, Any]]:
+    return [reply.metrics if isinstance(reply.metrics, dict) else {} for reply in replies]
 
 
 def node_of(proxy: ClientProxy) -> int:
@@ -230,5 +250,5 @@ class FedTrimmedAvg(Named):
 
 CATALOGUE = arguments.catalogue(Named, __name__)
 globals().update(CATALOGUE)
-__all__ = ["Bulyan", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Robust"]
+__all__ = ["Bulyan", "ByzantineSGD", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Robust"]
 __all__ += list(CATALOGUE)

@@ -10,7 +10,7 @@ from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from flwr_byzantine.attacks.base import Attack, OwnAttack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.records import array_key, arrays_of, delta, is_train, replace_model
+from flwr_byzantine.records import array_key, arrays_of, delta, is_train, origin_of, replace_model
 
 Nodes = Container[int] | Callable[[Context], bool] | None
 
@@ -38,7 +38,7 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if not is_train(message) or not _is_bad(context, nodes):
             return call_next(message, context)
-        broadcast = arrays_of(message)
+        broadcast = origin_of(message)
         reply = call_next(message, context)
         if array_key(reply) is not None:
             honest = delta(arrays_of(reply), broadcast)

@@ -9,6 +9,7 @@ from flwr.app import Array, ArrayRecord, Message, MessageType
 
 from flwr_byzantine import kernels
 from flwr_byzantine.kernels import Array as NDArray
+from flwr_byzantine.strategy.sgd import GRADIENT, REPLY
 
 
 def is_train(message: Message) -> bool:
@@ -28,6 +29,14 @@ def arrays_of(message: Message) -> dict[str, NDArray]:
     """Name -> array of the message's model; empty where it has none."""
     key = array_key(message)
     return {} if key is None else {name: array.numpy() for name, array in message.content.array_records[key].items()}
+
+
+def origin_of(message: Message) -> dict[str, NDArray]:
+    """What updates are measured from: the broadcast model, or zeros where `ByzantineSGD` asks for gradients."""
+    broadcast = arrays_of(message)
+    if any(record.get(REPLY) == GRADIENT for record in message.content.config_records.values()):
+        return {name: np.zeros_like(value) for name, value in broadcast.items()}
+    return broadcast
 
 
 def delta(reply: dict[str, NDArray], broadcast: dict[str, NDArray]) -> NDArray:

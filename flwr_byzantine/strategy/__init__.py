@@ -1,9 +1,9 @@
 """Robust strategies for Flower's Message API."""
 
-from flwr_byzantine.strategy.message import Robust
+from flwr_byzantine.strategy.message import ByzantineSGD, Robust
 from flwr_byzantine.strategy.named import CATALOGUE, Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 globals().update(CATALOGUE)
-__all__ = ["Bulyan", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "NodeReport", "Robust", "RoundReport"]
+__all__ = ["Bulyan", "ByzantineSGD", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "NodeReport", "Robust", "RoundReport"]
 __all__ += list(CATALOGUE)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING
+from dataclasses import MISSING, fields
 from typing import Any, ClassVar
 
 from flwr_byzantine import rules
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.params import Constraint, check
-from flwr_byzantine.strategy.core import RuleFor, rule_for
+from flwr_byzantine.strategy.core import Policy, RuleFor, rule_for
 
-POLICY = ("on_infeasible", "weighting", "report_path", "checkpoint")
+POLICY = {item.name: item.default for item in fields(Policy)}
 Make = Callable[..., RuleFor]
 RULE_ARGUMENTS = (
     "num_malicious_nodes",
@@ -48,8 +48,7 @@ def signature_of(cls: type, like: type) -> inspect.Signature:
     """Flower's constructor, then our keyword arguments."""
     theirs = [p for name, p in inspect.signature(like.__init__).parameters.items() if name != "self" and p.kind is not p.VAR_KEYWORD]  # type: ignore[misc]
     names = [name for name in ("f", *cls.options, *POLICY) if name not in {p.name for p in theirs}]  # type: ignore[attr-defined]
-    defaults = {"on_infeasible": "skip", "weighting": "uniform"}
-    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name)) for name in names]
+    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=POLICY.get(name)) for name in names]
     return inspect.Signature(theirs + ours)
 
 

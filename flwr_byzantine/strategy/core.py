@@ -17,8 +17,10 @@ from flwr_byzantine.rules.base import Rule, run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from flwr_byzantine.updates import Block, Updates
+from flwr_byzantine.theory.live import Certificate, certify
+from flwr_byzantine.updates import Block, Updates, sq_distances
 
+NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
 Log = Callable[[str], None]
 
@@ -32,16 +34,26 @@ class Policy:
             `InfeasibleRound`.
         weighting: "uniform": what clients say of their number of examples never changes the model.
         report_path: file to which each round's report is added as a line of JSON, or None.
+        checkpoint: must be None in this version.
+        certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
+            the replies.
     """
 
     on_infeasible: str = "skip"
     weighting: str = "uniform"
     report_path: str | Path | None = None
+    checkpoint: None = None
+    certificate: bool = False
 
     def __post_init__(self) -> None:
         """Refuse unknown policies."""
         check("strategy", "on_infeasible", self.on_infeasible, Constraint(str, choices=("skip", "error")))
         check("strategy", "weighting", self.weighting, Constraint(str, choices=("uniform",)))
+        check("strategy", "certificate", self.certificate, Constraint(bool))
+        if self.checkpoint is not None:
+            raise InvalidParameter(
+                f"strategy: checkpoint must be None in this version, got {self.checkpoint!r}; save result.arrays after the run"
+            )
 
 
 def rule_for(make: Callable[[int], Rule], f: float | None, default: Callable[[int], int]) -> RuleFor:
@@ -75,6 +87,7 @@ class Core:
         valid: Mapping[int, list[Array]],
         dropped: Mapping[int, NodeReport],
         reference: Array | None = None,
+        noise: float | None = None,
     ) -> list[Array] | None:
         """One flat block per model array, or None where the round is skipped; adds a report.
 
@@ -84,6 +97,7 @@ class Core:
             valid: node id -> inspected reply.
             dropped: node id -> what is known of the sampled nodes without a valid reply.
             reference: (d,) the server's own update, for rules that trust one.
+            noise: what the clients report of their gradient noise, for the certificate.
 
         Raises:
             InfeasibleRound: too few valid replies, under on_infeasible="error".
@@ -96,9 +110,11 @@ class Core:
         if not nodes or len(nodes) < rule.min_n():
             return self._infeasible(report, rule, valid, dropped)
         blocks = [Block([valid[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
-        outcome = run(rule, Updates(blocks, nodes), self.state, reference)
+        updates = Updates(blocks, nodes)
+        outcome = run(rule, updates, self.state, reference)
         self.state = outcome.state
-        self._publish(replace(report, nodes={**dict(dropped), **verdicts(nodes, outcome, rule)}))
+        certificate = certificate_of(rule, updates, outcome.blocks, noise) if self.policy.certificate else None
+        self._publish(replace(report, certificate=certificate, nodes={**dict(dropped), **verdicts(nodes, outcome, rule)}))
         return outcome.blocks
 
     def _feasible(self, n: int, invalid: int) -> tuple[Rule, str]:
@@ -148,6 +164,19 @@ def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, No
     }
 
 
+def certificate_of(rule: Rule, updates: Updates, blocks: list[Array], noise: float | None) -> Certificate:
+    """Whether the resilience condition held for these replies and this aggregate."""
+    norm = float(np.linalg.norm(updates.deltas(blocks)))
+    return certify(rule, sq_distances(updates.gram(centred=True)), norm, noise)
+
+
+def reported_noise(records: Sequence[Mapping[str, Any]]) -> float | None:
+    """The median of what the clients say of their gradient's noise, or None where no majority does."""
+    found = robust_metrics([{key: value for key, value in record.items() if key == NOISE_KEY} for record in records], "")
+    noise = found.get(NOISE_KEY)
+    return noise if isinstance(noise, float) else None
+
+
 def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str, Any]:
     """Per key, the median over the replies that report it well; keys that no majority reports well are left out.
 
@@ -180,9 +209,3 @@ def _numbers(value: Any) -> list[float] | None:
     except OverflowError:
         return None
     return numbers if all(map(math.isfinite, numbers)) else None
-
-
-def refuse_checkpoint(checkpoint: Any) -> None:
-    """Checkpoints are not there yet: say so at once rather than lose a model later."""
-    if checkpoint is not None:
-        raise InvalidParameter(f"strategy: checkpoint must be None in this version, got {checkpoint!r}; save result.arrays after the run")

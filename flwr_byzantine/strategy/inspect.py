@@ -64,7 +64,7 @@ class Template:
         self.names = list(arrays)
         self.shapes = [value.shape for value in arrays.values()]
         self.dtypes = [value.dtype for value in arrays.values()]
-        self.origins = [np.ascontiguousarray(value).reshape(-1) for value in arrays.values()]
+        self.origins: list[Array | None] = [np.ascontiguousarray(value).reshape(-1) for value in arrays.values()]
         self.size = sum(value.nbytes for value in arrays.values())
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from logging import INFO, WARNING
 from typing import Any
 
@@ -18,9 +18,10 @@ from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array as NDArray
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.core import Core, Policy, RuleFor, refuse_checkpoint, robust_metrics
+from flwr_byzantine.strategy.core import Core, Policy, RuleFor, reported_noise, robust_metrics
 from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.sgd import GRADIENT, REPLY, Descending
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 
@@ -35,10 +36,7 @@ class Robust(Strategy):
     Args:
         rule: a rule or chain; or a function from the number of replies that arrived to one.
         strategy: the Flower strategy to wrap; `FedAvg()` by default.
-        on_infeasible: with too few valid replies for the rule, "skip" keeps the model, "error" raises `InfeasibleRound`.
-        weighting: "uniform": all valid replies weigh the same, whatever their num-examples.
-        report_path: file that gets each round's report as a line of JSON.
-        checkpoint: must be None in this version.
+        policy: by keyword, the fields of `Policy`: `on_infeasible`, `weighting`, `report_path`, `certificate`.
 
     Attributes:
         reports: one `RoundReport` for each training round.
@@ -50,22 +48,12 @@ class Robust(Strategy):
         []
     """
 
-    def __init__(
-        self,
-        rule: Rule | RuleFor,
-        strategy: Strategy | None = None,
-        *,
-        on_infeasible: str = "skip",
-        weighting: str = "uniform",
-        report_path: Any = None,
-        checkpoint: Any = None,
-    ) -> None:
+    def __init__(self, rule: Rule | RuleFor, strategy: Strategy | None = None, **policy: Any) -> None:
         super().__init__()
-        refuse_checkpoint(checkpoint)
         self.strategy = FedAvg() if strategy is None else strategy
         if not isinstance(self.strategy, Strategy):
             raise InvalidParameter(f"Robust: strategy must be a flwr.serverapp.strategy.Strategy, got {strategy!r}")
-        self.core = Core(as_rule_for(rule), Policy(on_infeasible, weighting, report_path), _say)
+        self.core = Core(as_rule_for(rule), Policy(**policy), _say)
         self.template: Template | None = None
         self._sampled: list[int] = []
         self._metrics = MetricRecord()
@@ -93,9 +81,17 @@ class Robust(Strategy):
         _say(f"robust rule at 100 replies: {self.core.rule(100)}; over {type(self.strategy).__name__}", INFO)
         self.strategy.summary()
 
+    def _template_of(self, payloads: Mapping[str, bytes]) -> Template:
+        """What the replies must look like, and the origin of their deltas: the broadcast model."""
+        return Template.of(payloads)
+
+    def _next(self, server_round: int, blocks: list[NDArray]) -> list[NDArray]:
+        """The new model from the aggregate: the aggregate."""
+        return blocks
+
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The wrapped strategy's messages; remembers the model and who is asked."""
-        self.template = Template.of(_payloads(arrays))
+        self.template = self._template_of(_payloads(arrays))
         messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
         self._sampled = [message.metadata.dst_node_id for message in messages]
         return messages
@@ -108,12 +104,12 @@ class Robust(Strategy):
         if not messages and not self._sampled:
             return None, None
         valid, dropped, usable = self._inspect(messages, self.template)
-        blocks = self.core.aggregate(server_round, self.template, valid, dropped)
+        contents = [usable[node].content for node in sorted(usable)]
+        blocks = self.core.aggregate(server_round, self.template, valid, dropped, noise=reported_noise(_records(contents)))
         if blocks is None:
             return None, None
-        contents = [usable[node].content for node in sorted(usable)]
         self._metrics = self._aggregate_metrics(contents, self._train_fn)
-        record = _record(self.template, blocks)
+        record = _record(self.template, self._next(server_round, blocks))
         arrays, metrics = self.strategy.aggregate_train(server_round, [self._one_reply(usable[min(usable)], record)])
         return (None if arrays is None else conform(arrays, self.template)), metrics
 
@@ -153,9 +149,8 @@ class Robust(Strategy):
 
     def _aggregate_metrics(self, contents: list[RecordDict], own: MetricsFn | None) -> MetricRecord:
         """By the user's function where there is one; a reply that breaks it costs the metrics, not the run."""
-        records = [dict(record) for content in contents for record in list(content.metric_records.values())[:1]]
         if own is None:
-            return MetricRecord(robust_metrics(records, self._weight_key))
+            return MetricRecord(robust_metrics(_records(contents), self._weight_key))
         try:
             return own(contents, self._weight_key)
         except Exception as error:
@@ -170,6 +165,34 @@ class Robust(Strategy):
         message.__dict__ = {**like.__dict__}
         message.content = RecordDict(content)
         return message
+
+
+class ByzantineSGD(Descending, Robust):
+    """Byzantine-resilient SGD: clients answer with gradients, w_{k+1} = w_k - γ_k F(V_1, ..., V_n), k = round - 1.
+
+    Clients answer with one stochastic gradient at the broadcast model (`client.gradient_reply`); `rule` aggregates what
+    passes inspection. When the guarantee holds and what it promises is in `flwr_byzantine.theory`.
+
+    Args:
+        rule: a rule or chain; or a function from the number of replies that arrived to one.
+        step_size: γ, or a function from k = 0, 1, ... to γ_k such as `theory.InverseRoot` or `theory.Polynomial`.
+        momentum: μ of the server's heavy-ball momentum, m_k = μ m_{k-1} + F, in [0, 1).
+        strategy: samples and evaluates; a Flower strategy, `FedAvg()` by default.
+        policy: as for `Robust`.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022.
+
+    Example:
+        >>> from flwr_byzantine import rules, theory
+        >>> strategy = ByzantineSGD(rules.Krum(f=2), step_size=theory.InverseRoot(0.5, K=100), certificate=True)
+        >>> round(strategy.descent.gamma(0), 3)
+        0.05
+    """
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """As `Robust`, telling the clients that a gradient is wanted."""
+        config[REPLY] = GRADIENT
+        return super().configure_train(server_round, arrays, config, grid)
 
 
 def as_rule_for(rule: Rule | RuleFor) -> RuleFor:
@@ -219,6 +242,10 @@ def _record(template: Template, blocks: list[NDArray]) -> ArrayRecord:
 
 def _payloads(record: ArrayRecord) -> dict[str, bytes]:
     return {name: array.data for name, array in record.items()}
+
+
+def _records(contents: list[RecordDict]) -> list[dict[str, Any]]:
+    return [dict(record) for content in contents for record in list(content.metric_records.values())[:1]]
 
 
 def _metrics_of(message: Message) -> MetricRecord | None:

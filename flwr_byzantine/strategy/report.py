@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from flwr_byzantine.theory.live import Certificate
+
 STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
 
 
@@ -39,6 +41,7 @@ class RoundReport:
         aggregated: whether the model was updated.
         note: why not, or what the guarantee of this round rests on; empty in a plain round.
         nodes: for each node id, what became of its reply.
+        certificate: whether the resilience condition held, where the strategy was made with `certificate=True`.
 
     Example:
         >>> report = RoundReport(1, 3, 3, 3, 0, "Mean()", True, True, nodes={7: NodeReport("kept", weight=1.0)})
@@ -56,6 +59,7 @@ class RoundReport:
     aggregated: bool
     note: str = ""
     nodes: dict[int, NodeReport] = field(default_factory=dict)
+    certificate: Certificate | None = None
 
     def with_status(self, status: str) -> list[int]:
         """Ids of the nodes of one status."""

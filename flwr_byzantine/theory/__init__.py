@@ -1,7 +1,8 @@
 """When the guarantee holds, which f, which step size, what can be promised. NumPy and SciPy only."""
 
-from flwr_byzantine.theory.convergence import Bound, Problem, admissible_step, convergence_bound, step_size
+from flwr_byzantine.theory.convergence import Bound, Problem, admissible_step, basin_bound, convergence_bound, step_size
 from flwr_byzantine.theory.empirical import KappaRow, empirical_kappa, kappa_ratio, kappa_table
+from flwr_byzantine.theory.live import Certificate, Estimate, certify, estimate, typical_distance
 from flwr_byzantine.theory.resilience import (
     Resilience,
     heterogeneity_floor,
@@ -14,16 +15,25 @@ from flwr_byzantine.theory.resilience import (
     sin_alpha,
 )
 from flwr_byzantine.theory.sampling import SamplingPlan, failure_probability, plan_sampling, smallest_f
+from flwr_byzantine.theory.schedules import Constant, InverseRoot, Polynomial
 
 __all__ = [
     "Bound",
+    "Certificate",
+    "Constant",
+    "Estimate",
+    "InverseRoot",
     "KappaRow",
+    "Polynomial",
     "Problem",
     "Resilience",
     "SamplingPlan",
     "admissible_step",
+    "basin_bound",
+    "certify",
     "convergence_bound",
     "empirical_kappa",
+    "estimate",
     "failure_probability",
     "heterogeneity_floor",
     "is_resilient",
@@ -38,4 +48,5 @@ __all__ = [
     "sin_alpha",
     "smallest_f",
     "step_size",
+    "typical_distance",
 ]

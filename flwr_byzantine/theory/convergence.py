@@ -54,15 +54,17 @@ class Bound:
     Attributes:
         initial: 2 (1 + L A' γ²)^K δ_0 / (γ s K): forgets the start, falls with K.
         noise: L C' γ / s: the floor at this step size.
+        bias: what remains at any step size and K, where the rule's error does not shrink with the gradient; 0 where (i) holds.
     """
 
     initial: float
     noise: float
+    bias: float = 0.0
 
     @property
     def total(self) -> float:
         """Their sum."""
-        return self.initial + self.noise
+        return self.initial + self.noise + self.bias
 
 
 def admissible_step(problem: Problem) -> float:
@@ -121,3 +123,37 @@ def step_size(problem: Problem, K: int) -> float:
         choices.append(math.sqrt(6 * p.gap / (p.L * p.c_F * p.C * K)))
     found = min(choices)
     return found if math.isfinite(found) else 1 / p.L
+
+
+def basin_bound(L: float, gap: float, kappa: float, h: int, noise: float, K: int, gamma: float, spread: float = 0.0) -> Bound:
+    """Bound on (1/K) Σ_{k<K} E‖∇Q(w_k)‖² with noise that does not shrink near a stationary point, where condition (i) fails.
+
+    4 δ_0 / (γ K) + 4 L γ (N/h + κV) + 2 κV, with N = dσ² the noise of one honest gradient, G² = (1/h) Σ ‖∇Q_i - ∇Q‖² and
+    V = (1 - 1/h) N + G². Assumes L-smoothness, independent honest noise and (f, κ)-robustness; nothing about sin α.
+
+    Derived here: ⟨E F, g⟩ >= ‖g‖² - √(κV) ‖g‖ >= ‖g‖²/2 - κV/2 and E‖F‖² <= 2‖g‖² + 2N/h + 2κV enter the descent lemma
+    E Q(w⁺) <= Q - γ⟨E F, g⟩ + (Lγ²/2) E‖F‖²; for γ <= 1/(4L) at least γ/4 of ‖g‖² is left.
+
+    Args:
+        L: smoothness.
+        gap: δ_0 = Q(w_0) - Q_inf.
+        kappa: of the rule.
+        h: honest updates, n - f.
+        noise: N, its supremum along the run.
+        K: steps.
+        gamma: constant step size, at most 1/(4L).
+        spread: G², its supremum along the run.
+
+    Example:
+        >>> bound = basin_bound(L=1.0, gap=1.0, kappa=0.5, h=10, noise=1.0, K=100, gamma=0.1)
+        >>> round(bound.initial, 3), round(bound.noise, 3), round(bound.bias, 3)
+        (0.4, 0.22, 0.9)
+    """
+    for name, value in (("gap", gap), ("kappa", kappa), ("noise", noise), ("spread", spread)):
+        check("basin_bound", name, value, Constraint(float, ge=0))
+    check("basin_bound", "L", L, Constraint(float, gt=0))
+    check("basin_bound", "gamma", gamma, Constraint(float, gt=0, le=1 / (4 * L) * (1 + 1e-12)))
+    check("basin_bound", "K", K, Constraint(int, ge=1))
+    check("basin_bound", "h", h, Constraint(int, ge=1))
+    error = kappa * ((1 - 1 / h) * noise + spread)
+    return Bound(4 * gap / (gamma * K), 4 * L * gamma * (noise / h + error), 2 * error)

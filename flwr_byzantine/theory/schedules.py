@@ -1,0 +1,82 @@
+"""Step sizes γ_k for k = 0, 1, 2, ... as functions of k."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.params import Declared, param
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Constant(Declared):
+    """γ_k = gamma: reaches a neighbourhood of a stationary point, the smaller the smaller gamma is.
+
+    Example:
+        >>> Constant(0.1)(7)
+        0.1
+    """
+
+    gamma: float = param(kind=float, gt=0)
+
+    def __call__(self, k: int) -> float:
+        """The same for every k."""
+        return self.gamma
+
+
+@dataclass(frozen=True)
+class InverseRoot(Declared):
+    """γ_k = gamma / √K for a run of K steps, the step of the O(1/√K) rate (`step_size` gives its best constant).
+
+    Example:
+        >>> InverseRoot(1.0, K=100)(7)
+        0.1
+    """
+
+    gamma: float = param(kind=float, gt=0)
+    K: int = param(ge=1)
+
+    def __call__(self, k: int) -> float:
+        """The same for every k."""
+        return self.gamma / math.sqrt(self.K)
+
+
+@dataclass(frozen=True)
+class Polynomial(Declared):
+    """γ_k = gamma / (k + 1)^p; with 1/2 < p <= 1, Σ γ_k = ∞ and Σ γ_k² < ∞, so that liminf E‖∇Q(w_k)‖² = 0.
+
+    The limit needs the assumptions of `convergence_bound` along the whole run.
+
+    Example:
+        >>> Polynomial(1.0, p=1.0)(3)
+        0.25
+    """
+
+    gamma: float = param(kind=float, gt=0)
+    p: float = param(0.75, kind=float, gt=0.5, le=1)
+
+    def __call__(self, k: int) -> float:
+        """Falls with k."""
+        return float(self.gamma / (k + 1) ** self.p)
+
+
+def schedule(step_size: Any) -> Schedule:
+    """A number as a constant step, a function of k as it is.
+
+    Raises:
+        InvalidParameter: neither.
+
+    Example:
+        >>> schedule(0.5)(3)
+        0.5
+    """
+    if callable(step_size):
+        return step_size  # type: ignore[no-any-return]
+    if isinstance(step_size, int | float) and not isinstance(step_size, bool):
+        return Constant(step_size)
+    raise InvalidParameter(f"step_size must be a number > 0 or a function from k = 0, 1, ... to one, got {step_size!r}")

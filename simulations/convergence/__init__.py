@@ -1,0 +1,1 @@
+"""The convergence study: Byzantine-resilient SGD on objectives whose constants are known, against the theory's bounds."""

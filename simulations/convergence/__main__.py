@@ -1,0 +1,58 @@
+"""`python -m simulations.convergence`: run the study, draw it, say what it shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from simulations.convergence import figures, study
+
+console = Console()
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="Fewer steps, seeds and rules: under a minute.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for results.jsonl and the pictures.")] = Path("convergence"),
+) -> None:
+    """Byzantine-resilient SGD on objectives with known constants, against the theory's bounds."""
+    out.mkdir(parents=True, exist_ok=True)
+    work = study.cells(quick)
+    with Progress(console=console) as bar:
+        task = bar.add_task(f"{len(work)} configurations", total=len(work))
+        lines = study.run_all(work, out / "results.jsonl", lambda: bar.advance(task))
+    figures.draw(lines, out)
+    console.print(reached(lines))
+    console.print(f"{bounded(lines)}\nresults and pictures: {out}")
+
+
+def bounded(lines: list[dict[str, Any]]) -> str:
+    """How the bound compares with what was measured, in a sentence."""
+    held = [line for line in lines if line["bound"] is not None]
+    over = [line for line in held if measured(line) > figures.total(line)]
+    close = [line for line in held if figures.total(line) <= 100 * measured(line)]
+    return f"bound: {len(held)} configurations where it applies, exceeded in {len(over)}, within a factor 100 in {len(close)}"
+
+
+def measured(line: dict[str, Any]) -> float:
+    """What the bound bounds: the minimum where the condition holds all along, else the mean over the steps."""
+    return float(line["min"] if line["experiment"] == "condition holds" else line["mean"])
+
+
+def reached(lines: list[dict[str, Any]]) -> Table:
+    """The last fifth of each run under the attacks, worst over the objectives."""
+    mine = figures.select(lines, experiment="attacks")
+    names = list(dict.fromkeys(line["attack"] for line in mine))
+    view = Table("rule", *names, title="Mean of ‖∇Q‖² over the last fifth of the steps, worst objective")
+    for rule in dict.fromkeys(line["rule"] for line in mine):
+        cells = [max(line["tail"] for line in figures.select(mine, rule=rule, attack=attack)) for attack in names]
+        view.add_row(rule, *(f"{value:.2g}" for value in cells))
+    return view
+
+
+if __name__ == "__main__":
+    typer.run(main)
