@@ -25,7 +25,8 @@ class Advice:
         kappa: declared κ at this sample size, or None where none is known.
         noise_ratio: largest √d σ / ‖g‖ for which κ certifies resilience, or None.
         krum_noise_ratio: the same by Krum's η, for Krum only.
-        batch_factor: how many times today's batch is needed at the given noise ratio, or None.
+        batch_factor: how many times today's batch is needed at the given noise ratio, by κ, or None.
+        krum_batch_factor: the same by η.
     """
 
     rule: str
@@ -34,6 +35,7 @@ class Advice:
     noise_ratio: float | None
     krum_noise_ratio: float | None
     batch_factor: int | None
+    krum_batch_factor: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -70,8 +72,15 @@ def advise(
     chosen = parse_rule(rule, sampling.f)
     kappa = chosen.kappa(sampling.sample_size) if sampling.feasible else None
     ratio = _noise_ratio(kappa, sampling)
-    factor = None if noise is None or ratio is None else math.floor((noise / ratio) ** 2 + 1e-9) + 1 if math.isfinite(ratio) else 1
-    return Advice(str(chosen), sampling, kappa, ratio, _krum_ratio(chosen, sampling), factor)
+    by_eta = _krum_ratio(chosen, sampling)
+    return Advice(str(chosen), sampling, kappa, ratio, by_eta, _factor(noise, ratio), _factor(noise, by_eta))
+
+
+def _factor(noise: float | None, ratio: float | None) -> int | None:
+    """The least whole b with noise / √b < ratio."""
+    if noise is None or ratio is None:
+        return None
+    return math.floor((noise / ratio) ** 2 + 1e-9) + 1 if math.isfinite(ratio) else 1
 
 
 def _noise_ratio(kappa: float | None, sampling: SamplingPlan) -> float | None:
@@ -100,6 +109,9 @@ def table(advice: Advice) -> Table:
         view.add_row("√d σ/‖g‖ below", f"{advice.noise_ratio:.3g}", f"certified by κ; {CAVEAT}")
     if advice.krum_noise_ratio is not None:
         view.add_row("√d σ/‖g‖ below", f"{advice.krum_noise_ratio:.3g}", "certified by Krum's own η, the more demanding route")
-    if advice.batch_factor is not None:
-        view.add_row("batch size", f"× {advice.batch_factor}", "needed to bring today's noise below the κ certificate's limit")
+    for route, factor in (("κ certificate", advice.batch_factor), ("η certificate", advice.krum_batch_factor)):
+        if factor is not None:
+            view.add_row(f"batch size, {route}", f"× {factor}", "brings today's noise below that limit, since σ falls with √b")
+    if advice.batch_factor is None and advice.noise_ratio is not None:
+        view.add_row("batch size", "× (today / limit)²", "pass today's √d σ/‖g‖ as --noise to have it computed")
     return view

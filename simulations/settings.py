@@ -48,6 +48,8 @@ class Settings:
             partition=str(config["partition"]),
             alpha=float(config["alpha"]),
             num_clients=int(config["num-clients"]),
+            method=str(config["method"]),
+            momentum=float(config["worker-momentum"]),
             local_epochs=int(config["local-epochs"]),
             batch_size=int(config["batch-size"]),
             lr=float(config["lr"]),

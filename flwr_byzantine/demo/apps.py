@@ -15,11 +15,12 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.attacks import Attack
+from flwr_byzantine.client import gradient_reply
 from flwr_byzantine.demo import task as tasks
 from flwr_byzantine.demo.task import Task
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.rules import Rule
-from flwr_byzantine.strategy import Robust
+from flwr_byzantine.rules import Mean, Rule
+from flwr_byzantine.strategy import ByzantineSGD, Robust
 
 
 def client_app() -> ClientApp:
@@ -30,7 +31,12 @@ def client_app() -> ClientApp:
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(1)
         task, net, client = _prepare(message, context)
-        loss, examples = tasks.train(net, task, client, int(message.content.config_records["config"]["server-round"]))  # type: ignore[arg-type]
+        server_round = int(message.content.config_records["config"]["server-round"])  # type: ignore[arg-type]
+        if task.method == "byzantine-sgd":
+            batches = tasks.batches(task, client, server_round)
+            identity = {"partition-id": client, "num-examples": sum(len(y) for _, y in batches)}
+            return gradient_reply(message, context, net, _cross_entropy, batches, momentum=task.momentum, metrics=identity)
+        loss, examples = tasks.train(net, task, client, server_round)
         metrics = MetricRecord({"num-examples": examples, "partition-id": client, "train-loss": loss})
         return Message(content=RecordDict({"arrays": ArrayRecord(net.state_dict()), "metrics": metrics}), reply_to=message)
 
@@ -44,6 +50,10 @@ def client_app() -> ClientApp:
         return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
 
     return app
+
+
+def _cross_entropy(net: torch.nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(net(batch[0]), batch[1])
 
 
 def _prepare(message: Message, context: Context) -> tuple[Task, torch.nn.Module, int]:
@@ -112,7 +122,7 @@ def federate(
     nodes = wait_for_nodes(grid, task.num_clients)
     bad = range(num_malicious) if attack is not None else range(0)
     average = FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
-    strategy: Strategy = average if rule is None else Robust(rule, average)
+    strategy = _strategy(task, rule, average)
     mounted: Any = grid if attack is None else AdversarialGrid(grid, attack, by_partition(bad), rule, task.seed)
     course, census = Outcome(), _Census(mounted, bad)
     data, net, start = tasks.load(task), tasks.model(task), time.monotonic()
@@ -130,9 +140,17 @@ def federate(
 
     config = ConfigRecord(asdict(task))
     result = strategy.start(census, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=measure)  # type: ignore[arg-type]
+    if not result.arrays or census.answers == 0:
+        raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {census.error or 'no reply came'}")
     course.seconds = course.seconds[1:]
     course.malicious_kept, course.honest_dropped = census.count(strategy.reports if isinstance(strategy, Robust) else None)
     return course, result.arrays
+
+
+def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
+    if task.method == "byzantine-sgd":
+        return ByzantineSGD(Mean() if rule is None else rule, step_size=task.lr, strategy=average)
+    return average if rule is None else Robust(rule, average)
 
 
 class _Census:
@@ -140,6 +158,7 @@ class _Census:
 
     def __init__(self, grid: Any, bad: range) -> None:
         self.grid, self.bad, self.partition = grid, bad, dict[int, int]()
+        self.answers, self.error = 0, ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grid, name)
@@ -147,7 +166,10 @@ class _Census:
     def send_and_receive(self, messages: Any, *, timeout: float | None = None) -> Any:
         replies = list(self.grid.send_and_receive(messages, timeout=timeout))
         for reply in replies:
-            if reply.has_content():
+            if reply.has_error():
+                self.error = reply.error.reason or "an error without a reason"
+            elif reply.has_content():
+                self.answers += 1
                 self.partition[reply.metadata.src_node_id] = int(reply.content["metrics"]["partition-id"])
         return replies
 

@@ -27,7 +27,9 @@ class Task:
         partition: "iid" or "dirichlet".
         alpha: Dirichlet concentration; smaller is more heterogeneous.
         num_clients: number of partitions.
-        local_epochs, batch_size, lr: plain SGD on each client.
+        method: "local-sgd" (clients train and send models) or "byzantine-sgd" (clients send a gradient at the broadcast model).
+        local_epochs, batch_size, lr: plain SGD on each client; under "byzantine-sgd" lr is the server's step size.
+        momentum: worker momentum of "byzantine-sgd".
         seed: of split, partition, initial model and batches.
     """
 
@@ -36,9 +38,11 @@ class Task:
     partition: str = "dirichlet"
     alpha: float = 0.5
     num_clients: int = 20
-    local_epochs: int = 2
+    method: str = "local-sgd"
+    local_epochs: int = 5
     batch_size: int = 16
     lr: float = 0.1
+    momentum: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +50,8 @@ class Task:
         if self.dataset not in LOADERS:
             raise unknown_name("dataset", self.dataset, LOADERS)
         check("task", "partition", self.partition, Constraint(str, choices=("iid", "dirichlet")))
+        check("task", "method", self.method, Constraint(str, choices=("local-sgd", "byzantine-sgd")))
+        check("task", "momentum", self.momentum, Constraint(float, ge=0, lt=1))
         check("task", "alpha", self.alpha, Constraint(float, gt=0))
         for name in ("num_clients", "local_epochs", "batch_size"):
             check("task", name, getattr(self, name), Constraint(int, ge=1))
@@ -136,11 +142,23 @@ def model(task: Task) -> nn.Module:
         return nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, data.classes))
 
 
+def local_data(task: Task, client: int, server_round: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator]:
+    """One client's examples and labels, and the randomness of one of its rounds."""
+    data, rows = load(task), torch.from_numpy(partitions(task)[client])
+    generator = torch.Generator().manual_seed(hash((task.seed, client, server_round)) % 2**31)
+    return data.train_x[rows], data.train_y[rows], generator
+
+
+def batches(task: Task, client: int, server_round: int, count: int = 2) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """A few random batches of one client, for one gradient and the estimate of its noise."""
+    x, y, generator = local_data(task, client, server_round)
+    draws = [torch.randint(len(x), (task.batch_size,), generator=generator) for _ in range(count)]
+    return [(x[rows], y[rows]) for rows in draws]
+
+
 def train(net: nn.Module, task: Task, client: int, server_round: int) -> tuple[float, int]:
     """Local SGD of one client in one round: mean loss and number of examples."""
-    data, rows = load(task), torch.from_numpy(partitions(task)[client])
-    x, y = data.train_x[rows], data.train_y[rows]
-    generator = torch.Generator().manual_seed(hash((task.seed, client, server_round)) % 2**31)
+    x, y, generator = local_data(task, client, server_round)
     optimiser, losses = torch.optim.SGD(net.parameters(), lr=task.lr), []
     for _ in range(task.local_epochs):
         for batch in torch.randperm(len(x), generator=generator).split(task.batch_size):  # type: ignore[no-untyped-call]

@@ -76,13 +76,12 @@ def byzantine(lines: Lines) -> Any:
     mine = select(lines, experiment="byzantine")
     figure, panel = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     for rule in dict.fromkeys(line["rule"] for line in mine):
-        worst = {
-            f: max(line["tail"] for line in select(mine, rule=rule, f=f)) for f in sorted({line["f"] for line in select(mine, rule=rule)})
-        }
-        panel.semilogy(
-            list(worst), list(worst.values()), "o-", ms=3, color=COLOURS.get(rule, "#cccccc"), label=rule if rule in SHOWN else None
-        )
-    panel.set(xlabel="f of n = 11", ylabel=LABEL + ", last fifth, worst attack", ylim=(None, 1e3))
+        own = select(mine, rule=rule)
+        counts = sorted({line["f"] for line in own})
+        worst = [max(line["tail"] for line in select(own, f=f)) for f in counts]
+        style: dict[str, Any] = {"color": COLOURS[rule], "label": rule} if rule in SHOWN else {"color": "#cccccc", "zorder": 1}
+        panel.semilogy(counts, worst, "o-", ms=3, **style)
+    panel.set(xlabel="f of n = 11 (grey: all other rules)", ylabel=LABEL + ", last fifth, worst attack", ylim=(None, 1e3))
     panel.legend()
     return figure
 
@@ -120,9 +119,8 @@ def basin(lines: Lines) -> Any:
     for panel, (experiment, key), name in zip(panels, what.items(), names, strict=True):
         mine = select(lines, experiment=experiment)
         for rule in dict.fromkeys(line["rule"] for line in mine):
-            points = [(key(line), line["tail"] ** 0.5) for line in select(mine, rule=rule)]
-            x = [(1 - v) / (1 + v) if "momentum" in experiment else v for v, _ in points]
-            panel.loglog(x, [radius for _, radius in points], "o-", color=COLOURS[rule], label=rule)
+            own = select(mine, rule=rule)
+            panel.loglog([key(line) for line in own], [line["tail"] ** 0.5 for line in own], "o-", color=COLOURS[rule], label=rule)
         panel.set(xlabel=name, ylabel=r"basin radius $\sqrt{\mathrm{mean}\ \|\nabla Q\|^2}$")
     panels[0].legend()
     return figure

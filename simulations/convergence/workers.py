@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -54,7 +54,7 @@ class Setting:
     f: int
     gamma: float
     K: int
-    noise: Noise = Noise()
+    noise: Noise = field(default_factory=Noise)
     batch: int = 0
     beta: float = 0.0
 
