@@ -51,7 +51,7 @@ class GeometricMedian(Mixing):
         f: number of Byzantine rows to withstand, for `min_n` and `kappa`; the median itself does not use it.
         nu: smoothing, relative to the median distance.
         max_iter: cap on iterations.
-        tol: stop when the weights change by less in sum.
+        tol: stop when the sum of distances falls by a smaller share.
 
     Source: Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022. κ: Allouah et al., AISTATS 2023.
 
@@ -64,7 +64,7 @@ class GeometricMedian(Mixing):
     f: int = param(0, ge=0)
     nu: float = param(1e-6, kind=float, gt=0)
     max_iter: int = param(1000, ge=1)
-    tol: float = param(1e-9, kind=float, ge=0)
+    tol: float = param(1e-12, kind=float, ge=0)
     reference: ClassVar[str] = "Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022"
 
     def kappa(self, n: int) -> float | None:
@@ -73,27 +73,28 @@ class GeometricMedian(Mixing):
 
     def mix(self, view: View) -> Mix:
         """Weights proportional to the inverse distances at the fixed point."""
-        G = view.gram
-        distances = np.sqrt(sq_distances(G))
+        D = sq_distances(view.gram)
+        distances = np.sqrt(D)
         start = int(np.argmin(distances.sum(axis=1)))
         floor = self.nu * float(np.median(distances[start]))
         if floor == 0.0:  # more than half of the rows are equal: that row is the median
             return Mix(np.eye(view.n)[[start]], distances[start])
-        weights = self._weiszfeld(G, np.eye(view.n)[start], floor)
-        return Mix(weights[None, :], _distances_to(G, weights))
+        weights = self._weiszfeld(D, np.eye(view.n)[start], floor)
+        return Mix(weights[None, :], _distances_to(D, weights))
 
-    def _weiszfeld(self, G: Array, weights: Array, floor: float) -> Array:
+    def _weiszfeld(self, D: Array, weights: Array, floor: float) -> Array:
+        total = np.inf
         for _ in range(self.max_iter):
-            inverse = 1.0 / np.maximum(_distances_to(G, weights), floor)
-            previous, weights = weights, inverse / inverse.sum()
-            if np.abs(weights - previous).sum() <= self.tol:
+            apart = np.maximum(_distances_to(D, weights), floor)
+            previous, total = total, float(apart.sum())
+            if previous - total <= self.tol * total:
                 break
+            weights = (1.0 / apart) / (1.0 / apart).sum()
         return weights
 
 
-def _distances_to(G: Array, weights: Array) -> Array:
-    """(n,) distances of the rows to the combination `weights` of them, which sum to 1."""
-    D = sq_distances(G)
+def _distances_to(D: Array, weights: Array) -> Array:
+    """(n,) distances of the rows, given by their squared distances, to the combination `weights` of them, which sum to 1."""
     squared = D @ weights - 0.5 * weights @ D @ weights
     return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
 

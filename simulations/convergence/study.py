@@ -101,7 +101,7 @@ def cells(quick: bool) -> list[Cell]:
 
 def _attacks(quick: bool) -> Iterator[Cell]:
     """Every rule under every attack."""
-    K, seeds = (150, 1) if quick else (500, 5)
+    K, seeds = (150, 1) if quick else (250, 3)
     chosen = ["mean", *PROMISED] if quick else rule_names()
     for objective in ("quadratic", "logistic") if quick else OBJECTIVES:
         for rule in chosen:
@@ -111,7 +111,7 @@ def _attacks(quick: bool) -> Iterator[Cell]:
 
 def _byzantine_count(quick: bool) -> Iterator[Cell]:
     """F from 0 to what the rule's condition allows."""
-    K, seeds = (100, 1) if quick else (300, 3)
+    K, seeds = (100, 1) if quick else (200, 2)
     for rule in ("krum", "trimmed-mean", "nnm+trimmed-mean") if quick else rule_names():
         for f in range(N // 2 + 1):
             if parse_rule(rule, f).min_n() > N or (rule == "SMEA" and f > 3):
@@ -142,7 +142,7 @@ def _basin(quick: bool) -> Iterator[Cell]:
 
 def _condition(quick: bool) -> Iterator[Cell]:
     """Noise in proportion to the gradient, where the condition holds all along, and noise that stays, where it fails."""
-    K, seeds = (200, 1) if quick else (1500, 5)
+    K, seeds = (200, 1) if quick else (1000, 3)
     for objective in ("quadratic",) if quick else OBJECTIVES:
         for rule in ("krum", "trimmed-mean", "median", "geometric-median", "nnm+trimmed-mean"):
             for attack in ("ALIE z=1.5", "sign flip x10"):
