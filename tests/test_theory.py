@@ -251,6 +251,16 @@ def test_decaying_steps_go_on_where_constant_ones_stall():
     assert theory.InverseRoot(3.0, K=9)(5) == 1.0
 
 
+def test_step_lower_bound_and_floor_are_the_formulas():
+    problem = Problem(L=2.0, gap=3.0, A=0.1, B=1e-9, C=0.4, s=0.5, c_F=2.0)
+    assert theory.step_size(problem, 50) == pytest.approx(min(1 / math.sqrt(2 * 0.2 * 50), math.sqrt(2 * 3 * 3.0 / (2 * 0.8 * 50))))
+    noisy = Problem(L=2.0, gap=3.0, A=0.001, B=1e-9, C=4.0, s=0.5, c_F=2.0)
+    assert theory.step_size(noisy, 50) == pytest.approx(math.sqrt(2 * 3 * 3.0 / (2 * 8 * 50)))
+    assert theory.kappa_lower_bound(10, 3) == pytest.approx(3 / 4)
+    rule = rules.TrimmedMean(f=F)
+    assert theory.heterogeneity_floor(rule, N, F, 0.3) == pytest.approx(rule.kappa(N) * 0.09)
+
+
 def test_kappa_table_prints():
     text = str(theory.kappa_table([rules.Krum(f=F), rules.Bulyan(f=F)], N, starts=1, steps=1))
     assert "declared" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,22 @@ console = Console()
 def main(
     quick: Annotated[bool, typer.Option(help="Fewer steps, seeds and rules: under a minute.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl and the pictures.")] = Path("convergence"),
+    draw_only: Annotated[bool, typer.Option(help="Run nothing: draw the results that are in the folder.")] = False,
 ) -> None:
     """Byzantine-resilient SGD on objectives with known constants, against the theory's bounds."""
     out.mkdir(parents=True, exist_ok=True)
-    work = study.cells(quick)
-    with Progress(console=console) as bar:
-        task = bar.add_task(f"{len(work)} configurations", total=len(work))
-        lines = study.run_all(work, out / "results.jsonl", lambda: bar.advance(task))
+    file = out / "results.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if draw_only else _run(quick, file)
     figures.draw(lines, out)
     console.print(reached(lines))
     console.print(f"{bounded(lines)}\nresults and pictures: {out}")
+
+
+def _run(quick: bool, file: Path) -> list[dict[str, Any]]:
+    work = study.cells(quick)
+    with Progress(console=console) as bar:
+        task = bar.add_task(f"{len(work)} configurations", total=len(work))
+        return study.run_all(work, file, lambda: bar.advance(task))
 
 
 def bounded(lines: list[dict[str, Any]]) -> str:

@@ -113,7 +113,7 @@ def basin(lines: Lines) -> Any:
     what = {
         "basin noise": lambda line: line["noise"][2],
         "basin batch": lambda line: line["batch"],
-        "basin momentum": lambda line: line["beta"],
+        "basin momentum": lambda line: (1 - line["beta"]) / (1 + line["beta"]),
     }
     names = (r"noise $d\sigma^2$", "batch size b", r"worker momentum: $(1-\beta)/(1+\beta)$")
     for panel, (experiment, key), name in zip(panels, what.items(), names, strict=True):
