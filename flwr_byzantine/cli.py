@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flwr_byzantine.errors import ByzantineError
+from flwr_byzantine.errors import ByzantineError, InvalidParameter
 
 app = typer.Typer(help="Byzantine-resilient aggregation for Flower.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -109,6 +109,47 @@ def plan(
         console.print(planning.table(advice))
     if not advice.sampling.feasible:
         raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    strategy: Annotated[str, typer.Argument(help="MODULE:STRATEGY, a class or a function without arguments.")],
+    legacy: Annotated[bool, typer.Option("--legacy", help="The strategy is of Flower's legacy API.")] = False,
+    f: Annotated[int, typer.Option(min=1, max=3, help="Attackers among the eleven clients; given to the strategy.")] = 2,
+    options: Annotated[str, typer.Option(help="Further constructor arguments, as JSON.")] = "{}",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Send hostile replies of every kind to any Flower strategy; exit status 1 unless it survives them all."""
+    import json as encoder
+    from dataclasses import asdict
+
+    from flwr_byzantine import audit as auditing
+
+    try:
+        given = encoder.loads(options)
+    except ValueError as error:
+        raise InvalidParameter(f"audit: --options must be JSON such as '{{\"m\": 5}}', got {options!r} ({error})") from None
+    make = auditing.load_strategy(strategy, f, given)
+    findings = auditing.audit(make, auditing.BATTERY, f, legacy)
+    if json:
+        typer.echo(encoder.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        console.print(_matrix(strategy, findings))
+    if any(finding.outcome != "survived" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _matrix(strategy: str, findings: list[Any]) -> Table:
+    """A row for each case that did harm, a column for each placement; cases survived everywhere are counted."""
+    places = list(dict.fromkeys(finding.nodes for finding in findings))
+    found = {(finding.case, finding.nodes): finding for finding in findings}
+    cases = list(dict.fromkeys(finding.case for finding in findings))
+    bad = [case for case in cases if any(found[case, place].outcome != "survived" for place in places)]
+    title = f"{strategy}: {len(cases) - len(bad)} of {len(cases)} kinds of hostile reply survived"
+    view = Table("hostile reply", *(f"nodes {', '.join(map(str, place))}" for place in places), title=title)
+    for case in bad:
+        view.add_row(case, *(found[case, place].outcome for place in places))
+    return view
 
 
 def main() -> None:

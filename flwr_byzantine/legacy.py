@@ -18,9 +18,11 @@ from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array, store
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
-from flwr_byzantine.strategy.core import Core, Policy, RuleFor, reported_noise, robust_metrics
+from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
+from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
 from flwr_byzantine.strategy.inspect import Template, decode
 from flwr_byzantine.strategy.message import as_rule_for
+from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.strategy.sgd import GRADIENT, REPLY, Descending
 
@@ -51,6 +53,7 @@ class Robust(flower.Strategy):
         self.core = Core(as_rule_for(rule), Policy(**policy), _say)
         self.template: Template | None = None
         self._sampled: list[int] = []
+        self._offset = 0  # rounds done before this run, where it resumes another
         self._metrics: dict[str, Any] = {}
         self._fit_fn = self._take_over("fit_metrics_aggregation_fn")
         self._evaluate_fn = self._take_over("evaluate_metrics_aggregation_fn")
@@ -75,17 +78,42 @@ class Robust(flower.Strategy):
         return blocks
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
-        """The wrapped strategy's."""
-        return self.strategy.initialize_parameters(client_manager)
+        """The checkpoint's, where the run resumes one (rounds are numbered on from it), else the wrapped strategy's."""
+        policy = self.core.policy
+        snapshot = load(policy.checkpoint) if policy.resume and policy.checkpoint is not None else None
+        if snapshot is None:
+            return self.strategy.initialize_parameters(client_manager)
+        self._offset = snapshot.server_round
+        self._restore(snapshot)
+        return ndarrays_to_parameters(list(snapshot.group("model").values()))
+
+    def _add_to(self, snapshot: Snapshot) -> None:
+        self.core.save(snapshot)
+        snapshot.arrays |= arrays_of(self.strategy, "inner")
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.core.restore(snapshot)
+        restore_arrays(self.strategy, snapshot.group("inner"))
+
+    def _save(self, server_round: int, parameters: Parameters) -> None:
+        path = self.core.policy.checkpoint
+        if path is not None:
+            snapshot = Snapshot(server_round, {f"model/{k}": decode(data) for k, data in enumerate(parameters.tensors)})
+            self._add_to(snapshot)
+            save(path, snapshot)
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
         """The wrapped strategy's evaluation on the server."""
         return self.strategy.evaluate(server_round, parameters)
 
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
-        """The wrapped strategy's instructions; remembers the model and who is asked."""
+        """The wrapped strategy's instructions, but for nodes in quarantine; remembers the model and who is asked."""
+        server_round += self._offset
+        self._broadcast = parameters
         self.template = self._template_of(_payloads(parameters))
         asked = self.strategy.configure_fit(server_round, parameters, client_manager)
+        if (ledger := self.core.ledger) is not None:
+            asked = [(proxy, given) for proxy, given in asked if ledger.allows(node_of(proxy), server_round)]
         self._sampled = [node_of(proxy) for proxy, _ in asked]
         return asked
 
@@ -97,16 +125,26 @@ class Robust(flower.Strategy):
             raise InvalidParameter("legacy.Robust: aggregate_fit needs the model that configure_fit broadcasts; call that first")
         if not results and not failures:
             return None, {}
-        valid, dropped, usable = self._inspect(results, failures, self.template)
+        server_round += self._offset
+        parameters, metrics = self._aggregate(server_round, results, failures, self.template)
+        self._save(server_round, self._broadcast if parameters is None else parameters)
+        return parameters, metrics
+
+    def _aggregate(
+        self, server_round: int, results: list[Fit], failures: list[Fit | BaseException], template: Template
+    ) -> tuple[Parameters | None, dict[str, Scalar]]:
+        valid, dropped, usable = self._inspect(results, failures, template)
         replies = [usable[node][1] for node in sorted(usable)]
-        blocks = self.core.aggregate(server_round, self.template, valid, dropped, noise=reported_noise(_metrics_of(replies)))
+        examples = {node: usable[node][1].num_examples for node in usable}
+        noise = reported_noise(_metrics_of(replies))
+        blocks = self.core.aggregate(server_round, template, valid, dropped, noise=noise, examples=examples)
         if blocks is None:
             return None, {}
         self._metrics = self._aggregate_metrics(replies, self._fit_fn)
         proxy, reply = usable[min(usable)]
-        one = FitRes(reply.status, _parameters(self.template, self._next(server_round, blocks)), 1, dict(self._metrics))
+        one = FitRes(reply.status, _parameters(template, self._next(server_round, blocks)), 1, dict(self._metrics))
         parameters, metrics = self.strategy.aggregate_fit(server_round, [(proxy, one)], [])
-        return (None if parameters is None else conform(parameters, self.template)), metrics or self._metrics
+        return (None if parameters is None else conform(parameters, template)), metrics or self._metrics
 
     def _inspect(
         self, results: list[Fit], failures: list[Fit | BaseException], template: Template

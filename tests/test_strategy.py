@@ -359,7 +359,7 @@ def test_the_users_metrics_function_is_used_and_cannot_end_the_run():
         (lambda: ours.MeaMed(), "MeaMed: f must be given"),
         (lambda: Robust("krum"), "rule must be a rule such as"),
         (lambda: Robust(rules.Krum(f=1), strategy="FedAvg"), "strategy must be a flwr.serverapp.strategy.Strategy"),
-        (lambda: ours.Krum(checkpoint="x"), "checkpoint must be None"),
+        (lambda: ours.Krum(checkpoint="no/such/folder/x"), "checkpoint must lie in a folder that exists"),
     ],
 )
 def test_mistakes_get_one_clear_sentence(make, message):

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from flwr_byzantine import rules
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.params import Constraint, check
-from flwr_byzantine.strategy.core import Policy, RuleFor, rule_for
+from flwr_byzantine.strategy.core import RuleFor, rule_for
+from flwr_byzantine.strategy.policy import Policy
 
 POLICY = {item.name: item.default for item in fields(Policy)}
 Make = Callable[..., RuleFor]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,10 @@ from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.rules.base import Rule, run
 from flwr_byzantine.rules.results import Outcome, State
+from flwr_byzantine.strategy.checkpoint import Snapshot
 from flwr_byzantine.strategy.inspect import Template
+from flwr_byzantine.strategy.policy import CAP, Policy
+from flwr_byzantine.strategy.quarantine import Ledger
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.theory.live import Certificate, certify
 from flwr_byzantine.updates import Block, Updates, sq_distances
@@ -23,37 +25,6 @@ from flwr_byzantine.updates import Block, Updates, sq_distances
 NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Arguments common to all strategies.
-
-    Attributes:
-        on_infeasible: with fewer valid replies than the rule needs, "skip" keeps the model and says so, "error" raises
-            `InfeasibleRound`.
-        weighting: "uniform": what clients say of their number of examples never changes the model.
-        report_path: file to which each round's report is added as a line of JSON, or None.
-        checkpoint: must be None in this version.
-        certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
-            the replies.
-    """
-
-    on_infeasible: str = "skip"
-    weighting: str = "uniform"
-    report_path: str | Path | None = None
-    checkpoint: None = None
-    certificate: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse unknown policies."""
-        check("strategy", "on_infeasible", self.on_infeasible, Constraint(str, choices=("skip", "error")))
-        check("strategy", "weighting", self.weighting, Constraint(str, choices=("uniform",)))
-        check("strategy", "certificate", self.certificate, Constraint(bool))
-        if self.checkpoint is not None:
-            raise InvalidParameter(
-                f"strategy: checkpoint must be None in this version, got {self.checkpoint!r}; save result.arrays after the run"
-            )
 
 
 def rule_for(make: Callable[[int], Rule], f: float | None, default: Callable[[int], int]) -> RuleFor:
@@ -79,6 +50,8 @@ class Core:
         self.rule, self.policy, self.log = rule, policy, log
         self.reports: list[RoundReport] = []
         self.state: State | None = None
+        self.ledger = None if policy.quarantine is None else Ledger(policy.quarantine)
+        self.skipped = 0  # rounds in a row
 
     def aggregate(
         self,
@@ -88,6 +61,7 @@ class Core:
         dropped: Mapping[int, NodeReport],
         reference: Array | None = None,
         noise: float | None = None,
+        examples: Mapping[int, Any] | None = None,
     ) -> list[Array] | None:
         """One flat block per model array, or None where the round is skipped; adds a report.
 
@@ -98,6 +72,7 @@ class Core:
             dropped: node id -> what is known of the sampled nodes without a valid reply.
             reference: (d,) the server's own update, for rules that trust one.
             noise: what the clients report of their gradient noise, for the certificate.
+            examples: node id -> what it says of its number of examples, for weighting="capped".
 
         Raises:
             InfeasibleRound: too few valid replies, under on_infeasible="error".
@@ -112,7 +87,9 @@ class Core:
         blocks = [Block([valid[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
         updates = Updates(blocks, nodes)
         outcome = run(rule, updates, self.state, reference)
-        self.state = outcome.state
+        self.state, self.skipped = outcome.state, 0
+        if self.policy.weighting == "capped":
+            outcome = capped(rule, updates, outcome, [(examples or {}).get(node) for node in nodes])
         certificate = certificate_of(rule, updates, outcome.blocks, noise) if self.policy.certificate else None
         self._publish(replace(report, certificate=certificate, nodes={**dict(dropped), **verdicts(nodes, outcome, rule)}))
         return outcome.blocks
@@ -133,9 +110,39 @@ class Core:
         note = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(valid)}; the model stays as it was"
         unused = {node: NodeReport("rejected", "the round was skipped") for node in valid}
         self._publish(replace(report, feasible=False, aggregated=False, note=note, nodes={**dict(dropped), **unused}))
+        self.skipped += 1
         if self.policy.on_infeasible == "error":
             raise InfeasibleRound(f"round {report.server_round}: {note}; lower f, sample more nodes, or pass on_infeasible='skip'")
+        if self.skipped >= self.policy.max_skipped_rounds:
+            raise InfeasibleRound(f"round {report.server_round}: skipped {self.skipped} rounds in a row; the last because {note}")
         return None
+
+    def quorum(self, n: int) -> int:
+        """Valid replies after which the others get no more than the grace period, where n nodes are asked."""
+        rule = self.rule(n)
+        return max(1, rule.min_n(), n - rule.f)
+
+    def require_progress(self) -> None:
+        """Raise `InfeasibleRound` where rounds ran and none of them changed the model."""
+        if self.reports and not any(report.aggregated for report in self.reports):
+            raise InfeasibleRound(f"none of {len(self.reports)} rounds was aggregated; the last: {self.reports[-1].note}")
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Add the state to a snapshot."""
+        state = State() if self.state is None else self.state
+        snapshot.arrays |= {f"rule/{name}": np.asarray(value) for name, value in state.arrays.items()}
+        ledger = None if self.ledger is None else self.ledger.to_json()
+        reports = [report.to_json() for report in self.reports]
+        snapshot.facts |= {"reports": reports, "rule_round": state.round, "ledger": ledger, "skipped": self.skipped}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot."""
+        facts = snapshot.facts
+        self.state = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
+        self.reports = [RoundReport.from_json(line) for line in facts["reports"]]
+        self.skipped = facts["skipped"]
+        if self.policy.quarantine is not None and facts["ledger"] is not None:
+            self.ledger = Ledger.from_json(self.policy.quarantine, facts["ledger"])
 
     def _publish(self, report: RoundReport) -> None:
         report = replace(report, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
@@ -147,9 +154,12 @@ class Core:
         for node, entry in report.nodes.items():
             if entry.status in ("invalid", "failed", "missing"):
                 self.log(f"round {report.server_round}: node {node} {entry.status}: {entry.reason or 'no reply'}")
+        for node in [] if self.ledger is None else self.ledger.update(report):
+            self.log(f"round {report.server_round}: node {node} is in quarantine: its replies were bad too often")
         if self.policy.report_path is not None:
             with open(self.policy.report_path, "a", encoding="utf-8") as file:
                 file.write(report.to_json() + "\n")
+                file.flush()
 
 
 def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, NodeReport]:
@@ -162,6 +172,30 @@ def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, No
         node: NodeReport("kept" if keep else "rejected", "" if keep else f"left out by {rule}", score, float(weight))
         for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
     }
+
+
+def capped(rule: Rule, updates: Updates, outcome: Outcome, examples: Sequence[Any]) -> Outcome:
+    """The average of a selection, weighed by num-examples of which at most `CAP` times the selection's median counts.
+
+    A number that is missing, negative or not finite counts as the median.
+
+    Raises:
+        InvalidParameter: the rule does not average a selection.
+    """
+    chosen, weights = outcome.selected, outcome.weights
+    if not chosen or weights is None or np.ptp(weights[list(chosen)]) > 1e-12 or abs(weights[list(chosen)].sum() - 1) > 1e-9:
+        raise InvalidParameter(f"strategy: weighting='capped' needs a rule that averages a selection, such as MultiKrum, got {rule}")
+    said = [_count(examples[i]) for i in chosen]
+    middle = float(np.median([value for value in said if value is not None] or [1.0]))
+    counts = np.array([middle if value is None else min(value, CAP * middle) for value in said])
+    weights = np.zeros(updates.n)
+    weights[list(chosen)] = counts / counts.sum() if counts.sum() > 0 else 1 / len(chosen)
+    return replace(outcome, blocks=updates.combine(weights), weights=weights, influence=weights)
+
+
+def _count(value: Any) -> float | None:
+    numbers = _numbers(value)
+    return numbers[0] if numbers and not isinstance(value, list) and numbers[0] >= 0 else None
 
 
 def certificate_of(rule: Rule, updates: Updates, blocks: list[Array], noise: float | None) -> Certificate:

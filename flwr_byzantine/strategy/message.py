@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from flwr.supercore import log
 
 from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array as NDArray
+from flwr_byzantine.records import is_train
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.core import Core, Policy, RuleFor, reported_noise, robust_metrics
+from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
+from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
 from flwr_byzantine.strategy.inspect import Template
+from flwr_byzantine.strategy.liveness import Patient
+from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.strategy.sgd import GRADIENT, REPLY, Descending
 
@@ -36,7 +40,8 @@ class Robust(Strategy):
     Args:
         rule: a rule or chain; or a function from the number of replies that arrived to one.
         strategy: the Flower strategy to wrap; `FedAvg()` by default.
-        policy: by keyword, the fields of `Policy`: `on_infeasible`, `weighting`, `report_path`, `certificate`.
+        policy: by keyword, the fields of `Policy`: `on_infeasible`, `weighting`, `report_path`, `certificate`,
+            `reply_timeout`, `grace`, `checkpoint`, `quarantine`, ...
 
     Attributes:
         reports: one `RoundReport` for each training round.
@@ -56,6 +61,10 @@ class Robust(Strategy):
         self.core = Core(as_rule_for(rule), Policy(**policy), _say)
         self.template: Template | None = None
         self._sampled: list[int] = []
+        self._read: dict[int, list[NDArray] | MalformedUpdate] = {}  # replies inspected when they arrived
+        self._patient: Patient | None = None
+        self._broadcast = ArrayRecord()
+        self._offset = 0  # rounds done before this run, where it resumes another
         self._metrics = MetricRecord()
         self._train_fn = self._take_over("train_metrics_aggr_fn")
         self._evaluate_fn = self._take_over("evaluate_metrics_aggr_fn")
@@ -81,6 +90,71 @@ class Robust(Strategy):
         _say(f"robust rule at 100 replies: {self.core.rule(100)}; over {type(self.strategy).__name__}", INFO)
         self.strategy.summary()
 
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """As Flower's; goes on from the checkpoint where there is one, and waits for nobody longer than the policy says.
+
+        Raises:
+            InfeasibleRound: too many rounds were skipped in a row, or all of them.
+        """
+        arrays = self._resume(initial_arrays)
+        self._patient = Patient(grid, self.core.policy, self.core.quorum, self._arrived)
+        patient: Any = self._patient
+        done = self._offset
+        measure = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
+        result = super().start(patient, arrays, max(0, num_rounds - done), timeout, train_config, evaluate_config, measure)
+        for records in (result.train_metrics_clientapp, result.evaluate_metrics_clientapp, result.evaluate_metrics_serverapp):
+            shifted = {number + done: record for number, record in records.items()}
+            records.clear()
+            records.update(shifted)
+        self.core.require_progress()
+        if done and not result.arrays:
+            result.arrays = arrays
+        return result
+
+    def _resume(self, initial: ArrayRecord) -> ArrayRecord:
+        policy = self.core.policy
+        snapshot = load(policy.checkpoint) if policy.resume and policy.checkpoint is not None else None
+        if snapshot is None:
+            return initial
+        self._offset = snapshot.server_round
+        self._restore(snapshot)
+        _say(f"resumed after round {self._offset} from {policy.checkpoint}", INFO)
+        return ArrayRecord({name: Array(value) for name, value in snapshot.group("model").items()})
+
+    def _save(self, server_round: int, arrays: ArrayRecord) -> None:
+        path = self.core.policy.checkpoint
+        if path is not None:
+            snapshot = Snapshot(server_round, {f"model/{name}": array.numpy() for name, array in arrays.items()})
+            self._add_to(snapshot)
+            save(path, snapshot)
+
+    def _add_to(self, snapshot: Snapshot) -> None:
+        self.core.save(snapshot)
+        snapshot.arrays |= arrays_of(self.strategy, "inner")
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.core.restore(snapshot)
+        restore_arrays(self.strategy, snapshot.group("inner"))
+
+    def _arrived(self, message: Message) -> bool:
+        """Inspect a reply on its arrival; true where it is valid."""
+        if self.template is None or not is_train(message):
+            return _metrics_of(message) is not None
+        try:
+            self._read[id(message)] = read_reply(message, self.template)
+        except MalformedUpdate as error:
+            self._read[id(message)] = error
+        return not isinstance(self._read[id(message)], MalformedUpdate)
+
     def _template_of(self, payloads: Mapping[str, bytes]) -> Template:
         """What the replies must look like, and the origin of their deltas: the broadcast model."""
         return Template.of(payloads)
@@ -90,28 +164,40 @@ class Robust(Strategy):
         return blocks
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """The wrapped strategy's messages; remembers the model and who is asked."""
+        """The wrapped strategy's messages, but for nodes in quarantine; remembers the model and who is asked."""
+        server_round += self._offset
+        self._read.clear()
         self.template = self._template_of(_payloads(arrays))
         messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
+        if (ledger := self.core.ledger) is not None:
+            messages = [message for message in messages if ledger.allows(message.metadata.dst_node_id, server_round)]
         self._sampled = [message.metadata.dst_node_id for message in messages]
+        self._broadcast = arrays
         return messages
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Inspect, aggregate, delegate."""
         if self.template is None:
             raise InvalidParameter("Robust: aggregate_train needs the model that configure_train broadcasts; call that first")
-        messages = list(replies)
+        server_round, messages = server_round + self._offset, list(replies)
         if not messages and not self._sampled:
             return None, None
-        valid, dropped, usable = self._inspect(messages, self.template)
+        arrays, metrics = self._aggregate(server_round, messages, self.template)
+        self._save(server_round, self._broadcast if arrays is None else arrays)
+        return arrays, metrics
+
+    def _aggregate(self, server_round: int, messages: list[Message], template: Template) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        valid, dropped, usable = self._inspect(messages, template)
         contents = [usable[node].content for node in sorted(usable)]
-        blocks = self.core.aggregate(server_round, self.template, valid, dropped, noise=reported_noise(_records(contents)))
+        examples = {node: _examples(usable[node], self._weight_key) for node in usable}
+        noise = reported_noise(_records(contents))
+        blocks = self.core.aggregate(server_round, template, valid, dropped, noise=noise, examples=examples)
         if blocks is None:
             return None, None
         self._metrics = self._aggregate_metrics(contents, self._train_fn)
-        record = _record(self.template, self._next(server_round, blocks))
+        record = _record(template, self._next(server_round, blocks))
         arrays, metrics = self.strategy.aggregate_train(server_round, [self._one_reply(usable[min(usable)], record)])
-        return (None if arrays is None else conform(arrays, self.template)), metrics
+        return (None if arrays is None else conform(arrays, template)), metrics
 
     def _inspect(
         self, messages: list[Message], template: Template
@@ -120,12 +206,12 @@ class Robust(Strategy):
         dropped = {node: NodeReport("missing", "no reply") for node in self._sampled}
         valid, usable = dict[int, list[NDArray]](), dict[int, Message]()
         for message in messages:
-            node = message.metadata.src_node_id
+            node = self._sender(message)
             if node in valid or (self._sampled and node not in self._sampled):
                 dropped.setdefault(node, NodeReport("invalid", "a reply that nobody asked this node for"))
                 continue
             try:
-                valid[node] = read_reply(message, template)
+                valid[node] = self._rows(message, template)
                 usable[node] = message
                 dropped.pop(node, None)
             except MalformedUpdate as error:
@@ -134,9 +220,22 @@ class Robust(Strategy):
             dropped.pop(node, None)
         return valid, dropped, usable
 
+    def _sender(self, message: Message) -> int:
+        """The node that was asked, whatever the reply says of its origin, where the Grid tells."""
+        asked = {} if self._patient is None else self._patient.asked
+        return int(asked.get(message.metadata.reply_to_message_id, message.metadata.src_node_id))
+
+    def _rows(self, message: Message, template: Template) -> list[NDArray]:
+        found = self._read.pop(id(message), None)
+        if isinstance(found, MalformedUpdate):
+            raise found
+        return read_reply(message, template) if found is None else found
+
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The wrapped strategy's messages."""
-        return self.strategy.configure_evaluate(server_round, arrays, config, grid)
+        messages = self.strategy.configure_evaluate(server_round + self._offset, arrays, config, grid)
+        ledger, now = self.core.ledger, server_round + self._offset
+        return [message for message in messages if ledger is None or ledger.allows(message.metadata.dst_node_id, now)]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The median of each metric over the replies that are well formed, by way of the wrapped strategy."""
@@ -145,7 +244,7 @@ class Robust(Strategy):
             return None
         contents = [usable[node].content for node in sorted(usable)]
         self._metrics = self._aggregate_metrics(contents, self._evaluate_fn)
-        return self.strategy.aggregate_evaluate(server_round, [self._one_reply(usable[min(usable)], None)])
+        return self.strategy.aggregate_evaluate(server_round + self._offset, [self._one_reply(usable[min(usable)], None)])
 
     def _aggregate_metrics(self, contents: list[RecordDict], own: MetricsFn | None) -> MetricRecord:
         """By the user's function where there is one; a reply that breaks it costs the metrics, not the run."""
@@ -242,6 +341,11 @@ def _record(template: Template, blocks: list[NDArray]) -> ArrayRecord:
 
 def _payloads(record: ArrayRecord) -> dict[str, bytes]:
     return {name: array.data for name, array in record.items()}
+
+
+def _examples(message: Message, key: str) -> Any:
+    record = _metrics_of(message)
+    return None if record is None else record.get(key)
 
 
 def _records(contents: list[RecordDict]) -> list[dict[str, Any]]:

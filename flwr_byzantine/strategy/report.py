@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from flwr_byzantine.theory.live import Certificate
+from flwr_byzantine.theory.live import Certificate, Estimate
 
 STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
 
@@ -68,3 +68,14 @@ class RoundReport:
     def to_json(self) -> str:
         """One line of JSON; node ids become strings."""
         return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str) -> RoundReport:
+        """What `to_json` gave."""
+        data = json.loads(line)
+        nodes = {int(node): NodeReport(**entry) for node, entry in data.pop("nodes").items()}
+        certificate = data.pop("certificate")
+        if certificate is not None:
+            found = certificate.pop("estimate")
+            certificate = Certificate(estimate=None if found is None else Estimate(**found), **certificate)
+        return cls(nodes=nodes, certificate=certificate, **data)

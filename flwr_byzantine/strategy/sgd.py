@@ -7,6 +7,7 @@ from typing import Any
 
 from flwr_byzantine.descent import Descent
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.strategy.checkpoint import Snapshot
 from flwr_byzantine.strategy.inspect import Template
 
 REPLY, GRADIENT = "reply-kind", "gradient"  # tells clients, and attacks mounted in them, what the reply is
@@ -29,3 +30,11 @@ class Descending:
 
     def _next(self, server_round: int, blocks: list[Array]) -> list[Array]:
         return self.descent.step(server_round - 1, self._model, blocks)
+
+    def _add_to(self, snapshot: Snapshot) -> None:
+        super()._add_to(snapshot)  # type: ignore[misc]
+        snapshot.arrays |= {f"velocity/{k}": block for k, block in enumerate(self.descent.velocity or [])}
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        super()._restore(snapshot)  # type: ignore[misc]
+        self.descent.velocity = list(snapshot.group("velocity").values()) or None

@@ -1,0 +1,71 @@
+"""What to do in a round that is not as it should be: the arguments common to all strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.strategy.quarantine import Quarantine
+
+CAP = 2.0  # weighting="capped": num-examples counts up to this many times the median
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Arguments common to all strategies.
+
+    Attributes:
+        on_infeasible: with fewer valid replies than the rule needs, "skip" keeps the model and says so, "error" raises
+            `InfeasibleRound`.
+        max_skipped_rounds: so many skipped rounds in a row raise `InfeasibleRound`; so does a run in which no round was
+            aggregated at all.
+        weighting: "uniform": what clients say of their number of examples never changes the model. "capped": a rule that
+            averages a selection weighs it by num-examples, of which at most twice the median of the selection counts.
+        report_path: file to which each round's report is added as a line of JSON, or None.
+        certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
+            the replies.
+        reply_timeout: seconds after which a round goes on with what has come; None leaves it to Flower's `timeout`.
+        min_valid_replies: replies after which the grace period begins; None waits for n - f of the n nodes asked.
+        grace: seconds that the others have from then on. Message API, on Flower's own Grids.
+        checkpoint: file that gets model, round, state and reports after each round, or None.
+        resume: go on from `checkpoint` where it exists.
+        quarantine: a `Quarantine`, or None to sample every node whatever its record.
+    """
+
+    on_infeasible: str = "skip"
+    max_skipped_rounds: int = 5
+    weighting: str = "uniform"
+    report_path: str | Path | None = None
+    certificate: bool = False
+    reply_timeout: float | None = None
+    min_valid_replies: int | None = None
+    grace: float = 60.0
+    checkpoint: str | Path | None = None
+    resume: bool = False
+    quarantine: Quarantine | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown policies."""
+        for name, constraint in CONSTRAINTS.items():
+            check("strategy", name, getattr(self, name), constraint)
+        if self.resume and self.checkpoint is None:
+            raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
+        for name in ("report_path", "checkpoint"):
+            value = getattr(self, name)
+            if value is not None and not Path(value).absolute().parent.is_dir():
+                raise InvalidParameter(f"strategy: {name} must lie in a folder that exists, got {str(value)!r}")
+
+
+CONSTRAINTS = {
+    "on_infeasible": Constraint(str, choices=("skip", "error")),
+    "max_skipped_rounds": Constraint(int, ge=1),
+    "weighting": Constraint(str, choices=("uniform", "capped")),
+    "certificate": Constraint(bool),
+    "reply_timeout": Constraint(float, gt=0, optional=True),
+    "min_valid_replies": Constraint(int, ge=1, optional=True),
+    "grace": Constraint(float, ge=0),
+    "resume": Constraint(bool),
+    "quarantine": Constraint(Quarantine, optional=True),
+}
