@@ -115,7 +115,7 @@ def plan(
 def audit(
     strategy: Annotated[str, typer.Argument(help="MODULE:STRATEGY, a class or a function without arguments.")],
     legacy: Annotated[bool, typer.Option("--legacy", help="The strategy is of Flower's legacy API.")] = False,
-    f: Annotated[int, typer.Option(min=1, max=3, help="Attackers among the eleven clients; given to the strategy.")] = 2,
+    f: Annotated[int, typer.Option(min=1, max=3, help="Attackers among the thirteen clients; given to the strategy.")] = 2,
     options: Annotated[str, typer.Option(help="Further constructor arguments, as JSON.")] = "{}",
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

@@ -132,7 +132,7 @@ def _cases() -> Iterator[Case]:
     yield Case("key missing", _arrays(lambda a: dict(list(a.items())[1:])))
     yield Case("key extra", _arrays(lambda a: {**a, "extra": next(iter(a.values()))}))
     yield Case("no arrays", _arrays(lambda _: {}))
-    yield Case("keys in another order", _arrays(lambda a: dict(reversed(list(a.items())))), legacy=False)
+    yield Case("keys in another order", _arrays(lambda a: dict(sorted(a.items()))), legacy=False)
     yield Case("array record missing", _set(array_records=0), legacy=False)
     yield Case("array record twice", _set(array_records=2), legacy=False)
     yield Case("metric record missing", _set(metric_records=0), legacy=False)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 import math
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from flwr_byzantine.kernels import Array as NDArray
 from flwr_byzantine.local import LocalGrid
 
 OUTCOMES = ("survived", "skipped", "dtype changed", "structure changed", "metrics spoilt", "poisoned", "non-finite", "crashed")
-N, ROUNDS = 11, 2
+N, ROUNDS = 13, 2  # enough for every rule with f = 2 to lose two replies
 GOAL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.full(4, -1.0, np.float32)}
 TOLERANCE = 0.1  # distance from the honest result; honest updates spread by 0.01
 Model = dict[str, NDArray]
@@ -37,7 +38,7 @@ class Finding:
 
     Attributes:
         case: its name.
-        nodes: who sent it, of nodes 1..11.
+        nodes: who sent it, of nodes 1..13.
         outcome: one of `OUTCOMES`.
         detail: the exception, or how far the model is off.
     """
@@ -96,7 +97,7 @@ def audit(
     where: Sequence[tuple[int, ...]] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Finding]:
-    """Every case at every placement, two rounds of eleven clients each.
+    """Every case at every placement, two rounds of thirteen clients each.
 
     Args:
         make: makes a fresh strategy.
@@ -114,7 +115,7 @@ def audit(
         honest = _try(run, make, lambda _: None, (), "honest")
         if honest.outcome != "survived":
             raise InvalidParameter(f"audit: the strategy fails when all replies are honest: {honest.outcome} {honest.detail}")
-        findings = []
+        findings = list[Finding]()
         for case in cases:
             places = (where or placements(f)) if case.legacy or not legacy else ()
             findings.extend(_try(run, make, case.spoil, nodes, case.name) for nodes in places)
@@ -123,6 +124,7 @@ def audit(
 
 
 def _try(run: Callable[..., tuple[Model | None, list[Any]]], make: Make, spoil: Any, nodes: tuple[int, ...], name: str) -> Finding:
+    random.seed(0)  # Flower samples nodes, and so orders replies, by the global generator
     try:
         model, metrics = run(make(), spoil, nodes)
     except Exception as error:
@@ -251,7 +253,7 @@ def _legacy_evaluate(strategy: Any, server_round: int, parameters: Any, manager:
 
 
 class _Everybody:
-    """A legacy client manager that samples all eleven."""
+    """A legacy client manager that samples all thirteen."""
 
     def num_available(self) -> int:
         return N
@@ -263,7 +265,7 @@ class _Everybody:
 @contextmanager
 def _quiet() -> Iterator[None]:
     logger = logging.getLogger("flwr")
-    level = logger.level
+    level, state = logger.level, random.getstate()
     logger.setLevel(logging.CRITICAL + 1)
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -271,3 +273,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+        random.setstate(state)

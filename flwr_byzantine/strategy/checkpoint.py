@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flwr.app import Array as FlowerArray
+from flwr.app import ArrayRecord
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
@@ -67,7 +69,7 @@ def load(path: str | Path) -> Snapshot | None:
     if not Path(path).exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
             meta = json.loads(str(data["meta"]))
             arrays = {name: data[f"a{k}"] for k, name in enumerate(meta["names"])}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -76,31 +78,43 @@ def load(path: str | Path) -> Snapshot | None:
 
 
 def arrays_of(owner: object, prefix: str) -> dict[str, Array]:
-    """The arrays that an object holds in its attributes, alone, in lists or in dicts by name: an optimiser's state."""
+    """The arrays that an object holds in its attributes, alone, in lists, dicts or ArrayRecords: an optimiser's state."""
     found: dict[str, Array] = {}
     for name, value in vars(owner).items():
-        items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else [("", value)]
-        parts = {f"{prefix}/{name}/{kind(value)}/{key}": item for key, item in items}
-        if parts and all(isinstance(item, np.ndarray) and item.dtype != object for item in parts.values()):
-            found.update(parts)
+        for kind, items in _items(value):
+            found.update({f"{prefix}/{name}/{kind}/{key}": np.asarray(item) for key, item in items.items()})
     return found
 
 
-def kind(value: Any) -> str:
-    """How the arrays of an attribute are held."""
-    return "dict" if isinstance(value, Mapping) else "list" if isinstance(value, list) else "array"
+def _items(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """How arrays are held in `value`, and which; nothing where it holds anything else."""
+    if isinstance(value, ArrayRecord):
+        yield "record", {name: array.numpy() for name, array in value.items()}
+    elif isinstance(value, dict) and value and all(map(_is_array, value.values())):
+        yield "dict", value
+    elif isinstance(value, list) and value and all(map(_is_array, value)):
+        yield "list", {str(k): item for k, item in enumerate(value)}
+    elif isinstance(value, np.ndarray) and _is_array(value):
+        yield "array", {"": value}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic) and value.dtype != object
 
 
 def restore_arrays(owner: object, saved: Mapping[str, Array]) -> None:
     """Give back what `arrays_of` took (names without its prefix)."""
-    attributes: dict[str, Any] = {}
+    parts: dict[tuple[str, str], dict[str, Array]] = {}
     for path, value in saved.items():
-        name, held, key = path.split("/", 2)
-        if held == "array":
-            attributes[name] = value
-        elif held == "list":
-            attributes.setdefault(name, []).append(value)
-        else:
-            attributes.setdefault(name, {})[key] = value
-    for name, value in attributes.items():
-        setattr(owner, name, value)
+        name, kind, key = path.split("/", 2)
+        parts.setdefault((name, kind), {})[key] = value
+    for (name, kind), items in parts.items():
+        setattr(owner, name, _AS[kind](items))
+
+
+_AS: dict[str, Callable[[dict[str, Array]], Any]] = {
+    "record": lambda items: ArrayRecord({name: FlowerArray(value) for name, value in items.items()}),
+    "dict": dict,
+    "list": lambda items: list(items.values()),
+    "array": lambda items: items[""],
+}
