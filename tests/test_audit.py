@@ -57,8 +57,8 @@ def test_every_outcome_can_be_found():
     found = {finding.outcome for finding in audit(load_strategy("flwr.serverapp.strategy:FedAvg", 2), BATTERY, 2, where=[(1,)])}
     assert found >= {"survived", "crashed", "poisoned", "non-finite", "metrics spoilt"}
     cases = [case for case in BATTERY if case.name == "keys in another order"]
-    (finding,) = audit(load_strategy("flwr.serverapp.strategy:FedMedian", 2), cases, 2, where=[(1,)])
-    assert finding.outcome == "structure changed"
+    everywhere = audit(load_strategy("flwr.serverapp.strategy:FedMedian", 2), cases, 2, where=[(node,) for node in range(1, 14)])
+    assert "structure changed" in {finding.outcome for finding in everywhere}  # where it answers first
     half = [case for case in BATTERY if case.name == "dtype: float64"]
     (finding,) = audit(load_strategy("flwr.serverapp.strategy:FedMedian", 2), half, 2, where=[(1,)])
     assert finding.outcome == "dtype changed"

@@ -13,7 +13,7 @@ from flwr_byzantine.audit.battery import npy
 from tests.flower import LocalGrid
 from tests.test_strategy import GOAL, N, client_app, start, values
 
-CASES = 100_000 if os.environ.get("FLWR_BYZANTINE_FUZZ") else 1_500  # a longer run: FLWR_BYZANTINE_FUZZ=1 pytest tests/test_fuzz.py
+CASES = 100_000 if os.environ.get("FLWR_BYZANTINE_FUZZ") else 3_000  # a longer run: FLWR_BYZANTINE_FUZZ=1 pytest tests/test_fuzz.py
 NAMES = ["w", "b", "n"]  # in the order of the model
 floats = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
