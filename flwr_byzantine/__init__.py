@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING, Any
 from flwr_byzantine.errors import ByzantineError, InfeasibleRound, InvalidParameter, MalformedUpdate, TooFewUpdates  # noqa: F401
 
 if TYPE_CHECKING:
-    from flwr_byzantine.strategy import Bulyan, ByzantineSGD, FedMedian, FedTrimmedAvg, Krum, MultiKrum, NodeReport, Robust, RoundReport  # noqa: F401
+    from flwr_byzantine.strategy import (  # noqa: F401
+        Bulyan,
+        ByzantineSGD,
+        FedMedian,
+        FedTrimmedAvg,
+        Krum,
+        MultiKrum,
+        NodeReport,
+        Quarantine,
+        Robust,
+        RoundReport,
+    )
 
 __version__ = "0.1.0"
-_MODULES = ("adversary", "attacks", "client", "legacy", "mods", "rules", "theory")
+_MODULES = ("adversary", "attacks", "audit", "client", "legacy", "mods", "rules", "theory")
 _STRATEGIES = [
     "Bulyan",
     "ByzantineSGD",
@@ -36,6 +47,7 @@ _STRATEGIES = [
     "MultiKrum",
     "NodeReport",
     "Phocas",
+    "Quarantine",
     "Robust",
     "RoundReport",
     "SMEA",

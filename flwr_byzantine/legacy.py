@@ -16,6 +16,7 @@ from flwr.supercore import log
 from flwr_byzantine import rules
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array, store
+from flwr_byzantine.records import GRADIENT, REPLY
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
 from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
@@ -24,7 +25,7 @@ from flwr_byzantine.strategy.inspect import Template, decode
 from flwr_byzantine.strategy.message import as_rule_for
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from flwr_byzantine.strategy.sgd import GRADIENT, REPLY, Descending
+from flwr_byzantine.strategy.sgd import Descending
 
 Fit = tuple[ClientProxy, FitRes]
 Evaluate = tuple[ClientProxy, EvaluateRes]

@@ -9,7 +9,8 @@ from flwr.app import Array, ArrayRecord, Message, MessageType
 
 from flwr_byzantine import kernels
 from flwr_byzantine.kernels import Array as NDArray
-from flwr_byzantine.strategy.sgd import GRADIENT, REPLY
+
+REPLY, GRADIENT = "reply-kind", "gradient"  # `ByzantineSGD` tells clients, and attacks mounted in them, what the reply is
 
 
 def is_train(message: Message) -> bool:

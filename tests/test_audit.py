@@ -16,9 +16,8 @@ WEAKER = {  # rules that promise less by their own papers: what then bends the m
     "CenteredClipping": {"all", "one", "update times", "subnormal", "shape", "dtype", "float64"},  # each attacker pulls by the radius
     "ClippedClustering": {"update times 100"},  # rows in the honest direction are clipped, not dropped
     "FoolsGold": {"all", "one", "update times", "shape", "dtype", "subnormal", "float64"},  # a single attacker is no Sybil
-    "MoNNA": {"all", "one", "update times", "shape", "dtype", "subnormal", "float64"},  # trusts the first node
 }
-STRATEGIES = sorted(set(names) - {"NodeReport", "RoundReport", "Robust", "ByzantineSGD"})
+STRATEGIES = sorted(set(names) - {"NodeReport", "Quarantine", "RoundReport", "Robust", "ByzantineSGD"})
 MIXED = [(1,), (12, 13)]
 
 

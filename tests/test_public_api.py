@@ -2,12 +2,17 @@
 
 import importlib
 import inspect
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import flwr_byzantine
 from flwr_byzantine import rules
 
+ROOT = Path(__file__).parents[1]
 PUBLIC = ["flwr_byzantine", "flwr_byzantine.rules", "flwr_byzantine.attacks", "flwr_byzantine.legacy", "clients"]
 
 
@@ -41,3 +46,26 @@ def test_strategies_are_flower_strategies_in_both_apis(name):
 
     assert issubclass(getattr(flwr_byzantine, name), Strategy)
     assert issubclass(getattr(legacy, name), Legacy)
+
+
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "flwr_byzantine").rglob("*.py")
+    if path.name != "__main__.py"
+)
+
+
+SUSPECTS = [name for name in MODULES if name.count(".") == 1 or ".strategy" in name or ".audit" in name]
+
+
+def imported_first(name):
+    """What Python says when it imports this module before any other of the package."""
+    code = f"import importlib; importlib.import_module({name!r})"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    return done.stderr[-300:] if done.returncode else ""
+
+
+def test_every_module_can_be_the_first_to_be_imported():
+    with ThreadPoolExecutor(4) as pool:
+        failed = {name: error for name, error in zip(SUSPECTS, pool.map(imported_first, SUSPECTS), strict=True) if error}
+    assert failed == {}

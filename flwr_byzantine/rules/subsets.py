@@ -58,7 +58,8 @@ class MoNNA(Mixing):
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1.
-        trusted: index of the trusted row.
+        trusted: index of the trusted row; None takes the row with the least median distance to the others, for servers
+            that have no row of their own (the default of the strategies).
 
     Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023.
 
@@ -69,20 +70,21 @@ class MoNNA(Mixing):
     """
 
     f: int = param(ge=0)
-    trusted: int = param(0, ge=0)
+    trusted: int | None = param(0, ge=0, optional=True)
     symmetric: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
 
     def min_n(self) -> int:
         """2f + 1, and enough rows for the trusted one."""
-        return max(2 * self.f + 1, self.trusted + 1)
+        return max(2 * self.f + 1, (self.trusted or 0) + 1)
 
     def mix(self, view: View) -> Mix:
         """1/(n - f) on the nearest."""
-        distances = sq_distances(view.gram)[self.trusted]
-        order = np.argsort(np.where(np.arange(view.n) == self.trusted, -1.0, distances), kind="stable")
-        return keep(order[: view.n - self.f].tolist(), view.n, distances)
+        D = sq_distances(view.gram)
+        trusted = int(np.argmin(np.median(D, axis=1))) if self.trusted is None else self.trusted
+        order = np.argsort(np.where(np.arange(view.n) == trusted, -1.0, D[trusted]), kind="stable")
+        return keep(order[: view.n - self.f].tolist(), view.n, D[trusted])
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from flwr_byzantine.strategy.message import ByzantineSGD, Robust
 from flwr_byzantine.strategy.named import CATALOGUE, Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum
+from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 globals().update(CATALOGUE)
-__all__ = ["Bulyan", "ByzantineSGD", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "NodeReport", "Robust", "RoundReport"]
+__all__ = ["Bulyan", "ByzantineSGD", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "NodeReport", "Quarantine", "Robust", "RoundReport"]
 __all__ += list(CATALOGUE)

@@ -123,6 +123,9 @@ def legacy_bulyan(f: Any = None, num_malicious_clients: int = 0, first_aggregati
     return rule_for(lambda f: rules.Bulyan(f=f), count(f, num_malicious_clients, "num_malicious_clients"), int)
 
 
+SERVER_DEFAULTS: dict[type, dict[str, Any]] = {rules.MoNNA: {"trusted": None}}  # a server has no row of its own to trust
+
+
 def simple(rule: Any) -> Make:
     """A rule with its own parameters and f.
 
@@ -134,7 +137,7 @@ def simple(rule: Any) -> Make:
     def make(f: Any = None, **arguments: Any) -> RuleFor:
         if f is None and item.default is MISSING:
             raise InvalidParameter(f"{rule.__name__}: f must be given: how many replies of a round may be Byzantine (a count, or a share)")
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = SERVER_DEFAULTS.get(rule, {}) | {name: value for name, value in arguments.items() if value is not None}
         return rule_for(lambda f: rule(f=f, **given), f, lambda n: max(n - 1, 0) // 2)
 
     return make

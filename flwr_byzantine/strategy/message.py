@@ -17,7 +17,7 @@ from flwr.supercore import log
 from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array as NDArray
-from flwr_byzantine.records import is_train
+from flwr_byzantine.records import GRADIENT, REPLY, is_train
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
 from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
@@ -25,7 +25,7 @@ from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.liveness import Patient
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from flwr_byzantine.strategy.sgd import GRADIENT, REPLY, Descending
+from flwr_byzantine.strategy.sgd import Descending
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 

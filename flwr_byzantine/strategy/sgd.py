@@ -10,8 +10,6 @@ from flwr_byzantine.kernels import Array
 from flwr_byzantine.strategy.checkpoint import Snapshot
 from flwr_byzantine.strategy.inspect import Template
 
-REPLY, GRADIENT = "reply-kind", "gradient"  # tells clients, and attacks mounted in them, what the reply is
-
 
 class Descending:
     """Mixin for `Robust`: replies are gradients at the broadcast model, and the model moves by `Descent`."""
