@@ -19,8 +19,8 @@ from flwr_byzantine.kernels import Array, store
 from flwr_byzantine.records import GRADIENT, REPLY
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
-from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
 from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
+from flwr_byzantine.strategy.durable import Durable
 from flwr_byzantine.strategy.inspect import Template, decode
 from flwr_byzantine.strategy.message import as_rule_for
 from flwr_byzantine.strategy.policy import Policy
@@ -32,7 +32,7 @@ Evaluate = tuple[ClientProxy, EvaluateRes]
 MetricsFn = Callable[[list[tuple[int, dict[str, Scalar]]]], dict[str, Scalar]]
 
 
-class Robust(flower.Strategy):
+class Robust(Durable, flower.Strategy):
     """A legacy Flower strategy whose average is replaced by a robust rule; see `flwr_byzantine.Robust`.
 
     Args:
@@ -54,7 +54,6 @@ class Robust(flower.Strategy):
         self.core = Core(as_rule_for(rule), Policy(**policy), _say)
         self.template: Template | None = None
         self._sampled: list[int] = []
-        self._offset = 0  # rounds done before this run, where it resumes another
         self._metrics: dict[str, Any] = {}
         self._fit_fn = self._take_over("fit_metrics_aggregation_fn")
         self._evaluate_fn = self._take_over("evaluate_metrics_aggregation_fn")
@@ -80,28 +79,8 @@ class Robust(flower.Strategy):
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
         """The checkpoint's, where the run resumes one (rounds are numbered on from it), else the wrapped strategy's."""
-        policy = self.core.policy
-        snapshot = load(policy.checkpoint) if policy.resume and policy.checkpoint is not None else None
-        if snapshot is None:
-            return self.strategy.initialize_parameters(client_manager)
-        self._offset = snapshot.server_round
-        self._restore(snapshot)
-        return ndarrays_to_parameters(list(snapshot.group("model").values()))
-
-    def _add_to(self, snapshot: Snapshot) -> None:
-        self.core.save(snapshot)
-        snapshot.arrays |= arrays_of(self.strategy, "inner")
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.core.restore(snapshot)
-        restore_arrays(self.strategy, snapshot.group("inner"))
-
-    def _save(self, server_round: int, parameters: Parameters) -> None:
-        path = self.core.policy.checkpoint
-        if path is not None:
-            snapshot = Snapshot(server_round, {f"model/{k}": decode(data) for k, data in enumerate(parameters.tensors)})
-            self._add_to(snapshot)
-            save(path, snapshot)
+        saved = self._resumed()
+        return self.strategy.initialize_parameters(client_manager) if saved is None else ndarrays_to_parameters(list(saved.values()))
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
         """The wrapped strategy's evaluation on the server."""
@@ -128,7 +107,8 @@ class Robust(flower.Strategy):
             return None, {}
         server_round += self._offset
         parameters, metrics = self._aggregate(server_round, results, failures, self.template)
-        self._save(server_round, self._broadcast if parameters is None else parameters)
+        model = self._broadcast if parameters is None else parameters
+        self._save(server_round, {str(k): decode(data) for k, data in enumerate(model.tensors)})
         return parameters, metrics
 
     def _aggregate(

@@ -1,9 +1,10 @@
 """Robust strategies for Flower's Message API."""
 
-from flwr_byzantine.strategy.message import ByzantineSGD, Robust
+from flwr_byzantine.strategy.message import Robust
 from flwr_byzantine.strategy.named import CATALOGUE, Bulyan, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.sgd import ByzantineSGD
 
 globals().update(CATALOGUE)
 __all__ = ["Bulyan", "ByzantineSGD", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "NodeReport", "Quarantine", "Robust", "RoundReport"]

@@ -125,7 +125,9 @@ class Core:
     def require_progress(self) -> None:
         """Raise `InfeasibleRound` where rounds ran and none of them changed the model."""
         if self.reports and not any(report.aggregated for report in self.reports):
-            raise InfeasibleRound(f"none of {len(self.reports)} rounds was aggregated; the last: {self.reports[-1].note}")
+            last = self.reports[-1]
+            reasons = [f"; node {node} {entry.status}: {entry.reason}" for node, entry in last.nodes.items() if entry.status != "rejected"]
+            raise InfeasibleRound(f"none of {len(self.reports)} rounds was aggregated; the last: {last.note}{''.join(reasons[:1])}")
 
     def save(self, snapshot: Snapshot) -> None:
         """Add the state to a snapshot."""

@@ -7,30 +7,28 @@ from collections.abc import Callable, Iterable, Mapping
 from logging import INFO, WARNING
 from typing import Any
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from flwr.supercore import log
 
-from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array as NDArray
-from flwr_byzantine.records import GRADIENT, REPLY, is_train
+from flwr_byzantine.records import is_train
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
 from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
+from flwr_byzantine.strategy.durable import Durable
 from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.liveness import Patient
 from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.replies import as_record, conform, examples_of, metrics_of, payloads, read_reply, records_of
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from flwr_byzantine.strategy.sgd import Descending
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 
 
-class Robust(Strategy):
+class Robust(Durable, Strategy):
     """A Flower strategy whose average is replaced by a robust rule.
 
     The replies of a round are inspected one by one, aggregated by `rule`, and handed to `strategy` as one reply, so
@@ -64,7 +62,6 @@ class Robust(Strategy):
         self._read: dict[int, list[NDArray] | MalformedUpdate] = {}  # replies inspected when they arrived
         self._patient: Patient | None = None
         self._broadcast = ArrayRecord()
-        self._offset = 0  # rounds done before this run, where it resumes another
         self._metrics = MetricRecord()
         self._train_fn = self._take_over("train_metrics_aggr_fn")
         self._evaluate_fn = self._take_over("evaluate_metrics_aggr_fn")
@@ -105,7 +102,8 @@ class Robust(Strategy):
         Raises:
             InfeasibleRound: too many rounds were skipped in a row, or all of them.
         """
-        arrays = self._resume(initial_arrays)
+        saved = self._resumed()
+        arrays = initial_arrays if saved is None else ArrayRecord({name: Array(value) for name, value in saved.items()})
         self._patient = Patient(grid, self.core.policy, self.core.quorum, self._arrived)
         patient: Any = self._patient
         done = self._offset
@@ -120,35 +118,10 @@ class Robust(Strategy):
             result.arrays = arrays
         return result
 
-    def _resume(self, initial: ArrayRecord) -> ArrayRecord:
-        policy = self.core.policy
-        snapshot = load(policy.checkpoint) if policy.resume and policy.checkpoint is not None else None
-        if snapshot is None:
-            return initial
-        self._offset = snapshot.server_round
-        self._restore(snapshot)
-        _say(f"resumed after round {self._offset} from {policy.checkpoint}", INFO)
-        return ArrayRecord({name: Array(value) for name, value in snapshot.group("model").items()})
-
-    def _save(self, server_round: int, arrays: ArrayRecord) -> None:
-        path = self.core.policy.checkpoint
-        if path is not None:
-            snapshot = Snapshot(server_round, {f"model/{name}": array.numpy() for name, array in arrays.items()})
-            self._add_to(snapshot)
-            save(path, snapshot)
-
-    def _add_to(self, snapshot: Snapshot) -> None:
-        self.core.save(snapshot)
-        snapshot.arrays |= arrays_of(self.strategy, "inner")
-
-    def _restore(self, snapshot: Snapshot) -> None:
-        self.core.restore(snapshot)
-        restore_arrays(self.strategy, snapshot.group("inner"))
-
     def _arrived(self, message: Message) -> bool:
         """Inspect a reply on its arrival; true where it is valid."""
         if self.template is None or not is_train(message):
-            return _metrics_of(message) is not None
+            return metrics_of(message) is not None
         try:
             self._read[id(message)] = read_reply(message, self.template)
         except MalformedUpdate as error:
@@ -167,7 +140,7 @@ class Robust(Strategy):
         """The wrapped strategy's messages, but for nodes in quarantine; remembers the model and who is asked."""
         server_round += self._offset
         self._read.clear()
-        self.template = self._template_of(_payloads(arrays))
+        self.template = self._template_of(payloads(arrays))
         messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
         if (ledger := self.core.ledger) is not None:
             messages = [message for message in messages if ledger.allows(message.metadata.dst_node_id, server_round)]
@@ -183,20 +156,22 @@ class Robust(Strategy):
         if not messages and not self._sampled:
             return None, None
         arrays, metrics = self._aggregate(server_round, messages, self.template)
-        self._save(server_round, self._broadcast if arrays is None else arrays)
+        if self.core.policy.checkpoint is not None:
+            model = self._broadcast if arrays is None else arrays
+            self._save(server_round, {name: array.numpy() for name, array in model.items()})
         return arrays, metrics
 
     def _aggregate(self, server_round: int, messages: list[Message], template: Template) -> tuple[ArrayRecord | None, MetricRecord | None]:
         valid, dropped, usable = self._inspect(messages, template)
         contents = [usable[node].content for node in sorted(usable)]
-        examples = {node: _examples(usable[node], self._weight_key) for node in usable}
-        noise = reported_noise(_records(contents))
+        examples = {node: examples_of(usable[node], self._weight_key) for node in usable}
+        noise = reported_noise(records_of(contents))
         blocks = self.core.aggregate(server_round, template, valid, dropped, noise=noise, examples=examples)
         if blocks is None:
             return None, None
         self._metrics = self._aggregate_metrics(contents, self._train_fn)
-        record = _record(template, self._next(server_round, blocks))
-        arrays, metrics = self.strategy.aggregate_train(server_round, [self._one_reply(usable[min(usable)], record)])
+        combined = as_record(template, self._next(server_round, blocks))
+        arrays, metrics = self.strategy.aggregate_train(server_round, [self._one_reply(usable[min(usable)], combined)])
         return (None if arrays is None else conform(arrays, template)), metrics
 
     def _inspect(
@@ -239,7 +214,7 @@ class Robust(Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The median of each metric over the replies that are well formed, by way of the wrapped strategy."""
-        usable = {message.metadata.src_node_id: message for message in replies if _metrics_of(message) is not None}
+        usable = {message.metadata.src_node_id: message for message in replies if metrics_of(message) is not None}
         if not usable:
             return None
         contents = [usable[node].content for node in sorted(usable)]
@@ -249,7 +224,7 @@ class Robust(Strategy):
     def _aggregate_metrics(self, contents: list[RecordDict], own: MetricsFn | None) -> MetricRecord:
         """By the user's function where there is one; a reply that breaks it costs the metrics, not the run."""
         if own is None:
-            return MetricRecord(robust_metrics(_records(contents), self._weight_key))
+            return MetricRecord(robust_metrics(records_of(contents), self._weight_key))
         try:
             return own(contents, self._weight_key)
         except Exception as error:
@@ -266,34 +241,6 @@ class Robust(Strategy):
         return message
 
 
-class ByzantineSGD(Descending, Robust):
-    """Byzantine-resilient SGD: clients answer with gradients, w_{k+1} = w_k - γ_k F(V_1, ..., V_n), k = round - 1.
-
-    Clients answer with one stochastic gradient at the broadcast model (`client.gradient_reply`); `rule` aggregates what
-    passes inspection. When the guarantee holds and what it promises is in `flwr_byzantine.theory`.
-
-    Args:
-        rule: a rule or chain; or a function from the number of replies that arrived to one.
-        step_size: γ, or a function from k = 0, 1, ... to γ_k such as `theory.InverseRoot` or `theory.Polynomial`.
-        momentum: μ of the server's heavy-ball momentum, m_k = μ m_{k-1} + F, in [0, 1).
-        strategy: samples and evaluates; a Flower strategy, `FedAvg()` by default.
-        policy: as for `Robust`.
-
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022.
-
-    Example:
-        >>> from flwr_byzantine import rules, theory
-        >>> strategy = ByzantineSGD(rules.Krum(f=2), step_size=theory.InverseRoot(0.5, K=100), certificate=True)
-        >>> round(strategy.descent.gamma(0), 3)
-        0.05
-    """
-
-    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """As `Robust`, telling the clients that a gradient is wanted."""
-        config[REPLY] = GRADIENT
-        return super().configure_train(server_round, arrays, config, grid)
-
-
 def as_rule_for(rule: Rule | RuleFor) -> RuleFor:
     """A fixed rule as a function of n; functions as they are."""
     if isinstance(rule, Rule):
@@ -301,62 +248,6 @@ def as_rule_for(rule: Rule | RuleFor) -> RuleFor:
     if callable(rule) and not isinstance(rule, type):
         return rule
     raise InvalidParameter(f"Robust: rule must be a rule such as rules.Krum(f=2), or a function from n to one, got {rule!r}")
-
-
-def read_reply(message: Message, template: Template) -> list[NDArray]:
-    """The reply's arrays, flat, in the model's order.
-
-    Raises:
-        MalformedUpdate: an error reply, or content unlike the model.
-    """
-    if message.has_error():
-        raise MalformedUpdate(f"the client reported an error: {(message.error.reason or 'no reason given')[:200]}")
-    try:
-        records = list(message.content.array_records.values())
-        payloads = [_payloads(record) for record in records]
-    except Exception as error:  # content that does not even inflate
-        raise MalformedUpdate(f"expected an ArrayRecord, got content that raises {type(error).__name__}") from None
-    if len(payloads) != 1:
-        raise MalformedUpdate(f"expected one ArrayRecord, got {len(payloads)}")
-    return template.read(payloads[0])
-
-
-def conform(arrays: ArrayRecord, template: Template) -> ArrayRecord:
-    """`arrays` in the model's order, shapes and dtypes, whatever the inner strategy made of them."""
-    types = [array.dtype for array in arrays.values()]
-    if list(arrays) == template.names and types == [str(dtype) for dtype in template.dtypes]:
-        return arrays
-    blocks = []
-    for name, dtype in zip(template.names, template.dtypes, strict=True):
-        values = arrays[name].numpy().reshape(-1)
-        block = np.empty(values.shape, dtype)
-        kernels.store(values, block)
-        blocks.append(block)
-    return _record(template, blocks)
-
-
-def _record(template: Template, blocks: list[NDArray]) -> ArrayRecord:
-    return ArrayRecord({name: Array(value) for name, value in template.unflatten(blocks).items()})
-
-
-def _payloads(record: ArrayRecord) -> dict[str, bytes]:
-    return {name: array.data for name, array in record.items()}
-
-
-def _examples(message: Message, key: str) -> Any:
-    record = _metrics_of(message)
-    return None if record is None else record.get(key)
-
-
-def _records(contents: list[RecordDict]) -> list[dict[str, Any]]:
-    return [dict(record) for content in contents for record in list(content.metric_records.values())[:1]]
-
-
-def _metrics_of(message: Message) -> MetricRecord | None:
-    if message.has_error() or not message.has_content():
-        return None
-    records = list(message.content.metric_records.values())
-    return records[0] if len(records) == 1 else None
 
 
 def _say(text: str, level: int = WARNING) -> None:

@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 
 from flwr_byzantine import Krum
 from flwr_byzantine.local import LocalGrid
-from flwr_byzantine.strategy.message import read_reply
+from flwr_byzantine.strategy.replies import read_reply
 
 N, D, REPEATS = 32, 1_000_000, 15
 
