@@ -1,6 +1,7 @@
 """The Flower app: its settings, and one real `flwr run . --stream`."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -92,6 +93,33 @@ def test_flwr_run(tmp_path, method):
         assert "round 1" in done.stdout
     finally:
         assert stop_superlink()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
+def test_on_the_engines_own_grid_replies_are_taken_as_they_come():
+    """No wrapper between strategy and engine, the strategy collects by push and pull."""
+    from flwr.serverapp import Grid, ServerApp
+    from flwr.simulation import run_simulation
+
+    from flwr_byzantine import FedMedian
+    from tests.test_strategy import GOAL, client_app, start, values
+
+    app, found = ServerApp(), []
+
+    @app.main()
+    def main(grid, context):
+        assert isinstance(grid, Grid)
+        strategy = FedMedian(min_train_nodes=6, min_available_nodes=6)
+        found.append((strategy.start(grid, start(), 3), strategy.reports))
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2, "log_to_driver": False}}
+    run_simulation(app, client_app(), 6, backend_config=backend)
+    ((result, reports),) = found
+    assert [report.n_valid for report in reports] == [6, 6, 6]
+    assert abs(values(result.arrays)[:-1] - 0.875 * GOAL[:-1]).max() < 0.1
+    assert len(result.evaluate_metrics_clientapp) == 3
 
 
 def stop_superlink():

@@ -62,8 +62,9 @@ def examples_of(message: Message, key: str) -> Any:
 
 
 def records_of(contents: list[RecordDict]) -> list[dict[str, Any]]:
-    """The first MetricRecord of each content, as plain data."""
-    return [dict(record) for content in contents for record in list(content.metric_records.values())[:1]]
+    """The MetricRecord of each content that has exactly one, as plain data."""
+    found = [list(content.metric_records.values()) for content in contents]
+    return [dict(records[0]) for records in found if len(records) == 1]
 
 
 def metrics_of(message: Message) -> MetricRecord | None:
