@@ -255,6 +255,17 @@ def test_a_forged_sender_is_known_by_the_message_it_answers():
     assert 5 in strategy.reports[0].with_status("kept")
 
 
+def test_a_message_that_could_not_be_sent_is_a_missing_reply():
+    class Lossy(SlowGrid):
+        def push_messages(self, messages):
+            messages = list(messages)
+            return [None, *super().push_messages(messages[1:])]
+
+    strategy = ours.FedMedian(f=2)
+    strategy.start(Lossy([0.0] * 11), start(), 1)
+    assert (len(strategy.reports[0].with_status("missing")), strategy.reports[0].n_valid) == (1, 10)
+
+
 def test_quarantine_stops_sampling_a_node_for_a_while_and_can_be_carried_over():
     strategy = ours.FedMedian(quarantine=Quarantine(threshold=1.5, rounds=2))
     strategy.start(LocalGrid(client_app(), N, spoil=spoiled(nan, (4,))), start(), 7)

@@ -49,10 +49,9 @@ class Patient:
         return self._collect(sent, limit)
 
     def _collect(self, sent: list[Message], limit: float | None) -> list[Message]:
-        nodes = [message.metadata.dst_node_id for message in sent]
-        ids = list(self.grid.push_messages(sent))
-        self.asked = dict(zip(ids, nodes, strict=False))
-        enough, waiting = self.policy.min_valid_replies or self.quorum(len(sent)), set(ids)
+        waiting = {key for key in self.grid.push_messages(sent) if key}  # a message that could not be sent has none
+        self.asked = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
+        enough = self.policy.min_valid_replies or self.quorum(len(sent))
         replies: list[Message] = []
         count, start, since = 0, time.monotonic(), None
         while waiting:
