@@ -9,9 +9,20 @@ import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from flwr_byzantine.attacks.base import Attack, OwnAttack
+from flwr_byzantine.attacks.base import Attack, Career, OwnAttack, Scene
 from flwr_byzantine.kernels import Array
-from flwr_byzantine.records import array_key, arrays_of, delta, is_train, origin_of, replace_model
+from flwr_byzantine.records import (
+    array_key,
+    arrays_of,
+    delta,
+    heading_of,
+    is_train,
+    origin_of,
+    partition_in,
+    replace_model,
+    round_of,
+    step_between,
+)
 from flwr_byzantine.rules.base import Rule
 
 Nodes = Container[int] | Callable[[Message], bool]
@@ -19,12 +30,7 @@ Nodes = Container[int] | Callable[[Message], bool]
 
 def by_partition(partitions: Container[int]) -> Callable[[Message], bool]:
     """Choose nodes by the "partition-id" that their replies carry in a MetricRecord (node ids are random in simulation)."""
-
-    def chosen(reply: Message) -> bool:
-        records = reply.content.metric_records.values()
-        return any(record["partition-id"] in partitions for record in records if "partition-id" in record)
-
-    return chosen
+    return lambda reply: partition_in(reply) in partitions
 
 
 class AdversarialGrid:
@@ -37,7 +43,11 @@ class AdversarialGrid:
         attack: any attack. One of own knowledge gets each attacker's own honest update.
         nodes: node ids, or a function of the reply (see `by_partition`).
         rule: the server's rule, for attacks that use it.
-        seed: of the attack's randomness, together with the round.
+        seed: of the attack's randomness: `default_rng([seed, server round])`, for an attack of own knowledge
+            `default_rng([seed, server round, partition id])`, as in the client mounts.
+
+    The round is the message's "server-round" (else rounds are counted), and the rows that the attack sees are in the order
+    of the "partition-id" that the replies carry in their metrics (of the node ids where they carry none).
 
     Attributes:
         attacked: node ids whose replies were replaced in the last training round.
@@ -52,7 +62,8 @@ class AdversarialGrid:
     def __init__(self, grid: Grid | None, attack: Attack, nodes: Nodes, rule: Rule | None = None, seed: int = 0) -> None:
         self.grid, self.attack, self.nodes, self.rule, self.seed = grid, attack, nodes, rule, seed
         self.attacked: list[int] = []
-        self._rounds = 0
+        self._scene = Scene(round=0)
+        self._careers: dict[int | None, Career] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grid, name)
@@ -61,26 +72,43 @@ class AdversarialGrid:
         """Send, receive, and replace."""
         sent = list(messages)
         training = bool(sent) and is_train(sent[0])
-        broadcast = origin_of(sent[0]) if training else {}
+        origin = self._enter(sent[0]) if training else {}
         assert self.grid is not None
         replies = list(self.grid.send_and_receive(sent, timeout=timeout))
         if training:
-            self._replace(replies, broadcast)
+            self._replace(replies, origin)
         return replies
 
-    def _replace(self, replies: list[Message], broadcast: dict[str, Array]) -> None:
-        usable = sorted((reply for reply in replies if array_key(reply) is not None), key=lambda reply: reply.metadata.src_node_id)
+    def _enter(self, message: Message) -> dict[str, Array]:
+        """Begin a round; what its updates are measured from."""
+        past, heading = self._scene, heading_of(message).astype(np.float64)
+        self._scene = Scene(round_of(message) or past.round + 1, step_between(past.broadcast, heading), broadcast=heading)
+        return origin_of(message)
+
+    def _replace(self, replies: list[Message], origin: dict[str, Array]) -> None:
+        usable = sorted((reply for reply in replies if array_key(reply) is not None), key=_sender)
         bad = [reply for reply in usable if self._is_bad(reply)]
-        good = [reply for reply in usable if reply not in bad]
-        knows = bad if isinstance(self.attack, OwnAttack) else good
-        self.attacked = [reply.metadata.src_node_id for reply in bad] if knows else []
-        self._rounds += 1
-        if not bad or not knows:
+        knows = bad if self.attack.knowledge == "own" else [reply for reply in usable if reply not in bad]
+        self.attacked = sorted(reply.metadata.src_node_id for reply in bad) if knows else []
+        if not self.attacked:
             return
-        updates = np.array([delta(arrays_of(reply), broadcast) for reply in knows])
-        rng = np.random.default_rng([self.seed, self._rounds])
-        for reply, update in zip(bad, self.attack(updates, len(bad), rng, self.rule), strict=True):
-            replace_model(reply, broadcast, update)
+        updates = np.array([delta(arrays_of(reply), origin) for reply in knows])
+        for reply, update in zip(bad, self._vectors(updates, bad), strict=True):
+            replace_model(reply, origin, update)
+
+    def _vectors(self, updates: Array, bad: list[Message]) -> list[Array]:
+        if not isinstance(self.attack, OwnAttack):
+            return list(self._career(None).play(updates, len(bad), self._scene))
+        own = [updates[:1] if self.attack.pools else update[None] for update in updates]
+        return [self._career(_sender(reply)).play(mine, 1, self._scene)[0] for reply, mine in zip(bad, own, strict=True)]
+
+    def _career(self, who: int | None) -> Career:
+        return self._careers.setdefault(who, Career(self.attack, self.seed, who, self.rule))
 
     def _is_bad(self, reply: Message) -> bool:
         return self.nodes(reply) if callable(self.nodes) else reply.metadata.src_node_id in self.nodes
+
+
+def _sender(reply: Message) -> int:
+    partition = partition_in(reply)
+    return reply.metadata.src_node_id if partition is None else partition

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType
 
 from flwr_byzantine import kernels
 from flwr_byzantine.kernels import Array as NDArray
 
+ROUNDS = ("server-round", "server_round")  # how the two APIs, and users of the legacy one, call the round in a config
 REPLY, GRADIENT = "reply-kind", "gradient"  # `ByzantineSGD` tells clients, and attacks mounted in them, what the reply is
 
 
@@ -32,12 +31,42 @@ def arrays_of(message: Message) -> dict[str, NDArray]:
     return {} if key is None else {name: array.numpy() for name, array in message.content.array_records[key].items()}
 
 
+def round_of(message: Message) -> int | None:
+    """The server round that a message says it belongs to, or None."""
+    found = [record[key] for record in message.content.config_records.values() for key in ROUNDS if key in record]
+    rounds = [value for value in found if isinstance(value, int) and value > 0]
+    group = message.metadata.group_id  # legacy strategies put it there
+    return rounds[0] if rounds else int(group) if group.isdecimal() and int(group) > 0 else None
+
+
+def partition_in(reply: Message) -> int | None:
+    """The "partition-id" that a reply carries in its metrics, or None."""
+    metrics, configs = reply.content.metric_records.values(), reply.content.config_records.values()  # the legacy format has a config
+    found = [record.get("partition-id") for records in (metrics, configs) for record in records]
+    return next((int(value) for value in found if isinstance(value, int | float)), None)
+
+
+def wants_gradients(message: Message) -> bool:
+    """Whether `ByzantineSGD` asks for gradients instead of models."""
+    return any(record.get(REPLY) == GRADIENT for record in message.content.config_records.values())
+
+
 def origin_of(message: Message) -> dict[str, NDArray]:
     """What updates are measured from: the broadcast model, or zeros where `ByzantineSGD` asks for gradients."""
     broadcast = arrays_of(message)
-    if any(record.get(REPLY) == GRADIENT for record in message.content.config_records.values()):
-        return {name: np.zeros_like(value) for name, value in broadcast.items()}
-    return broadcast
+    return {name: np.zeros_like(value) for name, value in broadcast.items()} if wants_gradients(message) else broadcast
+
+
+def heading_of(message: Message) -> NDArray:
+    """(d,) broadcast model in its own dtype; with its sign changed where gradients are asked for, since steps go against them."""
+    values = [np.asarray(value).ravel() for value in arrays_of(message).values()]
+    flat = np.concatenate(values) if values else np.zeros(0)
+    return -flat if wants_gradients(message) else flat
+
+
+def step_between(old: NDArray | None, new: NDArray) -> NDArray | None:
+    """(d,) float64 new - old, or None where there is no old model of this size."""
+    return None if old is None or old.shape != new.shape else np.subtract(new, old, dtype=np.float64)
 
 
 def delta(reply: dict[str, NDArray], broadcast: dict[str, NDArray]) -> NDArray:
@@ -50,14 +79,20 @@ def replace_model(message: Message, broadcast: dict[str, NDArray], update: NDArr
     """Let the reply carry broadcast + update, with its own names, shapes and dtypes."""
     key = array_key(message)
     assert key is not None
-    old, start, new = message.content.array_records[key], 0, dict[str, Any]()
-    for origin, (name, array) in zip(broadcast.values(), old.items(), strict=True):
-        value = array.numpy()
-        out = np.empty(value.size, value.dtype)
-        _store(origin.ravel().astype(np.float64) + update[start : start + value.size], out)
-        new[name] = Array(out.reshape(value.shape))
-        start += value.size
-    message.content[key] = ArrayRecord(new)
+    old = {name: array.numpy() for name, array in message.content.array_records[key].items()}
+    new = moved(list(old.values()), list(broadcast.values()), update)
+    message.content[key] = ArrayRecord({name: Array(value) for name, value in zip(old, new, strict=True)})
+
+
+def moved(like: list[NDArray], broadcast: list[NDArray], update: NDArray) -> list[NDArray]:
+    """Broadcast + (d,) update as arrays of the shapes and dtypes of `like`."""
+    sent, start = [], 0
+    for old, origin in zip(like, broadcast, strict=True):
+        out = np.empty(old.size, old.dtype)
+        _store(origin.ravel().astype(np.float64) + update[start : start + old.size], out)
+        sent.append(out.reshape(old.shape))
+        start += old.size
+    return sent
 
 
 def _store(value: NDArray, out: NDArray) -> None:

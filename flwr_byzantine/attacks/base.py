@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import Constraint, Declared, check
 from flwr_byzantine.rules.base import Rule
@@ -15,62 +17,168 @@ from flwr_byzantine.updates import Updates
 KNOWLEDGE = ("own", "honest", "rule")
 
 
+def rng_of(seed: int, round: int, who: int | None = None) -> np.random.Generator:
+    """The one seeding convention of all mounts: `default_rng([seed, round, who])`; colluders share `[seed, round]`.
+
+    Args:
+        seed: the mount's.
+        round: server round, from 1.
+        who: partition id of the attacker (its node id where it has none); None for colluders.
+
+    Example:
+        >>> rng_of(0, 1, 7).random() == rng_of(0, 1, 7).random() != rng_of(0, 2, 7).random()
+        True
+    """
+    return np.random.default_rng([seed, round] if who is None else [seed, round, who])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an attacker has beside the updates of this round.
+
+    Attributes:
+        round: server round, from 1.
+        previous: (d,) the last global step w_k - w_{k-1}, which every client can compute; None in the first round.
+        broadcast: (d,) the global model w_k that the updates are deltas to; None where it is not known.
+        rng: source of randomness.
+        rule: the server's rule, for attacks of knowledge "rule".
+        memory: what this attack kept from earlier rounds, as arrays by name.
+
+    Where clients answer with gradients (`ByzantineSGD`), `previous` and `broadcast` come with their sign changed, so that
+    they point the way the answers do.
+
+    Example:
+        >>> Scene().round, Scene().previous
+        (1, None)
+    """
+
+    round: int = 1
+    previous: Array | None = None
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    rule: Rule | None = None
+    memory: Mapping[str, Array] = field(default_factory=dict)
+    broadcast: Array | None = None
+
+
 class Attack(Declared):
     """An attack on the mean of updates (deltas to the broadcast model).
 
     `attack(honest, f, rng=..., rule=...)` maps h honest updates, an (h, d) array or tensor or a list of vectors, to
     f Byzantine ones, (f, d), of the same kind and dtype. `knowledge` says what the attacker must see: "own" its own
-    honest update, "honest" all of them, "rule" the server's rule as well.
+    honest update, "honest" all of them, "rule" the server's rule as well. Over rounds, the mounts call `play` with a
+    `Scene` and keep what `remember` returns for the next one.
     """
 
     knowledge: ClassVar[str] = "honest"
     reference: ClassVar[str] = ""
+    poisons: ClassVar[bool] = False  # whether `poison` does something
 
     def __call__(self, honest: Any, f: int, rng: np.random.Generator | None = None, rule: Rule | None = None) -> Any:
-        """(f, d) Byzantine updates.
+        """(f, d) Byzantine updates of a first round.
 
         Args:
             honest: (h, d) honest updates; for own-knowledge attacks, row i (cyclically) is attacker i's own.
             f: number of attackers.
             rng: source of randomness, `default_rng(0)` by default.
             rule: the server's rule, for attacks that need it.
+
+        Raises:
+            InvalidParameter: the attack needs the rule and got none.
         """
+        return self.play(honest, f, Scene(rng=np.random.default_rng(0) if rng is None else rng, rule=rule))
+
+    def play(self, honest: Any, f: int, scene: Scene) -> Any:
+        """(f, d) Byzantine updates in `scene`; the arguments as for a call."""
         check(type(self).__name__, "f", f, Constraint(int, ge=0))
         updates, like = Updates.wrap(honest)
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        generator = np.random.default_rng(0) if rng is None else rng
-        values = self.craft(rows.astype(np.float64), int(f), generator, rule) if f else np.zeros((0, updates.d))
+        values = self.craft(rows.astype(np.float64), int(f), scene) if f else np.zeros((0, updates.d))
         with np.errstate(over="ignore"):
             return like.restore(values.astype(rows.dtype))
 
-    def craft(self, honest: Array, f: int, rng: np.random.Generator, rule: Rule | None) -> Array:
+    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """(f, d) float64 vectors from (h, d) float64 rows."""
         raise NotImplementedError  # every final attack defines it
 
+    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
+        """Memory for the next round, from the same arguments as `craft` (after it: `scene.rng` has moved on)."""
+        return {}
+
+    def poison(self, x: Any, y: Any, num_classes: int, rng: np.random.Generator) -> tuple[Any, Any]:
+        """The attack's half on training data: inputs and labels of one batch or data set; here they stay."""
+        return x, y
+
+    def needs_rule(self, scene: Scene) -> Rule:
+        """The server's rule.
+
+        Raises:
+            InvalidParameter: the scene has none.
+        """
+        if scene.rule is None:
+            raise InvalidParameter(
+                f"{type(self).__name__} must know the server's rule, got None; pass it as rule=, e.g. rule=rules.Krum(f=2)"
+            )
+        return scene.rule
+
 
 class OwnAttack(Attack):
-    """An attack that a client mounts from its own honest update."""
+    """An attack that a client mounts from its own honest update.
+
+    `pools`: the attackers share the update of the first of them, where the mount can see it.
+    """
 
     knowledge: ClassVar[str] = "own"
+    pools: ClassVar[bool] = False
 
-    def own(self, update: Array, rng: np.random.Generator) -> Array:
+    def own(self, update: Array, scene: Scene) -> Array:
         """(d,) float64 Byzantine update from the client's honest one."""
         raise NotImplementedError  # every final attack defines it
 
-    def craft(self, honest: Array, f: int, rng: np.random.Generator, rule: Rule | None) -> Array:
+    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """Each attacker's own update, turned."""
-        return np.array([self.own(honest[i % len(honest)], rng) for i in range(f)])
+        return np.array([self.own(honest[0 if self.pools else i % len(honest)], scene) for i in range(f)])
 
 
 class ColludingAttack(Attack):
     """An attack in which all attackers send the same vector, computed from all honest updates."""
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """(d,) float64 vector that all send."""
         raise NotImplementedError  # every final attack defines it
 
-    def craft(self, honest: Array, f: int, rng: np.random.Generator, rule: Rule | None) -> Array:
+    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """F copies."""
-        return np.tile(self.vector(honest, f), (f, 1))
+        return np.tile(self.vector(honest, f, scene), (f, 1))
+
+
+@dataclass
+class Career:
+    """One attacker, or one group of colluders, over rounds: its scenes, and what it keeps between them.
+
+    Args:
+        attack: any attack.
+        seed: of its randomness.
+        who: partition id; None for colluders.
+        rule: the server's rule.
+
+    Example:
+        >>> from flwr_byzantine import attacks
+        >>> career = Career(attacks.SignFlip(), seed=0)
+        >>> career.play(np.ones((1, 2)), 1, Scene(round=1)).tolist()
+        [[-1.0, -1.0]]
+    """
+
+    attack: Attack
+    seed: int
+    who: int | None = None
+    rule: Rule | None = None
+    memory: dict[str, Array] = field(default_factory=dict)
+
+    def play(self, honest: Array, f: int, scene: Scene) -> Array:
+        """(f, d) vectors in `scene`, completed by the randomness, rule and memory of this career."""
+        scene = replace(scene, rng=rng_of(self.seed, scene.round, self.who), rule=self.rule, memory=self.memory)
+        sent = self.attack.play(honest, f, scene)
+        self.memory = self.attack.remember(honest, f, scene)
+        return np.asarray(sent)

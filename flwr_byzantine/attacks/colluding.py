@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import ColludingAttack
+from flwr_byzantine.attacks.base import ColludingAttack, Scene
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
@@ -38,7 +38,7 @@ class ALIE(ColludingAttack):
     z: float | None = param(None, kind=float, optional=True)
     reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """Mean minus z deviations."""
         return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
 
@@ -68,7 +68,7 @@ class IPM(ColludingAttack):
     epsilon: float = param(0.5, kind=float, gt=0)
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, UAI 2019"
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """Against the mean."""
         return np.asarray(-self.epsilon * honest.mean(axis=0))
 
@@ -92,7 +92,7 @@ class Mimic(ColludingAttack):
     target: int | None = param(None, ge=0, optional=True)
     reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICLR 2022"
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """One honest row."""
         if self.target is not None and self.target >= len(honest):
             raise InvalidParameter(f"Mimic: target must be below the number of honest updates, {len(honest)}, got {self.target}")
@@ -140,7 +140,7 @@ class MinMax(ColludingAttack):
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
     reference: ClassVar[str] = NDSS21
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """By bisection on γ."""
         mean, p = honest.mean(axis=0), _direction(honest, self.direction)
         limit = max(((honest - row) ** 2).sum(axis=1).max() for row in honest)
@@ -166,7 +166,7 @@ class MinSum(ColludingAttack):
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
     reference: ClassVar[str] = NDSS21
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """By bisection on γ."""
         mean, p = honest.mean(axis=0), _direction(honest, self.direction)
         limit = max(((honest - row) ** 2).sum() for row in honest)

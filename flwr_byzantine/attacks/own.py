@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import OwnAttack
+from flwr_byzantine.attacks.base import OwnAttack, Scene
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 
@@ -30,7 +30,7 @@ class SignFlip(OwnAttack):
     scale: float = param(1.0, kind=float, gt=0)
     reference: ClassVar[str] = "Li, Xu, Chen, Giannakis, Ling, AAAI 2019"
 
-    def own(self, update: Array, rng: np.random.Generator) -> Array:
+    def own(self, update: Array, scene: Scene) -> Array:
         """Turn it round."""
         return -self.scale * update
 
@@ -53,7 +53,7 @@ class Scaling(OwnAttack):
     factor: float = param(10.0, kind=float)
     reference: ClassVar[str] = "Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020"
 
-    def own(self, update: Array, rng: np.random.Generator) -> Array:
+    def own(self, update: Array, scene: Scene) -> Array:
         """Scale it."""
         return self.factor * update
 
@@ -76,9 +76,9 @@ class Gaussian(OwnAttack):
     std: float = param(1.0, kind=float, gt=0)
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
-    def own(self, update: Array, rng: np.random.Generator) -> Array:
+    def own(self, update: Array, scene: Scene) -> Array:
         """Noise."""
-        return rng.normal(0.0, self.std, len(update))
+        return scene.rng.normal(0.0, self.std, len(update))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Zero(OwnAttack):
 
     reference: ClassVar[str] = "Lin, Du, Liu, 2019 (arXiv 1911.12560)"
 
-    def own(self, update: Array, rng: np.random.Generator) -> Array:
+    def own(self, update: Array, scene: Scene) -> Array:
         """Zeros."""
         return np.zeros_like(update)
 
@@ -118,7 +118,7 @@ class NaNs(OwnAttack):
     share: float = param(1.0, kind=float, gt=0, le=1)
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICLR 2021"
 
-    def own(self, update: Array, rng: np.random.Generator) -> Array:
+    def own(self, update: Array, scene: Scene) -> Array:
         """Spoil the first coordinates."""
         spoilt = update.copy()
         spoilt[: max(1, int(self.share * len(update)))] = np.nan
