@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -19,22 +20,36 @@ from flwr_byzantine.updates import sq_distances
 PAPER, WIDER = "n-f-2", "n-f-1"
 
 
+def neighbours(n: int, f: int, neighbors: str = PAPER) -> int:
+    """How many other rows a score looks at: n - f - 2 (or n - f - 1), one at least where there is one."""
+    return min(max(1, n - f - (1 if neighbors == WIDER else 2)), n - 1)
+
+
+def others(D: Array) -> tuple[Array, Array]:
+    """For each of n rows the n - 1 others, nearest first: their indices, and their squared distances."""
+    order = np.argsort(D + np.diag(np.full(len(D), np.inf)), axis=1, kind="stable")[:, : len(D) - 1]
+    return order, np.take_along_axis(D, order, axis=1)
+
+
 def krum_scores(D: Array, f: int, neighbors: str = PAPER) -> Array:
-    """(n,) sums of the squared distances to the n - f - 2 (or n - f - 1) nearest other rows (to one at least)."""
-    n = len(D)
-    neighbours = max(1, n - f - (1 if neighbors == WIDER else 2))
-    others = np.sort(D + np.diag(np.full(n, np.inf)), axis=1)[:, : min(neighbours, n - 1)]
-    return np.asarray(others.sum(axis=1))
+    """(n,) sums of the squared distances to the nearest other rows."""
+    return np.asarray(others(D)[1][:, : neighbours(len(D), f, neighbors)].sum(axis=1))
+
+
+def enough(f: int, neighbors: str) -> int:
+    """Smallest n at which Krum's score holds f rows back: 2f + 3, or 2f + 1 with one neighbour more."""
+    return 2 * f + (1 if neighbors == WIDER else 3)
 
 
 def krum_order(D: Array, f: int, count: int) -> list[int]:
-    """The first `count` rows picked by Krum, each from the rows that the picks before it left."""
-    left = list(range(len(D)))
-    picks = []
+    """The first `count` rows picked by Krum, each from the n' rows that the picks before it left, by n' - f - 2 neighbours."""
+    (order, near), left, picks = others(D), np.arange(len(D)), list[int]()
     for _ in range(count):
-        best = left[int(np.argmin(krum_scores(D[np.ix_(left, left)], f)))]
-        picks.append(best)
-        left.remove(best)
+        best = int(np.argmin(near[:, : neighbours(len(left), f)].sum(axis=1)))
+        picks.append(int(left[best]))
+        left, order, near = (np.delete(part, best, axis=0) for part in (left, order, near))
+        stay = order != picks[-1]
+        order, near = (part[stay].reshape(len(left), max(len(left) - 1, 0)) for part in (order, near))
     return picks
 
 
@@ -53,13 +68,13 @@ class Krum(Mixing):
     """The row whose n - f - 2 nearest other rows are nearest, by the sum of squared distances.
 
     Convention: the paper's (squared Euclidean distances, n - f - 2 neighbours without the row itself, ties to
-    the first row).
+    the first row). ByzFL and ByzPy take n - f - 1 neighbours, Flower one at least whatever n.
 
     Args:
-        f: number of Byzantine rows to withstand; needs n >= 2f + 3.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 3, with neighbors="n-f-1" n >= 2f + 1.
         neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count.
 
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: Allouah et al., AISTATS 2023.
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -72,12 +87,20 @@ class Krum(Mixing):
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
     def min_n(self) -> int:
-        """2f + 3."""
-        return 2 * self.f + 3
+        """2f + 3, or 2f + 1 with one neighbour more."""
+        return enough(self.f, self.neighbors)
 
     def kappa(self, n: int) -> float | None:
-        """6 (1 + f / (n - 2f)) for the paper's neighbours."""
-        return 6 * (1 + self.f / (n - 2 * self.f)) if n >= self.min_n() and self.neighbors == PAPER else None
+        """(1 + √(2 (h - 2) / (h - 1)))² h / (n - 2f - 1), h = n - f; with n - f - 1 neighbours 6 h / (n - 2f).
+
+        The second is that of Allouah et al., AISTATS 2023, whose Krum has n - f neighbours with the row itself. The first
+        is derived here in the same way: the pick's score is at most the mean honest row's, 2 (h - 2) / (h - 1) h σ², and
+        at least n - 2f - 1 honest rows, itself counted, are among those it is made of; then the triangle inequality.
+        """
+        h = n - self.f
+        if n < self.min_n():
+            return None
+        return 6 * h / (n - 2 * self.f) if self.neighbors == WIDER else h / (n - 2 * self.f - 1) * (1 + sqrt(2 * (h - 2) / (h - 1))) ** 2
 
     def mix(self, view: View) -> Mix:
         """One-hot at the lowest score."""
@@ -89,16 +112,16 @@ class Krum(Mixing):
 class MultiKrum(Mixing):
     """The mean of m rows chosen by Krum's score.
 
-    Convention: one-shot by default, the m rows of lowest score. `iterated=True` is the paper's m-Krum: pick,
-    remove, score the rest again. The mean is unweighted.
+    Convention: one-shot by default, the m rows of lowest score, as everywhere in practice. `iterated=True` is the
+    paper's m-Krum: pick, remove, score the rest again. The mean is unweighted; Flower's weighs by num-examples.
 
     Args:
         f: number of Byzantine rows to withstand.
-        m: how many rows to keep; None keeps n - f (one-shot) or n - 2f - 3 (iterated, the most its proof allows).
+        m: how many rows to keep; None keeps n - f (one-shot, as ByzFL) or n - 2f - 3 (iterated, the most its proof allows).
         iterated: score again after each pick; needs n - m >= 2f + 3 (the paper's 2f + 2 < n - m).
         neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count (one-shot).
 
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ of the one-shot form: see docs of `kappa`.
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ of the one-shot form: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -113,10 +136,10 @@ class MultiKrum(Mixing):
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
     def min_n(self) -> int:
-        """2f + 3 and f + m (one-shot), or 2f + 3 + m (iterated)."""
+        """2f + 3 and f + m (one-shot; 2f + 1 with one neighbour more), or 2f + 3 + m (iterated)."""
         if self.iterated:
             return 2 * self.f + 3 + (self.m or 1)
-        return max(2 * self.f + 3, self.f + (self.m or 1))
+        return max(enough(self.f, self.neighbors), self.f + (self.m or 1))
 
     def kappa(self, n: int) -> float | None:
         """One-shot, h = n - f: (2h/(n-2f-2)) (2(n-f-2)h / ((h-1)(h-m+1)) + 1); none known for the iterated form."""
@@ -139,9 +162,10 @@ class MultiKrum(Mixing):
 
 @dataclass(frozen=True)
 class _KrumSelection(Mixing):
-    """Bulyan's first step: θ = n - 2f rows picked by iterating Krum."""
+    """Bulyan's first step: θ = n - 2f rows picked by iterating Krum, or by one scoring."""
 
     f: int = param(ge=0)
+    iterated: bool = param(True, kind=bool)
 
     def min_n(self) -> int:
         """4f + 3."""
@@ -158,9 +182,10 @@ class _KrumSelection(Mixing):
 
     def mix(self, view: View) -> Mix:
         """One row of the identity for each pick."""
-        D = sq_distances(view.gram)
-        picks = sorted(krum_order(D, self.f, self.rows(view.n)))
-        return Mix(rows_matrix(picks, view.n), krum_scores(D, self.f), tuple(picks))
+        D, count = sq_distances(view.gram), self.rows(view.n)
+        scores = krum_scores(D, self.f)
+        picks = sorted(krum_order(D, self.f, count) if self.iterated else np.argsort(scores, kind="stable")[:count].tolist())
+        return Mix(rows_matrix(picks, view.n), scores, tuple(picks))
 
 
 @dataclass(frozen=True)
@@ -168,11 +193,13 @@ class Bulyan(Rule):
     """Iterated Krum selection, then per coordinate the mean of the values nearest the median.
 
     Convention: the paper's. θ = n - 2f rows by picking with Krum, removing, scoring again (n' - f - 2 neighbours
-    of the n' rows left, one at least); then in each coordinate the β = θ - 2f selected values nearest their median.
-    Flower's Message-API Bulyan selects once without scoring again.
+    of the n' rows left, one at least); then in each coordinate the β = θ - 2f selected values nearest their median
+    (for even θ the mean of the middle two; the paper leaves open which). Flower's legacy Bulyan does the same, its
+    Message-API one scores once.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 4f + 3.
+        iterated: False takes the θ rows of lowest score without scoring again, as Flower's Message-API Bulyan.
 
     Source: El Mhamdi, Guerraoui, Rouault, ICML 2018.
 
@@ -183,6 +210,8 @@ class Bulyan(Rule):
     """
 
     f: int = param(ge=0)
+    iterated: bool = param(True, kind=bool)
+    cost: ClassVar[str] = "n²d + n³"
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICML 2018"
 
     def min_n(self) -> int:
@@ -191,4 +220,4 @@ class Bulyan(Rule):
 
     def stages(self) -> tuple[Rule, ...]:
         """Selection, then the window around the median."""
-        return (_KrumSelection(f=self.f), NearestMedian(drop=2 * self.f))
+        return (_KrumSelection(f=self.f, iterated=self.iterated), NearestMedian(drop=2 * self.f))

@@ -10,6 +10,7 @@ import numpy as np
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Mixing, PreAggregation
+from flwr_byzantine.rules.clipping import norms_of
 from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.view import View
 from flwr_byzantine.updates import sq_distances
@@ -44,14 +45,17 @@ class Mean(Mixing):
 class GeometricMedian(Mixing):
     """The point with the least sum of distances to the rows, by smoothed Weiszfeld iterations in Gram space.
 
-    Convention: iteration starts at the row with the least sum of distances; a distance counts as `nu` times the
-    median distance to that row at least (the smoothing that keeps Weiszfeld defined at data points).
+    Convention: iterated to convergence from the row with the least sum of distances; a distance counts as `nu` times the
+    median distance to that row at least (the smoothing that keeps Weiszfeld defined at data points). ByzFL stops short:
+    start="origin", nu=0.1, smoothing="absolute", max_iter=3, tol=0 gives its numbers.
 
     Args:
         f: number of Byzantine rows to withstand, for `min_n` and `kappa`; the median itself does not use it.
         nu: smoothing, relative to the median distance.
-        max_iter: cap on iterations.
-        tol: stop when the sum of distances falls by a smaller share.
+        max_iter: cap on iterations (RFA's R, ByzFL's T).
+        tol: stop when the sum of distances falls by a smaller share; 0 runs all of `max_iter`.
+        start: "medoid", the row with the least sum of distances; "mean"; or "origin" (the broadcast model).
+        smoothing: "relative"; or "absolute", `nu` in the units of the updates as in RFA and ByzFL.
 
     Source: Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022. κ: Allouah et al., AISTATS 2023.
 
@@ -65,31 +69,41 @@ class GeometricMedian(Mixing):
     nu: float = param(1e-6, kind=float, gt=0)
     max_iter: int = param(1000, ge=1)
     tol: float = param(1e-12, kind=float, ge=0)
+    start: str = param("medoid", kind=str, choices=("medoid", "mean", "origin"))
+    smoothing: str = param("relative", kind=str, choices=("relative", "absolute"))
     reference: ClassVar[str] = "Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022"
 
+    def __post_init__(self) -> None:
+        """From the origin and with lengths of its own, the answer depends on where the rows lie and on their unit."""
+        super().__post_init__()
+        object.__setattr__(self, "equivariant", self.start != "origin")
+        object.__setattr__(self, "scales", self.smoothing == "relative")
+
     def kappa(self, n: int) -> float | None:
-        """4 (1 + f / (n - 2f))²."""
-        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if n >= self.min_n() else None
+        """4 (1 + f / (n - 2f))² for the median itself: none where the iterations are cut short or the smoothing is coarse."""
+        exact = self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-9 and self.max_iter >= 100
+        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if exact and n >= self.min_n() else None
 
     def mix(self, view: View) -> Mix:
         """Weights proportional to the inverse distances at the fixed point."""
-        D = sq_distances(view.gram)
+        D = sq_distances(view.gram)[: view.n, : view.n]
         distances = np.sqrt(D)
-        start = int(np.argmin(distances.sum(axis=1)))
-        floor = self.nu * float(np.median(distances[start]))
+        medoid = int(np.argmin(distances.sum(axis=1)))
+        floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0)
         if floor == 0.0:  # more than half of the rows are equal: that row is the median
-            return Mix(np.eye(view.n)[[start]], distances[start])
-        weights = self._weiszfeld(D, np.eye(view.n)[start], floor)
+            return Mix(np.eye(view.n)[[medoid]], distances[medoid])
+        starts = {"medoid": distances[medoid], "mean": _distances_to(D, np.full(view.n, 1 / view.n)), "origin": norms_of(view)}
+        weights = self._weiszfeld(D, np.maximum(starts[self.start], floor), floor)
         return Mix(weights[None, :], _distances_to(D, weights))
 
-    def _weiszfeld(self, D: Array, weights: Array, floor: float) -> Array:
-        total = np.inf
+    def _weiszfeld(self, D: Array, apart: Array, floor: float) -> Array:
+        weights, total = apart, float(apart.sum())
         for _ in range(self.max_iter):
+            weights = (1.0 / apart) / (1.0 / apart).sum()
             apart = np.maximum(_distances_to(D, weights), floor)
             previous, total = total, float(apart.sum())
-            if previous - total <= self.tol * total:
+            if self.tol > 0 and previous - total <= self.tol * total:
                 break
-            weights = (1.0 / apart) / (1.0 / apart).sum()
         return weights
 
 

@@ -99,7 +99,7 @@ class MDA(Mixing):
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1 and f <= 30.
 
-    Source: El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020.
+    Source: El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -118,6 +118,15 @@ class MDA(Mixing):
             raise InvalidParameter(
                 f"MDA: f must be at most 30, got {self.f}: the exact search takes about 1.47^f steps; use SMEA's relatives CAF or NNM"
             )
+
+    def kappa(self, n: int) -> float | None:
+        """(√r + f √(2 / h))², r = f / (n - 2f), h = n - f.
+
+        Derived here: with T the honest rows kept, ‖x̄_T - x̄_H‖² <= r σ², and the at most f others are within the diameter
+        of T, which is at most that of the honest rows, √(2h) σ.
+        """
+        h = n - self.f
+        return (math.sqrt(self.f / (n - 2 * self.f)) + self.f * math.sqrt(2 / h)) ** 2 if n >= self.min_n() else None
 
     def mix(self, view: View) -> Mix:
         """1/(n - f) on the tightest subset."""
@@ -170,12 +179,14 @@ class SMEA(Mixing):
     """Smallest maximum eigenvalue averaging: the mean of the n - f rows whose covariance has the least top eigenvalue.
 
     Exact by branch and bound: adding a row never lowers the top eigenvalue of the scatter matrix, so a partial
-    subset that already exceeds the best one is not extended. Ties go to the lexicographically first subset.
+    subset that already exceeds the best one is not extended; a greedy subset is the first to beat. Ties (eigenvalues
+    equal up to a share of 1e-9) go to the lexicographically first subset. ByzFL estimates each eigenvalue by one power
+    iteration from a random vector.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1 and at most 50,000 subsets C(n, f).
 
-    Source: Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023.
+    Source: Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -187,6 +198,14 @@ class SMEA(Mixing):
     cost: ClassVar[str] = "n²d + C(n, f) n³"
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023"
     limit: ClassVar[int] = 50_000
+
+    def kappa(self, n: int) -> float | None:
+        """4 f / (n - 2f), which is four times what any rule must have.
+
+        Derived here: a subset T of S, |T| >= n - 2f, has ‖x̄_T - x̄_S‖² <= f / (n - 2f) λ_S, λ_S the top eigenvalue of S's
+        covariance. That holds for the honest rows and, with no larger an eigenvalue, for the rows kept; and λ <= σ².
+        """
+        return 4 * self.f / (n - 2 * self.f) if n >= self.min_n() else None
 
     def check(self, n: int) -> None:
         """Refuse more subsets than `limit`."""
@@ -207,18 +226,36 @@ class _Search:
 
     def __init__(self, G: Array, f: int) -> None:
         self.G, self.n, self.f = G, len(G), f
-        self.best, self.subset = np.inf, list[int]()
+        greedy = self._of(self._greedy())
+        self.rounding = 1e-14 * len(greedy) * float(np.diag(greedy).max())
+        value = top_scatter(greedy)
+        self.bound, self.subset = value + self._tie(value), list[int]()
 
     def best_subset(self) -> list[int]:
         self._extend([], 0)
         return self.subset
 
+    def _tie(self, value: float) -> float:
+        """Two eigenvalues this near each other count as equal."""
+        return 1e-9 * abs(value) + self.rounding
+
+    def _of(self, rows: list[int]) -> Array:
+        return np.asarray(self.G[np.ix_(rows, rows)])
+
+    def _greedy(self) -> list[int]:
+        """Rows left after dropping, f times, the one without which the top eigenvalue is least."""
+        left = list(range(self.n))
+        for _ in range(self.f):
+            without = [[row for row in left if row != gone] for gone in left]
+            left = min(without, key=lambda rows: top_scatter(self._of(rows)))
+        return left
+
     def _extend(self, chosen: list[int], start: int) -> None:
-        value = top_scatter(self.G[np.ix_(chosen, chosen)]) if len(chosen) > 1 else 0.0
-        if value >= self.best:
+        value = top_scatter(self._of(chosen)) if len(chosen) > 1 else 0.0
+        if value > self.bound:
             return
         if len(chosen) == self.n - self.f:
-            self.best, self.subset = value, chosen
+            self.bound, self.subset = value - self._tie(value), chosen
             return
         for i in range(start, len(chosen) + self.f + 1):
             self._extend([*chosen, i], i + 1)
