@@ -2,70 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import copy
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from flwr.client import NumPyClient
 
-from clients.base import MaliciousClient
+from clients.model_attack import ModelAttackClient
+from flwr_byzantine import attacks
+from flwr_byzantine.poison import poisoned, predictor
 
 
-class FlippedLabels:
-    """A view of labelled data in which label y reads num_classes - 1 - y.
-
-    Args:
-        data: an iterable of (x, y) pairs: a DataLoader, a Dataset, a list; y a number, an array or a tensor.
-        num_classes: number of classes.
-    """
-
-    def __init__(self, data: Any, num_classes: int) -> None:
-        self.data, self.num_classes = data, num_classes
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        x, y = self.data[index]
-        return x, self.num_classes - 1 - y
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for x, y in self.data:
-            yield x, self.num_classes - 1 - y
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.data, name)
-
-
-class LabelFlipClient(MaliciousClient):
-    """Trains on y → num_classes - 1 - y, evaluates honestly (Tolpegin et al., ESORICS 2020, all labels).
+class PoisoningClient(ModelAttackClient):
+    """Trains on the attack's view of the honest client's data, then boosts or masks the update; evaluates honestly.
 
     Args:
-        honest: the client to wrap; it must keep its training data in an attribute.
+        honest: the client to wrap; it must keep its training data in an attribute, which is exchanged while it trains.
         num_classes: number of classes.
-        data: the attribute's name: holds an iterable of (x, y) pairs, or a pair of arrays (X, y).
+        data: the attribute's name; it may hold whatever `flwr_byzantine.poison.poisoned` takes: a DataLoader, a dataset,
+            a pair (x, y), an iterable of batches.
+        seed: of the choice of examples, the same in every round, and of the attack's randomness.
+        attacker: which attacker this is, from 0; it decides the choice of examples and the part of a distributed
+            trigger. None takes the partition.
+        keys: names of x and y where examples are mappings, as in flwr-datasets.
+        attack_args: the attack's parameters, and `partition` and `context` of `ModelAttackClient`.
 
     Raises:
         AttributeError: the honest client has no such attribute.
     """
 
-    def __init__(self, honest: NumPyClient, num_classes: int = 10, data: str = "trainloader") -> None:
-        super().__init__(honest)
-        if not hasattr(honest, data):
-            raise AttributeError(
-                f"LabelFlipClient needs the training data of {type(honest).__name__} in an attribute, found no {data!r}; name it by data="
-            )
-        self.num_classes, self.data = num_classes, data
+    attack: ClassVar[type[attacks.DataAttack]]
+
+    def __init__(
+        self,
+        honest: NumPyClient,
+        num_classes: int = 10,
+        data: str = "trainloader",
+        seed: int = 0,
+        attacker: int | None = None,
+        keys: tuple[Any, Any] | None = None,
+        **attack_args: Any,
+    ) -> None:
+        super().__init__(honest, seed, **attack_args)
+        self._demand(data, "training data", "data")
+        self.num_classes, self.data, self.keys = num_classes, data, keys
+        self.attacker = self.partition if attacker is None else attacker
 
     def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
-        """Honest training on flipped labels; the data is put back afterwards."""
-        clean = getattr(self.honest, self.data)
-        setattr(self.honest, self.data, self._flipped(clean))
+        """Honest training on poisoned data, which is put back afterwards whatever happens."""
+        clean, predict = getattr(self.honest, self.data), self.predictor(parameters)
+        view = poisoned(clean, self.turn, self.num_classes, self.seed, self.attacker, predict=predict, keys=self.keys)
+        setattr(self.honest, self.data, view)
         try:
-            return self.honest.fit(parameters, config)
+            return super().fit(parameters, config)
         finally:
             setattr(self.honest, self.data, clean)
 
-    def _flipped(self, clean: Any) -> Any:
-        if isinstance(clean, tuple) and len(clean) == 2 and len(clean[0]) == len(clean[1]):
-            return clean[0], self.num_classes - 1 - clean[1]
-        return FlippedLabels(clean, self.num_classes)
+    def predictor(self, parameters: list[Any]) -> Callable[[Any], Any] | None:
+        """The broadcast model as a function from examples to scores, for attacks that need it."""
+        return None
+
+    def _demand(self, attribute: str, what: str, argument: str) -> None:
+        if not hasattr(self.honest, attribute):
+            raise AttributeError(
+                f"{type(self).__name__} needs the {what} of {type(self.honest).__name__} in an attribute, found no {attribute!r}; "
+                f"name it by {argument}="
+            )
+
+
+class LabelFlipClient(PoisoningClient):
+    """`attacks.LabelFlip`: `LabelFlipClient(honest, num_classes=10, data="trainloader")` trains on num_classes - 1 - y."""
+
+    attack = attacks.LabelFlip
+
+
+class DynamicLabelFlipClient(PoisoningClient):
+    """`attacks.DynamicLabelFlip`: trains on the labels that the broadcast model likes least.
+
+    Args:
+        honest: the client to wrap.
+        num_classes: number of classes.
+        data: name of the attribute with the training data.
+        model: name of the attribute with the torch module; a copy of it gets the broadcast parameters, in the order of
+            its state_dict.
+        predict: (parameters, examples) -> (n, num_classes) scores, in place of a torch module.
+        poisoning_args: the other arguments of `PoisoningClient`.
+
+    Raises:
+        AttributeError: no `predict`, and the honest client has no such attribute.
+    """
+
+    attack = attacks.DynamicLabelFlip
+
+    def __init__(
+        self,
+        honest: NumPyClient,
+        num_classes: int = 10,
+        data: str = "trainloader",
+        *,
+        model: str = "model",
+        predict: Callable[[list[Any], Any], Any] | None = None,
+        **poisoning_args: Any,
+    ) -> None:
+        super().__init__(honest, num_classes, data, **poisoning_args)
+        self.model, self.predict = model, predict
+        if predict is None:
+            self._demand(model, "torch module", "model")
+
+    def predictor(self, parameters: list[Any]) -> Callable[[Any], Any]:
+        """`predict` with the broadcast parameters, or a copy of the honest client's model that has them."""
+        given = self.predict
+        if given is not None:
+            return lambda x: given(parameters, x)
+        import torch
+
+        module = copy.deepcopy(getattr(self.honest, self.model))
+        module.load_state_dict({name: torch.as_tensor(value) for name, value in zip(module.state_dict(), parameters, strict=True)})
+        return predictor(module)
+
+
+class BackdoorClient(PoisoningClient):
+    """`attacks.Backdoor`: `BackdoorClient(honest, num_classes=10, target=0, patch=3, boost=1.0, ...)`."""
+
+    attack = attacks.Backdoor
+
+
+class DistributedBackdoorClient(PoisoningClient):
+    """`attacks.DistributedBackdoor`: each client trains on its part of the trigger, by its partition or `attacker`."""
+
+    attack = attacks.DistributedBackdoor
+
+
+class EdgeCaseBackdoorClient(PoisoningClient):
+    """`attacks.EdgeCaseBackdoor`: `EdgeCaseBackdoorClient(honest, num_classes=10, source=7, target=1, ...)`."""
+
+    attack = attacks.EdgeCaseBackdoor

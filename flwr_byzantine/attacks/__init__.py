@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from flwr_byzantine.attacks.backdoors import Backdoor, DistributedBackdoor, EdgeCaseBackdoor
 from flwr_byzantine.attacks.base import Attack, OwnAttack
 from flwr_byzantine.attacks.colluding import ALIE, IPM, Mimic, MinMax, MinSum
+from flwr_byzantine.attacks.data import DataAttack, DynamicLabelFlip, LabelFlip
 from flwr_byzantine.attacks.own import Gaussian, NaNs, Scaling, SignFlip, Zero
 from flwr_byzantine.params import unknown_name
 
@@ -11,7 +13,13 @@ __all__ = [
     "ALIE",
     "IPM",
     "Attack",
+    "Backdoor",
+    "DataAttack",
+    "DistributedBackdoor",
+    "DynamicLabelFlip",
+    "EdgeCaseBackdoor",
     "Gaussian",
+    "LabelFlip",
     "Mimic",
     "MinMax",
     "MinSum",
@@ -30,11 +38,11 @@ def available() -> list[type[Attack]]:
 
     Example:
         >>> [attack.__name__ for attack in available()][:2]
-        ['ALIE', 'Gaussian']
+        ['ALIE', 'Backdoor']
     """
     exported = [globals()[name] for name in __all__]
     found = [item for item in exported if isinstance(item, type) and issubclass(item, Attack)]
-    return sorted((item for item in found if item not in (Attack, OwnAttack)), key=lambda item: item.__name__)
+    return sorted((item for item in found if item not in (Attack, DataAttack, OwnAttack)), key=lambda item: item.__name__)
 
 
 def get(name: str) -> type[Attack]:
