@@ -1,0 +1,24 @@
+"""Tables, figures and one HTML page from the results of a sweep."""
+
+from flwr_byzantine.report.cells import Cell, load, varying
+from flwr_byzantine.report.choice import Choice, choose
+from flwr_byzantine.report.published import Published, read_published
+from flwr_byzantine.report.scores import Row, Score, WorstCase, worst_case
+from flwr_byzantine.report.writing import Report, to_console, write
+
+__all__ = [
+    "Cell",
+    "Choice",
+    "Published",
+    "Report",
+    "Row",
+    "Score",
+    "WorstCase",
+    "choose",
+    "load",
+    "read_published",
+    "to_console",
+    "varying",
+    "worst_case",
+    "write",
+]

@@ -1,0 +1,114 @@
+"""How the figures look: colours that colour-blind readers tell apart, one for each rule throughout a report."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette without its yellow, which is too pale for lines on white. Source: Okabe, Ito, "Color Universal Design", 2008.
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+MARKERS = ("", "o", "s", "^")
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.hashsalt": "flwr-byzantine",
+    "figure.facecolor": "white",
+}
+NAN_COLOUR = "#d9d9d9"
+
+
+@dataclass(frozen=True)
+class Look:
+    """A rule's colour, line and marker."""
+
+    colour: str
+    line: Any
+    marker: str
+
+    def line_style(self, points: int) -> dict[str, Any]:
+        """Arguments of `plot`; about six markers on a line."""
+        return {
+            "color": self.colour,
+            "linestyle": self.line,
+            "marker": self.marker,
+            "markersize": 4,
+            "markevery": max(1, points // 6),
+            "linewidth": 1.6,
+        }
+
+
+def looks(rules: Sequence[str]) -> dict[str, Look]:
+    """A look for each rule: seven colours, then the same with another line and marker."""
+    laps = len(DASHES)
+    return {
+        rule: Look(PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % laps], MARKERS[i // len(PALETTE) % laps])
+        for i, rule in enumerate(rules)
+    }
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its place in the report.
+
+    Attributes:
+        name: of its files.
+        section: heading it belongs under.
+        caption: a sentence or two below it.
+        figure: matplotlib's.
+    """
+
+    name: str
+    section: str
+    caption: str
+    figure: Figure
+
+
+def slug(text: str) -> str:
+    """A file name of a setting: "f = 4, gamma = 0.33" becomes "f-4-gamma-0.33"."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def wrapped(text: str, width: int = 22) -> str:
+    """Text on lines of about `width` characters, broken after "+" and before options."""
+    lines = [""]
+    for part in re.findall(r"[^+ ]*[+ ]?", text):
+        if len(lines[-1]) + len(part.strip()) > width and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def panels(count: int, columns: int, width: float, height: float, margin: tuple[float, float] = (0.0, 0.0)) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels that share their axes, in rows of at most `columns`.
+
+    Args:
+        count: panels.
+        columns: most in a row.
+        width: of one panel, in inches.
+        height: of one panel, in inches.
+        margin: inches to add for what stands beside and below all panels.
+    """
+    from matplotlib.figure import Figure as New
+
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = New(figsize=(columns * width + margin[0], rows * height + margin[1]), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for surplus in axes[count:]:
+        surplus.remove()
+    for axis in axes[max(0, count - columns) : count]:
+        axis.tick_params(labelbottom=True)
+    return figure, axes[:count]
