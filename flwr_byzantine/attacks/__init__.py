@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+from flwr_byzantine.attacks.adaptive import Adaptive
 from flwr_byzantine.attacks.backdoors import Backdoor, DistributedBackdoor, EdgeCaseBackdoor
-from flwr_byzantine.attacks.base import Attack, OwnAttack
-from flwr_byzantine.attacks.colluding import ALIE, IPM, Mimic, MinMax, MinSum
+from flwr_byzantine.attacks.base import Attack, OwnAttack, Scene
+from flwr_byzantine.attacks.colluding import ALIE, IPM, PGA, MinMax, MinSum
 from flwr_byzantine.attacks.data import DataAttack, DynamicLabelFlip, LabelFlip
-from flwr_byzantine.attacks.own import Gaussian, NaNs, Scaling, SignFlip, Zero
+from flwr_byzantine.attacks.fake import MPAF, DisguisedFreeRider, Sybil
+from flwr_byzantine.attacks.fang import FangKrum, FangTrimmedMean
+from flwr_byzantine.attacks.mimic import Mimic
+from flwr_byzantine.attacks.own import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
+from flwr_byzantine.attacks.patient import Drift, OnOff
+from flwr_byzantine.attacks.tailored import AGRTailored, OptimalALIE, OptimalIPM
 from flwr_byzantine.params import unknown_name
 
 __all__ = [
     "ALIE",
     "IPM",
+    "MPAF",
+    "PGA",
+    "AGRTailored",
+    "Adaptive",
     "Attack",
     "Backdoor",
     "DataAttack",
+    "DisguisedFreeRider",
     "DistributedBackdoor",
+    "Drift",
     "DynamicLabelFlip",
     "EdgeCaseBackdoor",
+    "FangKrum",
+    "FangTrimmedMean",
     "Gaussian",
+    "Inf",
     "LabelFlip",
     "Mimic",
     "MinMax",
     "MinSum",
     "NaNs",
+    "OnOff",
+    "OptimalALIE",
+    "OptimalIPM",
     "OwnAttack",
     "Scaling",
+    "Scene",
     "SignFlip",
+    "Sybil",
     "Zero",
     "available",
     "get",
@@ -38,7 +58,7 @@ def available() -> list[type[Attack]]:
 
     Example:
         >>> [attack.__name__ for attack in available()][:2]
-        ['ALIE', 'Backdoor']
+        ['AGRTailored', 'ALIE']
     """
     exported = [globals()[name] for name in __all__]
     found = [item for item in exported if isinstance(item, type) and issubclass(item, Attack)]

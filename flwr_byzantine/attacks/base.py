@@ -15,6 +15,7 @@ from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.updates import Updates
 
 KNOWLEDGE = ("own", "honest", "rule")
+LARGEST = 1e120  # what attacks compute with: sums of squares stay finite
 
 
 def rng_of(seed: int, round: int, who: int | None = None) -> np.random.Generator:
@@ -72,6 +73,7 @@ class Attack(Declared):
     knowledge: ClassVar[str] = "honest"
     reference: ClassVar[str] = ""
     poisons: ClassVar[bool] = False  # whether `poison` does something
+    finite: ClassVar[bool] = True  # whether it sends finite numbers only
 
     def __call__(self, honest: Any, f: int, rng: np.random.Generator | None = None, rule: Rule | None = None) -> Any:
         """(f, d) Byzantine updates of a first round.
@@ -94,9 +96,15 @@ class Attack(Declared):
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        values = self.craft(rows.astype(np.float64), int(f), scene) if f else np.zeros((0, updates.d))
-        with np.errstate(over="ignore"):
-            return like.restore(values.astype(rows.dtype))
+        values = self.craft(self._usable(rows), int(f), scene) if f else np.zeros((0, updates.d))
+        largest = np.finfo(rows.dtype).max if self.finite else np.inf
+        return like.restore(np.clip(values, -largest, largest).astype(rows.dtype))
+
+    def _usable(self, rows: Array) -> Array:
+        """The rows in float64, none so large that squares overflow; those that are not finite are nothing to collude on."""
+        finite = np.isfinite(rows).all(axis=1)
+        chosen = rows if self.knowledge == "own" or not finite.any() else rows[finite]
+        return np.clip(chosen.astype(np.float64), -LARGEST, LARGEST)
 
     def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """(f, d) float64 vectors from (h, d) float64 rows."""

@@ -10,7 +10,6 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.attacks.base import ColludingAttack, Scene
-from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 
@@ -74,48 +73,44 @@ class IPM(ColludingAttack):
 
 
 @dataclass(frozen=True)
-class Mimic(ColludingAttack):
-    """All attackers copy one honest update, so that heterogeneous clients look over-represented.
+class PGA(ColludingAttack):
+    """Projected gradient ascent in vector form: against the honest mean, with the largest norm that an honest update has.
+
+    Convention: -τ mean / ‖mean‖. The paper's clients ascend the loss on their own data first and then scale to τ.
 
     Args:
-        target: index of the honest update to copy; None takes the one with the largest projection on the direction
-            in which the honest updates differ most (the paper's choice, from this round alone).
+        norm: τ, the "max" of the honest norms, or their "mean" (the paper's choice against norm bounding).
 
-    Source: Karimireddy, He, Jaggi, ICLR 2022.
+    Source: Shejwalkar, Houmansadr, Kairouz, Ramage, IEEE S&P 2022.
 
     Example:
         >>> import numpy as np
-        >>> Mimic(target=1)(np.array([[1.0], [5.0]]), 2).tolist()
-        [[5.0], [5.0]]
+        >>> PGA()(np.array([[1.0], [3.0]]), 1).tolist()
+        [[-3.0]]
     """
 
-    target: int | None = param(None, ge=0, optional=True)
-    reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICLR 2022"
+    norm: str = param("max", kind=str, choices=("max", "mean"))
+    reference: ClassVar[str] = "Shejwalkar, Houmansadr, Kairouz, Ramage, IEEE S&P 2022"
 
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
-        """One honest row."""
-        if self.target is not None and self.target >= len(honest):
-            raise InvalidParameter(f"Mimic: target must be below the number of honest updates, {len(honest)}, got {self.target}")
-        return np.asarray(honest[_most_different(honest) if self.target is None else self.target])
+        """The reversed mean at the bound."""
+        norms = np.linalg.norm(honest, axis=1)
+        return np.asarray((norms.max() if self.norm == "max" else norms.mean()) * perturbation(honest, "unit"))
 
 
-def _most_different(honest: Array) -> int:
-    centred = honest - honest.mean(axis=0)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    return int(np.argmax(np.abs(vectors[:, -1]))) if values[-1] > 0 else 0
-
-
-def _bisect(fits: Callable[[float], bool], high: float = 1e3, steps: int = 60) -> float:
-    """The largest γ in [0, high] with fits(γ), where fitting is monotone."""
-    low = 0.0
+def _largest(fits: Callable[[float], bool], steps: int = 60) -> float:
+    """The largest γ with fits(γ), where fitting is monotone; 2^40 where there is no end below it."""
+    low, high = 0.0, 1.0
+    while fits(high) and high < 2.0**40:
+        low, high = high, 2 * high
     for _ in range(steps):
         middle = (low + high) / 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 
-def _direction(honest: Array, kind: str) -> Array:
-    """The paper's perturbations: inverse unit vector, inverse standard deviation, inverse sign of the mean."""
+def perturbation(honest: Array, kind: str) -> Array:
+    """(d,) the perturbations of NDSS 2021: inverse unit vector, inverse standard deviation, inverse sign of the mean."""
     mean = honest.mean(axis=0)
     if kind == "unit":
         return np.asarray(-mean / max(float(np.linalg.norm(mean)), np.finfo(float).tiny))
@@ -133,8 +128,8 @@ class MinMax(ColludingAttack):
 
     Example:
         >>> import numpy as np
-        >>> MinMax(direction="sign")(np.array([[0.0], [2.0]]), 1).round(3).tolist()
-        [[0.0]]
+        >>> MinMax(direction="sign")(np.array([[1.0], [3.0]]), 1).round(3).tolist()
+        [[1.0]]
     """
 
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
@@ -142,9 +137,9 @@ class MinMax(ColludingAttack):
 
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """By bisection on γ."""
-        mean, p = honest.mean(axis=0), _direction(honest, self.direction)
+        mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         limit = max(((honest - row) ** 2).sum(axis=1).max() for row in honest)
-        gamma = _bisect(lambda g: ((honest - mean - g * p) ** 2).sum(axis=1).max() <= limit)
+        gamma = _largest(lambda g: ((honest - mean - g * p) ** 2).sum(axis=1).max() <= limit)
         return np.asarray(mean + gamma * p)
 
 
@@ -159,8 +154,8 @@ class MinSum(ColludingAttack):
 
     Example:
         >>> import numpy as np
-        >>> MinSum(direction="sign")(np.array([[0.0], [2.0]]), 1).round(3).tolist()
-        [[0.0]]
+        >>> MinSum(direction="sign")(np.array([[1.0], [3.0]]), 1).round(3).tolist()
+        [[1.0]]
     """
 
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
@@ -168,7 +163,7 @@ class MinSum(ColludingAttack):
 
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """By bisection on γ."""
-        mean, p = honest.mean(axis=0), _direction(honest, self.direction)
+        mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         limit = max(((honest - row) ** 2).sum() for row in honest)
-        gamma = _bisect(lambda g: ((honest - mean - g * p) ** 2).sum() <= limit)
+        gamma = _largest(lambda g: ((honest - mean - g * p) ** 2).sum() <= limit)
         return np.asarray(mean + gamma * p)

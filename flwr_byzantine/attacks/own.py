@@ -116,10 +116,41 @@ class NaNs(OwnAttack):
     """
 
     share: float = param(1.0, kind=float, gt=0, le=1)
+    finite: ClassVar[bool] = False
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICLR 2021"
 
     def own(self, update: Array, scene: Scene) -> Array:
         """Spoil the first coordinates."""
-        spoilt = update.copy()
-        spoilt[: max(1, int(self.share * len(update)))] = np.nan
-        return spoilt
+        return _spoilt(update, self.share, np.nan)
+
+
+@dataclass(frozen=True)
+class Inf(OwnAttack):
+    """Infinity in every coordinate, or in a share of them.
+
+    Args:
+        share: part of the coordinates, from the first on; one at least.
+        sign: 1 for +inf (ByzFL's), -1 for -inf.
+
+    Source: Guerraoui, Gupta, Pinot, Rouault, Stephan, ByzFL, 2025 (its "inf" attack).
+
+    Example:
+        >>> import numpy as np
+        >>> Inf(share=0.5, sign=-1)(np.ones((3, 2)), 1).tolist()
+        [[-inf, 1.0]]
+    """
+
+    share: float = param(1.0, kind=float, gt=0, le=1)
+    sign: int = param(1, choices=(1, -1))
+    finite: ClassVar[bool] = False
+    reference: ClassVar[str] = "ByzFL, 2025 (arXiv 2505.24802)"
+
+    def own(self, update: Array, scene: Scene) -> Array:
+        """Spoil the first coordinates."""
+        return _spoilt(update, self.share, self.sign * np.inf)
+
+
+def _spoilt(update: Array, share: float, value: float) -> Array:
+    spoilt = update.copy()
+    spoilt[: max(1, int(share * len(update)))] = value
+    return spoilt

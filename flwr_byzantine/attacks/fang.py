@@ -1,0 +1,102 @@
+"""Fang's attacks: against the direction in which the honest clients go, as far as the rule lets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.attacks.base import Attack, ColludingAttack, Scene
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.params import param
+
+FANG = "Fang, Cao, Jia, Gong, USENIX Security 2020"
+
+
+@dataclass(frozen=True)
+class FangKrum(ColludingAttack):
+    """-λ s with the largest λ that Krum still selects, halved from the paper's bound; s is the sign of the honest mean.
+
+    Convention: in updates, so that the paper's w_Re is the origin; all attackers send the same vector (its ε = 0). Krum is
+    simulated over all n updates with the f attackers; where it selects none of them above the floor, the last λ is sent.
+
+    Args:
+        floor: λ below which the search ends.
+
+    Source: Fang, Cao, Jia, Gong, USENIX Security 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> bool(FangKrum()(np.array([[-0.1], [0.0], [0.1], [0.2], [0.3]]), 2)[0, 0] < -0.05)
+        True
+    """
+
+    floor: float = param(1e-5, kind=float, gt=0)
+    reference: ClassVar[str] = FANG
+
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+        """Halve λ until Krum selects."""
+        sign = np.sign(honest.mean(axis=0))
+        D = np.array([((honest - row) ** 2).sum(axis=1) for row in honest])
+        lam = self._bound(D, honest, f)
+        while lam >= self.floor and not _krum_selects(D, ((honest + lam * sign) ** 2).sum(axis=1), f):
+            lam /= 2
+        return np.asarray(-lam * sign)
+
+    @staticmethod
+    def _bound(D: Array, honest: Array, f: int) -> float:
+        """The paper's Theorem 1."""
+        h, d = honest.shape
+        nearest = np.sort(np.sqrt(D), axis=1)[:, 1 : max(h - 1, 2)].sum(axis=1)
+        far = np.linalg.norm(honest, axis=1).max()
+        return float((nearest.min() / max(h - f - 1, 1) + far) / np.sqrt(d))
+
+
+def _krum_selects(D: Array, to_bad: Array, f: int) -> bool:
+    """Whether Krum takes one of f copies that lie at squared distances `to_bad` from the honest rows."""
+    h = len(D)
+    neighbours = max(h - 2, 1)
+    rows = np.hstack([D + np.diag(np.full(h, np.inf)), np.tile(to_bad[:, None], f)])
+    honest = np.sort(rows, axis=1)[:, :neighbours].sum(axis=1).min()
+    bad = np.sort(np.concatenate([np.zeros(f - 1), to_bad]))[:neighbours].sum()
+    return bool(bad < honest)
+
+
+@dataclass(frozen=True)
+class FangTrimmedMean(Attack):
+    """Just outside the honest values of each coordinate, on the side away from where the honest mean goes.
+
+    Convention: in updates. Full knowledge: where the mean is positive, uniform between the honest minimum and that minimum
+    moved away by the factor b; else the same beyond the maximum. Partial knowledge: uniform in [μ - 4σ, μ - 3σ], or
+    [μ + 3σ, μ + 4σ], with the mean and standard deviation of the updates that are seen. The same attack serves the median.
+
+    Args:
+        form: "full" or "partial" knowledge.
+        b: how far beyond the extreme value (the paper's 2).
+
+    Source: Fang, Cao, Jia, Gong, USENIX Security 2020.
+
+    Example:
+        >>> import numpy as np
+        >>> sent = FangTrimmedMean()(np.array([[2.0], [4.0]]), 3)
+        >>> bool((sent >= 1.0).all() and (sent <= 2.0).all())
+        True
+    """
+
+    form: str = param("full", kind=str, choices=("full", "partial"))
+    b: float = param(2.0, kind=float, gt=1)
+    reference: ClassVar[str] = FANG
+
+    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
+        """Uniform between the near and the far edge."""
+        side = np.where(honest.mean(axis=0) > 0, -1.0, 1.0)
+        near, far = self._edges(honest, side)
+        return np.asarray(near + scene.rng.random((f, honest.shape[1])) * (far - near))
+
+    def _edges(self, honest: Array, side: Array) -> tuple[Array, Array]:
+        if self.form == "partial":
+            mean, std = honest.mean(axis=0), honest.std(axis=0)
+            return mean + 3 * side * std, mean + 4 * side * std
+        near = np.where(side < 0, honest.min(axis=0), honest.max(axis=0))
+        return near, np.where(side * near > 0, near * self.b, near / self.b)

@@ -1,0 +1,97 @@
+"""What an attacker who knows the rule can try out before it sends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from flwr_byzantine.attacks.base import Attack, Scene
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.rules.base import run
+from flwr_byzantine.rules.results import Outcome, State
+from flwr_byzantine.updates import Updates
+
+
+class Oracle:
+    """The server's rule over the honest rows and any Byzantine ones below them.
+
+    Rules with an anchor start from the last global step, rules with a seed from the one of this round; a rule that trusts
+    an update of the server's own gets the honest mean, the attacker's guess of it.
+
+    Args:
+        attack: who asks, for its name in errors.
+        honest: (h, d) float64.
+        scene: with the rule.
+
+    Attributes:
+        mean: (d,) of the honest rows.
+
+    Raises:
+        InvalidParameter: the scene has no rule.
+
+    Example:
+        >>> from flwr_byzantine import attacks, rules
+        >>> oracle = Oracle(attacks.OptimalIPM(), np.array([[1.0], [3.0]]), Scene(rule=rules.Mean()))
+        >>> oracle.damage(np.array([[5.0]]))
+        1.0
+    """
+
+    def __init__(self, attack: Attack, honest: Array, scene: Scene) -> None:
+        self.rule, self.honest, self.mean = attack.needs_rule(scene), honest, honest.mean(axis=0)
+        known = {} if scene.previous is None else {"previous": scene.previous}
+        self._state = State(scene.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
+
+    def outcome(self, bad: Array) -> Outcome:
+        """What the rule makes of the honest rows and (f, d) `bad` ones.
+
+        Raises:
+            TooFewUpdates: the rule refuses so many of so few.
+        """
+        return run(self.rule, Updates.wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
+
+    def shift(self, bad: Array) -> Array:
+        """(d,) aggregate minus the honest mean."""
+        return np.asarray(self.outcome(bad).blocks[0] - self.mean)
+
+    def damage(self, bad: Array) -> float:
+        """‖aggregate - honest mean‖; -1 where that is not finite."""
+        found = float(np.linalg.norm(self.shift(bad)))
+        return found if np.isfinite(found) else -1.0
+
+    def accepts(self, bad: Array) -> bool | None:
+        """Whether the rule selects Byzantine rows only, or all of them where it selects many; None: it does not select."""
+        selected = self.outcome(bad).selected
+        if selected is None:
+            return None
+        return sum(i >= len(self.honest) for i in selected) >= min(len(bad), len(selected))
+
+
+def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:
+    """The best x >= 0 found for value(x): from 0 in steps that double while they pay, then shrink by `ratio` around the best.
+
+    Args:
+        value: what to maximise.
+        evals: how often `value` is called.
+        delta: first step.
+        ratio: how steps shrink, in (0, 1).
+
+    Source: the convention of ByzFL's line maximisation (evals 20, delta 10, ratio 0.8).
+
+    Example:
+        >>> round(line_search(lambda x: -((x - 7.0) ** 2), evals=60), 2)
+        7.0
+    """
+    best, top, x, doubling = 0.0, value(0.0), 0.0, True
+    for _ in range(evals - 1):
+        x = best + delta if doubling else x + delta if x < best else _back(x, delta)
+        found = value(x)
+        doubling = doubling and found > top
+        delta *= 2.0 if doubling else ratio
+        best, top = (x, found) if found > top else (best, top)
+    return best
+
+
+def _back(x: float, delta: float) -> float:
+    """X - delta, or half of x where that is below zero."""
+    return x - delta if x >= delta else x / 2
