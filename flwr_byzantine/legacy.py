@@ -26,6 +26,7 @@ from flwr_byzantine.strategy.message import as_rule_for
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.strategy.sgd import Descending
+from flwr_byzantine.strategy.trusted import own_update
 
 Fit = tuple[ClientProxy, FitRes]
 Evaluate = tuple[ClientProxy, EvaluateRes]
@@ -118,7 +119,9 @@ class Robust(Durable, flower.Strategy):
         replies = [usable[node][1] for node in sorted(usable)]
         examples = {node: usable[node][1].num_examples for node in usable}
         noise = reported_noise(_metrics_of(replies))
-        blocks = self.core.aggregate(server_round, template, valid, dropped, noise=noise, examples=examples)
+        model = [np.array(decode(data)) for data in self._broadcast.tensors]
+        own = own_update(self.core.policy.server_update, server_round, model, template)
+        blocks = self.core.aggregate(server_round, template, valid, dropped, own, noise, examples)
         if blocks is None:
             return None, {}
         self._metrics = self._aggregate_metrics(replies, self._fit_fn)
@@ -267,7 +270,19 @@ class FedTrimmedAvg(Named):
     like, make = flower.FedTrimmedAvg, staticmethod(arguments.trimmed)
 
 
+class FLTrust(Named):
+    """FLTrust with FedAvg's arguments and the server's own training, `server_update`; see `flwr_byzantine.FLTrust`."""
+
+    make, trusting = staticmethod(arguments.simple(rules.FLTrust)), True
+
+
+class Mean(Named):
+    """The unweighted mean of the replies that pass inspection: FedAvg without trust in num-examples, not robust."""
+
+    make = staticmethod(arguments.simple(rules.Mean))
+
+
 CATALOGUE = arguments.catalogue(Named, __name__)
 globals().update(CATALOGUE)
-__all__ = ["Bulyan", "ByzantineSGD", "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Robust"]
+__all__ = ["Bulyan", "ByzantineSGD", "FLTrust", "FedMedian", "FedTrimmedAvg", "Krum", "Mean", "MultiKrum", "Robust"]
 __all__ += list(CATALOGUE)

@@ -86,7 +86,7 @@ class GeometricMedian(Mixing):
 
     def mix(self, view: View) -> Mix:
         """Weights proportional to the inverse distances at the fixed point."""
-        D = sq_distances(view.gram)[: view.n, : view.n]
+        D = sq_distances(view.gram)
         distances = np.sqrt(D)
         medoid = int(np.argmin(distances.sum(axis=1)))
         floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0)
@@ -139,7 +139,7 @@ class NNM(PreAggregation):
     def mix(self, view: View) -> Mix:
         """1/(n - f) on each row's neighbours."""
         keep = view.n - self.f
-        D = sq_distances(view.gram)
+        D = sq_distances(view.gram)[: view.n, : view.n]  # an anchor is nobody's neighbour
         np.fill_diagonal(D, -1.0)  # itself first, also among equal rows
         nearest = np.argsort(D, axis=1, kind="stable")[:, :keep]
         M = np.zeros((view.n, view.n))

@@ -6,9 +6,9 @@ drift; the arguments common to all our strategies follow, by keyword. Both APIs 
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, fields
 from typing import Any, ClassVar
 
 from flwr_byzantine import rules
@@ -16,8 +16,9 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.strategy.core import RuleFor, rule_for
 from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.trusted import MISSING
 
-POLICY = {item.name: item.default for item in fields(Policy)}
+POLICY = {item.name: item.default for item in dataclasses.fields(Policy)}
 Make = Callable[..., RuleFor]
 RULE_ARGUMENTS = (
     "num_malicious_nodes",
@@ -70,6 +71,7 @@ class Named:
     average: ClassVar[type]  # Flower's FedAvg of the same API
     options: ClassVar[tuple[str, ...]] = ()  # the rule's parameters that Flower's class does not have
     make: Make
+    trusting: ClassVar[bool] = False  # needs server_update
 
     def __init_subclass__(cls) -> None:
         """Show Flower's arguments in help and in editors."""
@@ -79,6 +81,8 @@ class Named:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         inner, rule, ours = split(type(self), self.like, args, kwargs)
+        if self.trusting and ours.get("server_update") is None:
+            raise InvalidParameter(MISSING.format(rule=type(self).__name__))
         super().__init__(self.make(**rule), self.average(**inner), **ours)  # type: ignore[call-arg]
 
 
@@ -132,13 +136,13 @@ def simple(rule: Any) -> Make:
     Where the rule itself does not use f (medians), it only declares the guarantee and is the most that the replies
     allow unless given; elsewhere it must be given.
     """
-    item = rule.__dataclass_fields__["f"]
+    item = rule.__dataclass_fields__.get("f")
 
     def make(f: Any = None, **arguments: Any) -> RuleFor:
-        if f is None and item.default is MISSING:
+        if f is None and item is not None and item.default is dataclasses.MISSING:
             raise InvalidParameter(f"{rule.__name__}: f must be given: how many replies of a round may be Byzantine (a count, or a share)")
         given = SERVER_DEFAULTS.get(rule, {}) | {name: value for name, value in arguments.items() if value is not None}
-        return rule_for(lambda f: rule(f=f, **given), f, lambda n: max(n - 1, 0) // 2)
+        return rule_for(lambda f: rule(**given) if item is None else rule(f=f, **given), f, lambda n: max(n - 1, 0) // 2)
 
     return make
 

@@ -19,6 +19,7 @@ from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.policy import CAP, Policy
 from flwr_byzantine.strategy.quarantine import Ledger
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.trusted import MISSING, trusts
 from flwr_byzantine.theory.live import Certificate, certify
 from flwr_byzantine.updates import Block, Updates, sq_distances
 
@@ -85,6 +86,8 @@ class Core:
         if not nodes or len(nodes) < rule.min_n():
             return self._infeasible(report, rule, valid, dropped)
         blocks = [Block([valid[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
+        if reference is None and trusts(rule):
+            raise InvalidParameter(MISSING.format(rule=rule))
         updates = Updates(blocks, nodes)
         outcome = run(rule, updates, self.state, reference)
         self.state, self.skipped = outcome.state, 0

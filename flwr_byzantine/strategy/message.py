@@ -24,6 +24,7 @@ from flwr_byzantine.strategy.liveness import Patient
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.replies import as_record, conform, examples_of, metrics_of, payloads, read_reply, records_of
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.trusted import own_update
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 
@@ -166,7 +167,8 @@ class Robust(Durable, Strategy):
         contents = [usable[node].content for node in sorted(usable)]
         examples = {node: examples_of(usable[node], self._weight_key) for node in usable}
         noise = reported_noise(records_of(contents))
-        blocks = self.core.aggregate(server_round, template, valid, dropped, noise=noise, examples=examples)
+        own = own_update(self.core.policy.server_update, server_round, self._broadcast, template)
+        blocks = self.core.aggregate(server_round, template, valid, dropped, own, noise, examples)
         if blocks is None:
             return None, None
         self._metrics = self._aggregate_metrics(contents, self._train_fn)

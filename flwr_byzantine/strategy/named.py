@@ -58,5 +58,35 @@ class FedTrimmedAvg(Named):
     like, make = flower.FedTrimmedAvg, staticmethod(arguments.trimmed)
 
 
+class FLTrust(Named):
+    """FLTrust with FedAvg's arguments: replies weighted by their cosine with the server's own update, at its length.
+
+    Args:
+        server_update: function of the round's number and the broadcast ArrayRecord that returns the model as trained on the
+            server's own clean data (the paper: some hundred examples), as an ArrayRecord, a list or name -> array.
+
+    Source: Cao, Fang, Liu, Gong, NDSS 2021.
+
+    Example:
+        >>> def train(server_round, arrays):  # some steps on the server's data
+        ...     return [array - 0.1 for array in arrays.to_numpy_ndarrays()]
+        >>> FLTrust(server_update=train).core.rule(5)
+        FLTrust(f=2)
+    """
+
+    make, trusting = staticmethod(arguments.simple(rules.FLTrust)), True
+
+
+class Mean(Named):
+    """The unweighted mean of the replies that pass inspection: FedAvg without trust in num-examples, not robust.
+
+    Example:
+        >>> Mean().core.rule(5)
+        Mean()
+    """
+
+    make = staticmethod(arguments.simple(rules.Mean))
+
+
 CATALOGUE = arguments.catalogue(Named, __name__)
 globals().update(CATALOGUE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.params import Constraint, check
@@ -32,6 +34,8 @@ class Policy:
         checkpoint: file that gets model, round, state and reports after each round, or None.
         resume: go on from `checkpoint` where it exists.
         quarantine: a `Quarantine`, or None to sample every node whatever its record.
+        server_update: for rules that trust the server (FLTrust), called in each round with its number and the broadcast model,
+            an ArrayRecord (legacy API: a list of ndarrays), to return the model as trained on the server's own clean data.
     """
 
     on_infeasible: str = "skip"
@@ -45,6 +49,7 @@ class Policy:
     checkpoint: str | Path | None = None
     resume: bool = False
     quarantine: Quarantine | None = None
+    server_update: Callable[[int, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown policies."""
@@ -52,6 +57,8 @@ class Policy:
             check("strategy", name, getattr(self, name), constraint)
         if self.resume and self.checkpoint is None:
             raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
+        if self.server_update is not None and not callable(self.server_update):
+            raise InvalidParameter(f"strategy: server_update must be a function of round and arrays, got {self.server_update!r}")
         for name in ("report_path", "checkpoint"):
             value = getattr(self, name)
             if value is not None and not Path(value).absolute().parent.is_dir():
