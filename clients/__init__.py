@@ -1,15 +1,35 @@
-"""Malicious `NumPyClient` variants: each wraps an honest one."""
+"""Malicious `NumPyClient` variants: each wraps an honest one, `XClient(honest, **attack_args)`."""
 
 from clients.base import MaliciousClient
-from clients.model_attack import FreeRiderClient, GaussianClient, NaNClient, ScalingClient, SignFlipClient
-from clients.poisoning import LabelFlipClient
+from clients.model_attack import FreeRiderClient, GaussianClient, ModelAttackClient, NaNClient, ScalingClient, SignFlipClient
+from clients.poisoning import (
+    BackdoorClient,
+    DistributedBackdoorClient,
+    DynamicLabelFlipClient,
+    EdgeCaseBackdoorClient,
+    LabelFlipClient,
+    PoisoningClient,
+)
+from clients.strategic import DisguisedFreeRiderClient, DriftClient, InfClient, MPAFClient, OnOffClient, SybilClient
 
 __all__ = [
+    "BackdoorClient",
+    "DisguisedFreeRiderClient",
+    "DistributedBackdoorClient",
+    "DriftClient",
+    "DynamicLabelFlipClient",
+    "EdgeCaseBackdoorClient",
     "FreeRiderClient",
     "GaussianClient",
+    "InfClient",
     "LabelFlipClient",
+    "MPAFClient",
     "MaliciousClient",
+    "ModelAttackClient",
     "NaNClient",
+    "OnOffClient",
+    "PoisoningClient",
     "ScalingClient",
     "SignFlipClient",
+    "SybilClient",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import numbers
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -300,13 +301,12 @@ def _is_pair(dataset: Any) -> bool:
 
 
 def _stack(items: list[Any]) -> Any:
+    """One array or tensor of all examples; an image object is refused, for it does not say where its channels are."""
     if _is_tensor(items[0]):
         return sys.modules["torch"].stack(items)
-    first = np.asarray(items[0])
-    if first.dtype == object or (first.ndim == 0 and first.dtype.kind not in "iuf"):
-        raise InvalidParameter(
-            f"poisoned: x must be an array or a tensor, got {type(items[0]).__name__}; give the dataset a transform to tensors"
-        )
+    if not isinstance(items[0], np.ndarray | np.generic | numbers.Real | list | tuple):
+        kind = type(items[0]).__name__
+        raise InvalidParameter(f"poisoned: x must be an array or a tensor, got {kind}; give the dataset a transform to tensors")
     return np.stack(items)
 
 

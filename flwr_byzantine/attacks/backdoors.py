@@ -264,16 +264,24 @@ class EdgeCaseBackdoor(TargetedBackdoor):
     reference: ClassVar[str] = "Wang, Sreenivasan, Rajput, Vishwakarma, Agarwal, Sohn, Lee, Papailiopoulos, NeurIPS 2020"
 
     def __post_init__(self) -> None:
-        """Two different classes."""
+        """Two different classes; the examples as an array or tensor."""
         super().__post_init__()
         if self.source == self.target:
             raise InvalidParameter(f"EdgeCaseBackdoor: source and target must be different classes, got {self.target} for both")
+        if self.examples is not None:
+            object.__setattr__(self, "examples", as_array(self.examples))
+            if not len(self.examples):
+                raise InvalidParameter(
+                    "EdgeCaseBackdoor: examples must hold one example at least, got none; None takes the tail of the source class"
+                )
 
     def victims(self, x: Any, y: Any, num_classes: int) -> Array:
-        """(k,) rows of the tail, ascending."""
+        """(k,) rows of the tail, ascending; with `examples`, of all data that they may replace."""
+        replaceable = super().victims(x, y, num_classes)
+        if self.examples is not None:
+            return replaceable
         labels = labels_of("EdgeCaseBackdoor", x, y, num_classes)
-        for name in ("source", "target"):
-            check_class("EdgeCaseBackdoor", name, getattr(self, name), num_classes)
+        check_class("EdgeCaseBackdoor", "source", self.source, num_classes)
         rows = np.flatnonzero(labels == self.source)
         if not len(rows):
             return rows
@@ -286,7 +294,7 @@ class EdgeCaseBackdoor(TargetedBackdoor):
         if self.examples is None:
             return self.targets(x, y, num_classes)
         self._check_examples(x)
-        rows = super().victims(x, y, num_classes)
+        rows = self.victims(x, y, num_classes)
         picked = np.sort(rng.permutation(len(rows))[: min(len(self.examples), max(1, round(self.share * len(rows))))])
         return rows[picked], np.full(len(picked), self.target)
 
@@ -302,6 +310,6 @@ class EdgeCaseBackdoor(TargetedBackdoor):
         return like(as_array(x), _as_numpy(self.examples)), like(as_array(y), np.full(len(self.examples), self.target))
 
     def _check_examples(self, x: Any) -> None:
-        given, data = tuple(self.examples.shape[1:]), tuple(x.shape[1:])
+        given, data = tuple(self.examples.shape[1:]), tuple(as_array(x).shape[1:])
         if given != data:
-            raise InvalidParameter(f"EdgeCaseBackdoor: examples must be shaped as the data, (k, *{data}), got (k, *{given})")
+            raise InvalidParameter(f"EdgeCaseBackdoor: examples must be shaped as the data's {data}, got {given}")
