@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from flwr_byzantine import attacks
-from flwr_byzantine.demo.apps import Outcome, client_app, federate
-from flwr_byzantine.demo.task import Task
+from flwr_byzantine.demo.apps import Outcome, federate
 from flwr_byzantine.spec import parse_rule
+from flwr_byzantine.tasks import Task
+from flwr_byzantine.tasks.engines import run_on
 
 STRATEGIES = ("fedavg", "krum", "multi-krum", "trimmed-mean", "nnm+trimmed-mean")
 ATTACKS: dict[str, attacks.Attack] = {"sign flip x10": attacks.SignFlip(scale=10.0), "ALIE (z = 1.5)": attacks.ALIE(z=1.5)}
@@ -46,21 +43,14 @@ def run_all(task: Task, rounds: int, progress: Any) -> dict[Run, Outcome]:
     Returns:
         An outcome for each run; one that failed says why in `error`.
     """
-    import flwr.simulation
-    from flwr.app import Context
-    from flwr.serverapp import Grid, ServerApp
-
     outcomes: dict[Run, Outcome] = {}
-    app = ServerApp()
 
-    @app.main()
-    def main(grid: Grid, _context: Context) -> None:
+    def main(grid: Any) -> None:
         for run in plan():
             progress.start(run)
             outcomes[run] = _one(grid, task, run, rounds, progress)
 
-    with _quiet():
-        flwr.simulation.run_simulation(app, client_app(), task.num_clients, backend_config=_backend())
+    run_on("ray", main, task.num_clients)
     return {run: outcomes.get(run, Outcome(error="never started")) for run in plan()}
 
 
@@ -72,30 +62,3 @@ def _one(grid: Any, task: Task, run: Run, rounds: int, progress: Any) -> Outcome
     except Exception as error:  # one failed run must not lose the others
         return Outcome(error=f"{type(error).__name__}: {error}")
     return outcome
-
-
-def _backend() -> dict[str, Any]:
-    return {
-        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-        "init_args": {
-            "num_cpus": max(2, os.cpu_count() or 2),
-            "log_to_driver": False,
-            "logging_level": "ERROR",
-            "include_dashboard": False,
-        },
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Flower's and Ray's logs off, Flower's only for the while."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

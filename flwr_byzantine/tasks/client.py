@@ -1,0 +1,105 @@
+"""The ClientApp of every task: it reads what to do from the message, so that one app serves all experiments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from torch import nn
+
+from flwr_byzantine import attacks
+from flwr_byzantine.attacks import Attack
+from flwr_byzantine.client import gradient_reply
+from flwr_byzantine.tasks import training
+from flwr_byzantine.tasks.data import load
+from flwr_byzantine.tasks.models import model
+from flwr_byzantine.tasks.task import Task
+from flwr_byzantine.tasks.training import Examples
+
+ATTACK, OPTIONS = "attack", "attack-options"  # config keys of an attack on the training data
+
+
+def client_app() -> ClientApp:
+    """A ClientApp that reads its `Task` from the message's config.
+
+    Example:
+        >>> from flwr_byzantine.local import LocalGrid
+        >>> len(LocalGrid(client_app(), 20).get_node_ids())
+        20
+    """
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        task, net, client = _prepare(message, context)
+        config = message.content.config_records["config"]
+        generator = training.randomness(task, client, int(config["server-round"]))  # type: ignore[arg-type]
+        x, y = _examples(task, client, net, config)
+        identity = {"num-examples": len(x), "partition-id": client}
+        if task.method == "byzantine-sgd":
+            batch = training.one_batch(task, x, y, generator)
+            return gradient_reply(message, context, net, training.objective(task), [batch], momentum=task.momentum, metrics=identity)
+        metrics = MetricRecord({**identity, "train-loss": training.train(net, task, x, y, generator)})
+        return Message(content=RecordDict({"arrays": ArrayRecord(net.state_dict()), "metrics": metrics}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        task, net, client = _prepare(message, context)
+        x, y = training.local_data(task, client)
+        loss, accuracy = training.evaluate(net, x, y)
+        metrics = MetricRecord({"num-examples": len(x), "partition-id": client, "loss": loss, "accuracy": accuracy})
+        return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
+
+    return app
+
+
+def attack_record(attack: Attack | None) -> dict[str, str]:
+    """What the message says of an attack that poisons training data; nothing of others, which the Grid mounts.
+
+    Example:
+        >>> attack_record(attacks.SignFlip())
+        {}
+    """
+    if attack is None or not attack.poisons:
+        return {}
+    options = {item.name: getattr(attack, item.name) for item in fields(attack) if item.compare}  # type: ignore[arg-type]
+    return {ATTACK: type(attack).__name__, OPTIONS: json.dumps(options)}
+
+
+@lru_cache(maxsize=8)
+def _attack(name: str, options: str) -> Attack:
+    return attacks.get(name)(**json.loads(options))
+
+
+def _examples(task: Task, client: int, net: nn.Module, config: Mapping[str, Any]) -> Examples:
+    """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
+    x, y = training.local_data(task, client)
+    if ATTACK not in config or client >= task.num_malicious:
+        return x, y
+    attack: Any = _attack(config[ATTACK], config[OPTIONS])
+    return attack.poison(x, y, load(task).classes, np.random.default_rng([task.seed, client]), attacker=client, predict=net)  # type: ignore[no-any-return]
+
+
+def _prepare(message: Message, context: Context) -> tuple[Task, nn.Module, int]:
+    torch.set_num_threads(1)
+    task = _task(message.content.config_records["config"])
+    net = _net(task)
+    net.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+    return task, net, int(context.node_config["partition-id"])
+
+
+def _task(config: ConfigRecord) -> Task:
+    return Task.from_record(config)
+
+
+@lru_cache(maxsize=2)
+def _net(task: Task) -> nn.Module:
+    """One model for all clients of a process: each loads the broadcast one before it does anything."""
+    return model(task)

@@ -1,0 +1,96 @@
+"""What one client computes in one round, and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from flwr_byzantine.tasks.data import load
+from flwr_byzantine.tasks.partitions import partitions
+from flwr_byzantine.tasks.task import Task
+
+TRAINING_STREAM = 3  # tells the generator of a client's round from others of the same seed
+Examples = tuple[torch.Tensor, torch.Tensor]
+
+
+def local_data(task: Task, client: int) -> Examples:
+    """One client's training examples and labels."""
+    data, rows = load(task), torch.from_numpy(partitions(task)[client])
+    return data.train_x[rows], data.train_y[rows]
+
+
+def randomness(task: Task, client: int, server_round: int) -> torch.Generator:
+    """The randomness of one client in one round, the same in every process.
+
+    Example:
+        >>> a, b, c = (randomness(Task(), client, 1).initial_seed() for client in (4, 4, 5))
+        >>> a == b != c
+        True
+    """
+    words = np.random.SeedSequence([task.seed, TRAINING_STREAM, client, server_round]).generate_state(1)
+    return torch.Generator().manual_seed(int(words[0]))
+
+
+def batches(task: Task, count: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Row indices of a round's batches: shuffled passes over `count` examples, `local_epochs` of them or `local_steps` batches."""
+    left = task.local_steps or task.local_epochs * -(-count // task.batch_size)
+    while left > 0:
+        found = torch.randperm(count, generator=generator).split(task.batch_size)[:left]  # type: ignore[no-untyped-call]
+        yield from found
+        left -= len(found)
+
+
+def one_batch(task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> Examples:
+    """A random batch drawn with replacement, for one gradient."""
+    rows = torch.randint(len(x), (task.batch_size,), generator=generator)
+    return x[rows], y[rows]
+
+
+def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> float:
+    """Local training of one round; the mean loss over its batches.
+
+    Example:
+        >>> from flwr_byzantine.tasks.models import model
+        >>> task = Task(local_epochs=1)
+        >>> loss = train(model(task), task, *local_data(task, 0), randomness(task, 0, 1))
+        >>> 2.0 < loss < 2.5
+        True
+    """
+    optimizer, total, count = _optimizer(net, task), torch.zeros(()), 0
+    for batch in batches(task, len(x), generator):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(net(x[batch]), y[batch])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += loss.detach()
+        count += 1
+    return float(total) / count
+
+
+def _optimizer(net: nn.Module, task: Task) -> torch.optim.Optimizer:
+    if task.optimizer == "adam":
+        return torch.optim.Adam(net.parameters(), lr=task.lr, weight_decay=task.weight_decay)
+    return torch.optim.SGD(net.parameters(), lr=task.lr, momentum=task.momentum, weight_decay=task.weight_decay)
+
+
+def objective(task: Task) -> Callable[[nn.Module, Examples], torch.Tensor]:
+    """The loss whose gradient clients of "byzantine-sgd" send: cross entropy and ½ weight_decay ‖w‖²."""
+
+    def loss(net: nn.Module, batch: Examples) -> torch.Tensor:
+        value = nn.functional.cross_entropy(net(batch[0]), batch[1])
+        penalties = [weight.square().sum() for weight in net.parameters()] if task.weight_decay else []
+        return value + task.weight_decay / 2 * torch.stack(penalties).sum() if penalties else value
+
+    return loss
+
+
+def evaluate(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """Mean loss and accuracy in [0, 1]; NaN where there are no examples."""
+    if not len(y):
+        return float("nan"), float("nan")
+    with torch.no_grad():
+        output = net(x)
+        return float(nn.functional.cross_entropy(output, y)), float((output.argmax(1) == y).double().mean())
