@@ -33,7 +33,8 @@ def line(strategy: str, attack: str, accuracy: float | None, seed: int = 0, roun
     """One finished cell whose accuracy rises to `accuracy`; `validation` in config is its validation accuracy."""
     validation = config.pop("validation", accuracy)
     success = config.pop("attack_success", None)
-    kept = None if attack == "none" else config.pop("kept", 0.25)
+    kept = config.pop("kept", 0.25)
+    kept = None if attack == "none" else kept
     options = {name: config.pop(name, {}) for name in ("strategy_options", "attack_options")}
     course = [None if accuracy is None else accuracy * (1 - math.exp(-4 * t / rounds)) for t in range(rounds + 1)]
     full = {"dataset": "digits", "num_clients": 20, "f": 4, "num_malicious": 4, "lr": 0.1, "rounds": rounds, "seed": seed}
@@ -41,7 +42,16 @@ def line(strategy: str, attack: str, accuracy: float | None, seed: int = 0, roun
     final = {"accuracy": accuracy, "validation_accuracy": validation, "attack_success": success, "malicious_kept": kept}
     key = json.dumps(full, sort_keys=True)
     versions = {"flwr": "1.41.0", "numpy": "2.4.0"}
-    return {"key": key, "status": "ok", "error": "", "config": full, "course": {"accuracy": course}, "final": final, "seconds": 3.5, "versions": versions}
+    return {
+        "key": key,
+        "status": "ok",
+        "error": "",
+        "config": full,
+        "course": {"accuracy": course},
+        "final": final,
+        "seconds": 3.5,
+        "versions": versions,
+    }
 
 
 def failed(record: dict[str, Any], error: str = "TypeError: bad <b>option</b>") -> dict[str, Any]:

@@ -4,7 +4,8 @@ from flwr_byzantine.report.cells import Cell, load, varying
 from flwr_byzantine.report.choice import Choice, choose
 from flwr_byzantine.report.published import Published, read_published
 from flwr_byzantine.report.scores import Row, Score, WorstCase, worst_case
-from flwr_byzantine.report.writing import Report, to_console, write
+from flwr_byzantine.report.terminal import to_console
+from flwr_byzantine.report.writing import Report, write
 
 __all__ = [
     "Cell",

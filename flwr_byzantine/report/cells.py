@@ -59,9 +59,9 @@ class Cell:
         config = record["config"]
         rule = named(config["strategy"], config.get("strategy_options"))
         attack = named(config.get("attack") or NO_ATTACK, config.get("attack_options"))
-        parts = {name: record.get(name) or {} for name in ("course", "final", "versions")}
-        texts = {name: str(record.get(name) or "") for name in ("key", "status", "error")}
-        return cls(**texts, config=config, **parts, seconds=float(record.get("seconds") or 0), rule=rule, attack=attack)
+        parts: dict[str, Any] = {name: record.get(name) or {} for name in ("course", "final", "versions")}
+        parts |= {name: str(record.get(name) or "") for name in ("key", "status", "error")}
+        return cls(**parts, config=config, seconds=float(record.get("seconds") or 0), rule=rule, attack=attack)
 
     @property
     def ok(self) -> bool:
@@ -105,13 +105,13 @@ def show(value: Any) -> str:
 
 
 def describe(setting: Setting) -> str:
-    """A setting in words.
+    """A setting in words; empty where nothing varies.
 
     Example:
         >>> describe((("f", 4), ("gamma", 0.5)))
         'f = 4, gamma = 0.5'
     """
-    return ", ".join(f"{key} = {show(value)}" for key, value in setting) or "all cells"
+    return ", ".join(f"{key} = {show(value)}" for key, value in setting)
 
 
 def load(path: str | Path) -> list[Cell]:

@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.report.cells import NO_ATTACK, Cell, Setting, describe
 from flwr_byzantine.report.scores import WorstCase
 from flwr_byzantine.report.study import Study
-from flwr_byzantine.report.style import Drawing, Look, looks, panels, slug, wrapped
+from flwr_byzantine.report.style import Drawing, Look, columns_for, file_name, looks, panels, where, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,21 +29,27 @@ def _curves(study: Study, setting: Setting, cells: Sequence[Cell], shown: dict[s
     present = {cell.attack for cell in cells}
     attacks = [attack for attack in (NO_ATTACK, *study.attacks) if attack in present]
     rows_of_legend = -(-(len(shown) + 1) // 4)
+    columns = columns_for(len(attacks), 4)
     figure, axes = panels(len(attacks), 4, 2.8, 2.5, margin=(0.4, 0.25 * rows_of_legend + 0.2))
     reference = study.reference.of(cells)
     for axis, attack in zip(axes, attacks, strict=True):
         _panel(axis, [cell for cell in cells if cell.attack == attack], reference, shown)
         axis.set(title="no attack" if attack == NO_ATTACK else wrapped(attack, 28), ylim=(0, 100))
-    figure.supxlabel("round", fontsize=10)
+    for axis in axes[-columns:]:
+        axis.set_xlabel("round")
     figure.supylabel("test accuracy (%)", fontsize=10)
     handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     order = [label for label in (*shown, "FedAvg, no attack") if label in handles]
     figure.legend([handles[label] for label in order], order, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
-    caption = f"Test accuracy over rounds; {describe(setting)}. Lines: mean over seeds; bands: least to greatest seed."
-    return Drawing(f"curves-{slug(describe(setting))}", CURVES, caption + " Dashed grey: FedAvg with no attack." * bool(reference), figure)
+    caption = f"Test accuracy over rounds{where(setting)}. Lines: mean over seeds; bands: least to greatest seed."
+    return Drawing(
+        file_name("curves", setting), CURVES, caption + " Dashed grey: FedAvg with no attack." * bool(reference), figure, describe(setting)
+    )
 
 
 def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: dict[str, Look]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     grey = _courses(reference)
     if grey.size:
         axis.plot(grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label="FedAvg, no attack", zorder=1)
@@ -56,7 +62,7 @@ def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: 
             axis.fill_between(
                 np.arange(courses.shape[1]), courses.min(axis=0), courses.max(axis=0), color=look.colour, alpha=0.12, linewidth=0
             )
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _courses(cells: Sequence[Cell]) -> np.ndarray:
@@ -91,6 +97,8 @@ def _bars(axis: Axes, table: WorstCase, rules: Sequence[str], shown: dict[str, L
     axis.barh(
         range(len(rules)), lengths, xerr=whiskers, color=[shown[rule].colour for rule in rules], height=0.7, error_kw={"elinewidth": 1}
     )
+    for place in np.flatnonzero(np.isnan(lengths)):
+        axis.text(0, place, "  no number", va="center", fontsize=8, color="0.4")
     axis.set_yticks(range(len(rules)), rules, fontsize=9)
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.grid(axis="y", visible=False)

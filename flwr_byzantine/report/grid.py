@@ -65,7 +65,7 @@ class Grid:
 
         view = View(title=self.title, caption="\n".join(self.notes) or None, title_justify="left", caption_justify="left")
         for name, numeric in zip(self.header, self.numeric, strict=True):
-            view.add_column(escape(name), justify="right" if numeric else "left")
+            view.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
         for row in self.rows:
             texts = [escape(item.full if small else item.text) for item in row]
             view.add_row(*(f"[bold]{text}[/bold]" if item.best else text for text, item in zip(texts, row, strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from flwr_byzantine.report.cells import Setting, describe, show
 from flwr_byzantine.report.scores import Row, WorstCase
 from flwr_byzantine.report.study import Study
-from flwr_byzantine.report.style import NAN_COLOUR, Drawing, panels, slug, wrapped
+from flwr_byzantine.report.style import NAN_COLOUR, Drawing, file_name, panels, where, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,12 +22,24 @@ MAPS = "Byzantine clients × heterogeneity"
 BACKDOORS = "Backdoors"
 KEPT = "Malicious updates kept"
 HETEROGENEITY = {"gamma": "gamma (1: iid, 0: sorted by label)", "alpha": "Dirichlet alpha", "partition": "partition"}
+TITLES = {
+    "accuracy": (MATRIX, "Test accuracy in percent, mean over seeds; worst: the least over attacks"),
+    "attack_success": (
+        BACKDOORS,
+        "Attack success rate in percent: triggered test samples classified as the attacker wants. Lower is better",
+    ),
+    "malicious_kept": (KEPT, "Share of the malicious updates that the rule kept, in percent. Lower is better"),
+}
 GOOD, BAD = "viridis", "magma_r"
 
 
 def matrices(study: Study, measure: str = "accuracy") -> list[Drawing]:
     """Rule × attack for each setting: accuracy, attack success, or the share of malicious updates kept."""
-    return [_matrix(table, measure) for table in study.tables(measure) if any(_known(table))]
+    tables = [table for table in study.tables(measure) if any(_known(table))]
+    columns = {name for table in tables for name in _columns(table, measure)}
+    if len(tables) > 1 and len(columns) == 1:
+        return [_over_settings(tables, study.rules, columns.pop(), measure)]
+    return [_matrix(table, measure) for table in tables]
 
 
 def _known(table: WorstCase) -> list[bool]:
@@ -35,23 +48,17 @@ def _known(table: WorstCase) -> list[bool]:
 
 def _matrix(table: WorstCase, measure: str) -> Drawing:
     columns = _columns(table, measure)
-    data = np.array([[100 * row.column(name).mean for name in columns] for row in table.rows])
+    data = np.array([[100 * _trusted(row, name) for name in columns] for row in table.rows])
     figure, (axis,) = panels(1, 1, 0.72 * len(columns) + 3.4, 0.33 * len(table.rows) + 1.5)
     image = draw(
         axis, data, [row.rule for row in table.rows], [wrapped(name, 14) for name in columns], GOOD if measure == "accuracy" else BAD
     )
     axis.tick_params(axis="x", rotation=35 if len(columns) > 4 else 0)
     figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
-    section, words = {
-        "accuracy": (MATRIX, "Test accuracy in percent, mean over seeds; worst: the least over attacks"),
-        "attack_success": (
-            BACKDOORS,
-            "Attack success rate in percent: triggered test samples classified as the attacker wants. Lower is better",
-        ),
-        "malicious_kept": (KEPT, "Share of the malicious updates that the rule kept, in percent. Lower is better"),
-    }[measure]
-    where = describe(table.setting)
-    return Drawing(f"{slug(measure)}-{slug(where)}", section, f"{words}; {where}. Grey: no number.", figure)
+    section, words = TITLES[measure]
+    return Drawing(
+        file_name(measure, table.setting), section, f"{words}{where(table.setting)}. Grey: no number.", figure, describe(table.setting)
+    )
 
 
 def _columns(table: WorstCase, measure: str) -> list[str]:
@@ -74,7 +81,7 @@ def draw(axis: Axes, data: np.ndarray, rows: Sequence[str], columns: Sequence[st
     axis.tick_params(length=0)
     for (i, j), value in np.ndenumerate(data):
         red, green, blue, _ = colours(value / 100) if np.isfinite(value) else (1, 1, 1, 1)
-        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.45
         axis.text(
             j, i, f"{value:.0f}" if np.isfinite(value) else "–", ha="center", va="center", fontsize=size, color="white" if dark else "black"
         )
@@ -87,7 +94,7 @@ def maps(study: Study) -> list[Drawing]:
     across = next((key for key in ("f", "num_malicious") if key in keys), None)
     down = next((key for key in HETEROGENEITY if key in keys), None)
     if across is None or down is None:
-        return [_by_key(study, key) for key in (across, down) if key]
+        return [_by_key(study)] if across or down else []
     rest = [key for key in keys if key not in (across, down)]
     figures = []
     for setting, tables in _split(study.tables(), rest).items():
@@ -114,16 +121,15 @@ def _map(study: Study, setting: Setting, tables: Sequence[WorstCase], axes: tupl
         image = draw(pane, 100 * data, [show(y) for y in down], [show(x) for x in across])
         pane.set_title(wrapped(name, 24), fontsize=9.5)
     _label(figure, panes, image, axes)
-    words = "the worst case over attacks" if column == "worst" else "no attack" if column == "none" else column
-    where = f"; {describe(setting)}" if setting else ""
-    caption = f"Test accuracy in percent under {words}, mean over seeds{where}. Grey: no number, or an attack without one."
-    return Drawing("-".join(filter(None, ["map", slug(column), slug(describe(setting)) if setting else ""])), MAPS, caption, figure)
+    words = {"worst": "in the worst case over attacks", "none": "with no attack"}.get(column, f"under {column}")
+    caption = f"Test accuracy in percent {words}, mean over seeds{where(setting)}. Grey: no number, or an attack without one."
+    return Drawing(file_name(f"map-{column}", setting), MAPS, caption, figure, f"{words}{where(setting)}")
 
 
 def _label(figure: Figure, panes: Sequence[Axes], image: Any, axes: tuple[str, str]) -> None:
     figure.supxlabel("Byzantine clients f" if axes[0] == "f" else axes[0], fontsize=10)
     figure.supylabel(HETEROGENEITY[axes[1]], fontsize=10)
-    figure.colorbar(image, ax=list(panes), label="%", shrink=0.9, pad=0.02)
+    figure.colorbar(image, ax=list(panes), label="%", shrink=0.7, aspect=35, pad=0.02)
 
 
 Means = dict[tuple[str, tuple[Any, Any]], float]
@@ -146,14 +152,20 @@ def _value(means: Means, name: str, point: tuple[Any, Any]) -> float:
     return max(known, default=float("nan"))
 
 
-def _by_key(study: Study, key: str) -> Drawing:
-    """Rule × the settings, where f or the heterogeneity varies but not both."""
-    tables = study.tables()
-    rules = study.rules
-    found = {(row.rule, table.setting): _trusted(row, "worst") for table in tables for row in table.rows}
-    data = np.array([[100 * found.get((rule, table.setting), float("nan")) for table in tables] for rule in rules])
-    figure, (axis,) = panels(1, 1, 0.8 * len(tables) + 3.2, 0.33 * len(rules) + 1.2)
-    image = draw(axis, data, rules, [wrapped(describe(table.setting), 16) for table in tables])
-    figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
+def _by_key(study: Study) -> Drawing:
+    """The worst case where f or the heterogeneity varies but not both."""
+    drawing = _over_settings(study.tables(), study.rules, "worst", "accuracy")
     caption = "Worst case over attacks of the test accuracy, in percent, mean over seeds. Grey: an attack without a number."
-    return Drawing(f"map-worst-{slug(key)}", MAPS, caption, figure)
+    return replace(drawing, name="map-worst", section=MAPS, caption=caption)
+
+
+def _over_settings(tables: Sequence[WorstCase], rules: Sequence[str], column: str, measure: str) -> Drawing:
+    """Rule × settings, for one attack or the worst case."""
+    found = {(row.rule, table.setting): _trusted(row, column) for table in tables for row in table.rows}
+    data = np.array([[100 * found.get((rule, table.setting), float("nan")) for table in tables] for rule in rules])
+    figure, (axis,) = panels(1, 1, 0.85 * len(tables) + 3.2, 0.33 * len(rules) + 1.4)
+    labels = [wrapped(describe(table.setting), 12) for table in tables]
+    image = draw(axis, data, rules, labels, GOOD if measure == "accuracy" else BAD)
+    figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
+    section, words = TITLES[measure]
+    return Drawing(file_name(measure, ()), section, f"{words}; {column}. Grey: no number.", figure)

@@ -29,6 +29,7 @@ class Picture:
         caption: below it.
         svg: the file.
         width: natural width in CSS pixels.
+        label: what tells it from the other figures of its section.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Picture:
     caption: str
     svg: bytes
     width: int
+    label: str = ""
 
     @property
     def uri(self) -> str:
@@ -90,7 +92,7 @@ def page(content: Content, pictures: Sequence[Picture]) -> str:
         example=json.dumps(study.all_cells[0].config, indent=1, sort_keys=True),
         finished=sum(cell.ok for cell in study.all_cells),
         seeds=values(study.all_cells, "seed"),
-        hours=sum(cell.seconds for cell in study.all_cells) / 3600,
+        took=_duration(sum(cell.seconds for cell in study.all_cells)),
         open_tables=OPEN_TABLES,
         open_figures=OPEN_FIGURES,
     )
@@ -102,6 +104,10 @@ def _settings(study: Study) -> Grid:
     keys = sorted({key for cell in cells for key in cell.config}, key=lambda key: (len(values(cells, key)) == 1, key))
     rows = tuple((Field(key), Field(_several(values(cells, key)))) for key in keys)
     return Grid("Settings of the sweep", ("key", "values"), rows)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _several(found: Sequence[Any]) -> str:

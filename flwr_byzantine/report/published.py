@@ -12,7 +12,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.report.cells import Cell
 from flwr_byzantine.report.scores import WorstCase
 
-_NEEDED = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
+_NEEDED: dict[str, Any] = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
 
 
 @dataclass(frozen=True)

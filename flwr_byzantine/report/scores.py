@@ -71,8 +71,9 @@ class Row:
 
     @property
     def worst(self) -> Score:
-        """The score under the worst attack."""
-        return self.scores.get(self.worst_attack, Score())
+        """The score under the worst attack; where no attack has a number, that of any."""
+        without = (score for attack, score in self.scores.items() if attack != NO_ATTACK)
+        return self.scores[self.worst_attack] if self.worst_attack else next(without, Score())
 
     def column(self, name: str) -> Score:
         """The score under an attack, or the "worst"."""

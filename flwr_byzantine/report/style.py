@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flwr_byzantine.report.cells import Setting, describe
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("", "o", "s", "^")
-RC = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -68,17 +70,29 @@ class Drawing:
         section: heading it belongs under.
         caption: a sentence or two below it.
         figure: matplotlib's.
+        label: what tells it from the other figures of its section.
     """
 
     name: str
     section: str
     caption: str
     figure: Figure
+    label: str = ""
 
 
 def slug(text: str) -> str:
     """A file name of a setting: "f = 4, gamma = 0.33" becomes "f-4-gamma-0.33"."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def file_name(kind: str, setting: Setting) -> str:
+    """The name of a figure's files: what it shows, and of which setting."""
+    return "-".join(filter(None, [slug(kind), slug(describe(setting))]))
+
+
+def where(setting: Setting) -> str:
+    """A setting as the end of a caption's sentence; empty where nothing varies."""
+    return f"; {describe(setting)}" if setting else ""
 
 
 def wrapped(text: str, width: int = 22) -> str:
@@ -89,6 +103,16 @@ def wrapped(text: str, width: int = 22) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip() for line in lines)
+
+
+def columns_for(count: int, most: int) -> int:
+    """How many panels stand in a row: the least that needs no more rows than `most` would.
+
+    Example:
+        >>> [columns_for(count, 4) for count in (2, 4, 5, 8, 9, 13)]
+        [2, 4, 3, 4, 3, 4]
+    """
+    return math.ceil(count / math.ceil(count / most))
 
 
 def panels(count: int, columns: int, width: float, height: float, margin: tuple[float, float] = (0.0, 0.0)) -> tuple[Figure, list[Axes]]:
@@ -103,7 +127,7 @@ def panels(count: int, columns: int, width: float, height: float, margin: tuple[
     """
     from matplotlib.figure import Figure as New
 
-    columns = min(columns, count)
+    columns = columns_for(count, columns)
     rows = math.ceil(count / columns)
     figure = New(figsize=(columns * width + margin[0], rows * height + margin[1]), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from flwr_byzantine.report.cells import Cell, describe, frozen, rank
+from flwr_byzantine.report.cells import Cell, describe, frozen, rank, show
 from flwr_byzantine.report.grid import Field, Grid, bold_best, to_csv
 from flwr_byzantine.report.published import Beside, Published, beside
 from flwr_byzantine.report.scores import Row, Score, WorstCase
@@ -40,13 +40,17 @@ def worst_case_grid(table: WorstCase, published: Beside | None = None) -> Grid:
     marked = bold_best(own, [None, *[True] * len(columns), False])
     only = sorted({rule for rule, _ in published} - {row.rule for row in table.rows})
     rows = (*marked, *(_published_only(rule, columns, published) for rule in only))
-    return Grid(describe(table.setting), ("rule", *columns, COST), rows, _notes(rows, published))
+    return Grid(describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST), rows, _notes(rows, published))
 
 
 def _fields(row: Row, columns: Sequence[str], published: Beside) -> list[Field]:
-    scores = [_beside(_column(row, name), published.get((row.rule, name))) for name in columns]
-    cost = EMPTY if math.isnan(row.cost) else Field(_points(row.cost), number=row.cost)
-    return [Field(row.rule), *scores, cost]
+    scores = [_beside(column_field(row, name), published.get((row.rule, name))) for name in columns]
+    return [Field(row.rule), *scores, cost_field(row)]
+
+
+def cost_field(row: Row) -> Field:
+    """The honest cost in percentage points."""
+    return EMPTY if math.isnan(row.cost) else Field(_points(row.cost), number=row.cost)
 
 
 def _points(share: float) -> str:
@@ -54,7 +58,8 @@ def _points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:.1f}"
 
 
-def _column(row: Row, name: str) -> Field:
+def column_field(row: Row, name: str) -> Field:
+    """The score under an attack, or in the worst case, which is a mere bound where an attack has no number."""
     shown = percent(row.column(name))
     if name != "worst" or not shown.text[0].isdigit():
         return shown
@@ -89,15 +94,19 @@ def _notes(rows: Sequence[Sequence[Field]], published: Beside) -> tuple[str, ...
 def overview(tables: Sequence[WorstCase], rules: Sequence[str]) -> Grid:
     """The worst case of each rule in each setting: rules × settings, or settings × rules where there are more settings than rules."""
     names = [describe(table.setting) for table in tables]
-    found = {(row.rule, name): _column(row, "worst") for table, name in zip(tables, names, strict=True) for row in table.rows}
+    found = {(row.rule, name): column_field(row, "worst") for table, name in zip(tables, names, strict=True) for row in table.rows}
     title = "Worst case over attacks, test accuracy in percent"
     columns = [[Field(rule), *(found.get((rule, name), EMPTY) for name in names)] for rule in rules]
     marked = bold_best(columns, [None, *[True] * len(names)])
     if len(names) <= len(rules):
         return Grid(title, ("rule", *names), marked)
-    turned = [tuple(row[i] for row in marked) for i in range(1, len(names) + 1)]
-    rows = tuple((Field(name), *fields) for name, fields in zip(names, turned, strict=True))
-    return Grid(title, ("setting", *rules), rows, ("Bold: the best rule of a row.",))
+    keys = [[Field(show(value), number=_size(value)) for _, value in table.setting] for table in tables]
+    rows = tuple((*fields, *(row[i] for row in marked)) for i, fields in enumerate(keys, 1))
+    return Grid(title, (*(key for key, _ in tables[0].setting), *rules), rows, ("Bold: the best rule of a row.",))
+
+
+def _size(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 
 
 def choices_grid(study: Study) -> Grid:
