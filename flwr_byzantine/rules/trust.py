@@ -11,6 +11,7 @@ from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.clipping import clip_factors, norms_of
+from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
 from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.view import View
 
@@ -170,15 +171,11 @@ class SignGuard(Mixing):
         return clipped_mean(clip_factors(norms, middle), both if both.any() else fit)
 
     def _same_signs(self, view: View) -> Array:
-        from sklearn.cluster import MeanShift, estimate_bandwidth
-
         d = view.updates.d
         rows = view.at(np.sort(view.rng.choice(d, max(1, int(self.share * d)), replace=False)))
         features = np.stack([(np.sign(rows) == sign).mean(axis=1) for sign in (1, 0, -1)], axis=1)
-        width = estimate_bandwidth(features, quantile=0.5)
-        if width <= 0:
-            return np.ones(view.n, bool)
-        return largest(MeanShift(bandwidth=width).fit(features).labels_)
+        width = typical_width(features)
+        return largest(mean_shift(features, width)) if width > 0 else np.ones(view.n, bool)
 
 
 @dataclass(frozen=True)
@@ -205,12 +202,9 @@ class ClippedClustering(Mixing):
 
     def mix(self, view: View) -> Mix:
         """The clipped mean of the larger cluster."""
-        from sklearn.cluster import AgglomerativeClustering
-
         if view.n < 2:
             return Mix(np.ones((1, view.n)))
-        apart = 1.0 - cosines(view.gram[: view.n, : view.n])
-        labels = AgglomerativeClustering(n_clusters=2, metric="precomputed", linkage="average").fit(np.maximum(apart, 0)).labels_
+        labels = halves(1.0 - cosines(view.gram[: view.n, : view.n]))
         return clipped_mean(clip_factors(norms_of(view), float(np.median(self._norms(view)))), largest(labels))
 
     def _norms(self, view: View) -> Array:

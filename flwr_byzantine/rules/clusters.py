@@ -1,0 +1,73 @@
+"""Clustering of a few points: mean shift and average linkage, as scikit-learn does them and without its start-up cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flwr_byzantine.kernels import Array
+
+MAX_SHIFTS = 300
+
+
+def distances(A: Array, B: Array) -> Array:
+    """(a, b) Euclidean distances between the rows of A and those of B."""
+    return np.asarray(np.sqrt(((A[:, None, :] - B[None, :, :]) ** 2).sum(axis=2)))
+
+
+def typical_width(points: Array, share: float = 0.5) -> float:
+    """Mean distance of the n points to the farthest of their `share` nearest, themselves among these."""
+    nearest = max(int(len(points) * share), 1)
+    return float(np.sort(distances(points, points), axis=1)[:, nearest - 1].mean())
+
+
+def mean_shift(points: Array, width: float) -> Array:
+    """(n,) cluster labels of (n, k) points by mean shift with a flat kernel of this radius; label 0 has the densest centre.
+
+    A seed at each point moves to the mean of the points within `width` until it moves by less than width / 1000. Centres
+    within `width` of a denser one are dropped; each point belongs to the nearest centre left.
+
+    Source: Comaniciu, Meer, IEEE TPAMI 2002.
+
+    Example:
+        >>> mean_shift(np.array([[0.0], [0.1], [0.2], [5.0]]), width=1.0).tolist()
+        [0, 0, 0, 1]
+    """
+    centres, moving = points.astype(np.float64), np.ones(len(points), bool)
+    for _ in range(MAX_SHIFTS + 1):
+        near = distances(centres[moving], points) <= width
+        means = near @ points / near.sum(axis=1, keepdims=True)
+        shift = np.linalg.norm(means - centres[moving], axis=1)
+        centres[moving] = means
+        moving[moving] = shift > 1e-3 * width
+        if not moving.any():
+            break
+    return np.asarray(distances(points, _separate(centres, points, width)).argmin(axis=1))
+
+
+def _separate(centres: Array, points: Array, width: float) -> Array:
+    """The centres, densest first, without those within `width` of one before them."""
+    density = (distances(centres, points) <= width).sum(axis=1)
+    order = np.lexsort((*centres.T[::-1], density))[::-1]
+    kept = list[int]()
+    for i in order:
+        if not kept or distances(centres[[i]], centres[kept]).min() > width:
+            kept.append(int(i))
+    return np.asarray(centres[kept])
+
+
+def halves(apart: Array) -> Array:
+    """(n,) labels 0 and 1 of the last two clusters of average linkage; `apart` holds the (n, n) distances, n >= 2.
+
+    Label 0 is the one of the two that was joined last.
+
+    Example:
+        >>> points = np.array([[0.0], [0.1], [5.0]])
+        >>> halves(distances(points, points)).tolist()
+        [0, 0, 1]
+    """
+    from scipy.cluster.hierarchy import linkage, to_tree
+
+    root = to_tree(linkage(apart[np.triu_indices(len(apart), 1)], "average"))
+    labels = np.zeros(len(apart), np.int64)
+    labels[root.get_left().pre_order()] = 1
+    return labels
