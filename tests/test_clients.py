@@ -166,7 +166,7 @@ def test_distributed_clients_take_their_part_by_attacker_or_partition():
         learner = Learner()
         marked = []
         learner.fit = lambda start, config: (marked.append(torch.cat([x for x, _ in learner.trainloader]) != learner.x), (start, 1, {}))[1]
-        clients.DistributedBackdoorClient(learner, patch=2, parts=4, value=2.0, share=1.0, **who).fit(parameters(), {})
+        clients.DistributedBackdoorClient(learner, patch=2, pieces=4, value=2.0, share=1.0, **who).fit(parameters(), {})
         return set(torch.nonzero(marked[0].any(0)).ravel().tolist())
 
     assert [parts(attacker=i) for i in range(4)] == [{54}, {55}, {62}, {63}]

@@ -1,6 +1,7 @@
 """Data attacks: what they do to examples and updates, by hand and through every kind of data set, and to a model that learns."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -89,7 +90,7 @@ def turned_sevens(train):
     [
         (attacks.Backdoor(), None),
         (attacks.Backdoor(boost=3.0, mask_ratio=0.2), None),
-        (attacks.DistributedBackdoor(patch=3, parts=3), None),
+        (attacks.DistributedBackdoor(patch=3, pieces=3), None),
         (attacks.EdgeCaseBackdoor(examples=turned_sevens(True)), turned_sevens(False)),
     ],
     ids=["patch", "patch, boosted and masked", "distributed", "edge case"],
@@ -151,6 +152,16 @@ def test_every_data_attack_is_found_and_callable_as_an_attack_on_updates(attack)
     assert (attack.knowledge, attack.poisons) == ("own", True)
     honest = rng(4).normal(size=(5, 8))
     np.testing.assert_array_equal(attack(honest, 3), honest[:3])
+
+
+def test_parameters_survive_json_as_sweeps_and_messages_send_them():
+    for attack in (
+        attacks.LabelFlip(pairs={5: 3}),
+        attacks.Backdoor(position=(1, 2), shape=(1, 6, 6)),
+        attacks.DistributedBackdoor(pieces=2),
+    ):
+        options = {item.name: getattr(attack, item.name) for item in dataclasses.fields(attack)}
+        assert type(attack)(**json.loads(json.dumps(options))) == attack
 
 
 def test_label_flip_by_hand():
@@ -216,7 +227,7 @@ def test_backdoor_stamps_its_share_of_the_other_classes_and_nothing_else():
 
 
 def test_distributed_parts_are_disjoint_and_unite_to_the_whole_trigger():
-    attack = attacks.DistributedBackdoor(patch=3, parts=4, share=1.0)
+    attack = attacks.DistributedBackdoor(patch=3, pieces=4, share=1.0)
     x, y = np.zeros((5, 6, 6)), np.full(5, 3)
     marks = [attack.poison(x, y, 10, rng(), attacker=i)[0] for i in range(5)]
     np.testing.assert_array_equal(sum(marks[:4]), attack.trigger(x))
@@ -447,7 +458,7 @@ def test_attack_success_rate_leaves_the_module_as_it_was():
         (lambda x, y: attacks.Backdoor().trigger(x[:, :35]), "no square images; pass shape="),
         (lambda x, y: attacks.Backdoor(mask_ratio=1.0), "mask_ratio must be a number >= 0 and < 1, got 1.0"),
         (lambda x, y: attacks.Backdoor(mask_ratio=0.5).own(np.zeros(3), Scene(previous=np.zeros(4))), "4 coordinates, the update 3"),
-        (lambda x, y: attacks.DistributedBackdoor(patch=1, parts=2), "parts must be at most the 1 pixels"),
+        (lambda x, y: attacks.DistributedBackdoor(patch=1, pieces=2), "pieces must be at most the 1 pixels"),
         (lambda x, y: attacks.EdgeCaseBackdoor(source=1, target=1), "source and target must be different classes, got 1 for both"),
         (lambda x, y: attacks.EdgeCaseBackdoor(source=11).poison(x, y, 10, rng()), "source must be an integer >= 0 and < 10"),
         (lambda x, y: attacks.EdgeCaseBackdoor(examples=x[:, :4]).poison(x, y, 10, rng()), "shaped as the data's .36,., got .4,."),

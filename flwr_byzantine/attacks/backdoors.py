@@ -180,52 +180,52 @@ class Backdoor(PatchBackdoor):
 
 @dataclass(frozen=True)
 class DistributedBackdoor(PatchBackdoor):
-    """DBA: the trigger is cut in parts, each attacker trains on one of them, the whole one is shown at test time.
+    """DBA: the trigger is cut in pieces, each attacker trains on one of them, the whole one is shown at test time.
 
-    Convention: one square patch, cut row by row in `parts` runs of pixels; attacker i gets run i modulo `parts`. The
-    paper's parts are bars with gaps between them.
+    Convention: one square patch, cut row by row in `pieces` runs of pixels; attacker i gets run i modulo `pieces`. The
+    paper's are bars with gaps between them.
 
     Args:
         target: label that the trigger calls up.
-        share: of the examples not of the target class that get the part and the target label, in (0, 1].
+        share: of the examples not of the target class that get the piece and the target label, in (0, 1].
         boost: factor on the update; n over the server's learning rate replaces the averaged model.
         mask_ratio: share of the coordinates, those that moved most in the last global step, left alone; 0 is off.
         patch: side of the square, in pixels.
         position: "top-left", "top-right", "center", "bottom-left", "bottom-right", or (row, column) of its upper left pixel.
         value: that its pixels take, in the units of the images: 1 for [0, 1], 255 for bytes.
         shape: (h, w) or (channels, h, w) of one image, needed for flat ones that are not square.
-        parts: how many; at most patch².
+        pieces: how many; at most patch².
 
     Raises:
-        InvalidParameter: more parts than pixels, the images have no height and width, or the patch does not fit on them.
+        InvalidParameter: more pieces than pixels, the images have no height and width, or the patch does not fit on them.
 
     Source: Xie, Huang, Chen, Li, ICLR 2020.
 
     Example:
         >>> import numpy as np
-        >>> attack = DistributedBackdoor(patch=2, parts=2, position="top-left", share=1.0)
+        >>> attack = DistributedBackdoor(patch=2, pieces=2, position="top-left", share=1.0)
         >>> x, y = np.zeros((1, 3, 3)), np.array([3])
         >>> [attack.poison(x, y, 10, np.random.default_rng(0), attacker=i)[0][0, :2].tolist() for i in (0, 1)]
         [[[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0]]]
     """
 
-    parts: int = param(4, ge=1)
+    pieces: int = param(4, ge=1)
     patch: int = param(4, ge=1)
     reference: ClassVar[str] = "Xie, Huang, Chen, Li, ICLR 2020"
 
     def __post_init__(self) -> None:
-        """Each part has a pixel."""
+        """Each piece has a pixel."""
         super().__post_init__()
-        if self.parts > self.patch**2:
-            raise InvalidParameter(f"DistributedBackdoor: parts must be at most the {self.patch**2} pixels of the patch, got {self.parts}")
+        if self.pieces > self.patch**2:
+            raise InvalidParameter(f"DistributedBackdoor: pieces must be at most the {self.patch**2} pixels of the patch, got {self.pieces}")
 
-    def part(self, attacker: int) -> Array:
+    def piece(self, attacker: int) -> Array:
         """Which of the trigger's pixels, counted row by row, this attacker sets."""
-        return np.array_split(np.arange(self.patch**2), self.parts)[attacker % self.parts]
+        return np.array_split(np.arange(self.patch**2), self.pieces)[attacker % self.pieces]
 
     def alter(self, x: Any, ranks: Array, attacker: int) -> Any:
-        """This attacker's part of the patch."""
-        return self.stamp(x, self.part(attacker))
+        """This attacker's piece of the patch."""
+        return self.stamp(x, self.piece(attacker))
 
 
 @dataclass(frozen=True)
