@@ -23,6 +23,8 @@ CORNERS = {"top-left": (0.0, 0.0), "top-right": (0.0, 1.0), "center": (0.5, 0.5)
 class TargetedBackdoor(DataAttack):
     """What all backdoors share: a target label, and what is done to the update.
 
+    Convention: the mask is laid on the finished update; Neurotoxin lays it on each local step, inside the training.
+
     Args:
         target: label that the attacker wants.
         share: of the examples in question that are poisoned, in (0, 1].
@@ -217,7 +219,9 @@ class DistributedBackdoor(PatchBackdoor):
         """Each piece has a pixel."""
         super().__post_init__()
         if self.pieces > self.patch**2:
-            raise InvalidParameter(f"DistributedBackdoor: pieces must be at most the {self.patch**2} pixels of the patch, got {self.pieces}")
+            raise InvalidParameter(
+                f"DistributedBackdoor: pieces must be at most the {self.patch**2} pixels of the patch, got {self.pieces}"
+            )
 
     def piece(self, attacker: int) -> Array:
         """Which of the trigger's pixels, counted row by row, this attacker sets."""
