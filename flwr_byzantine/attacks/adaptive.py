@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.attacks.ascent import climb
 from flwr_byzantine.attacks.base import Attack, Scene
 from flwr_byzantine.attacks.oracle import Oracle
 from flwr_byzantine.kernels import Array
@@ -22,9 +23,8 @@ class Adaptive(Attack):
     """Gradient ascent on ‖F(honest ∪ B) - honest mean‖, F the server's rule, from the best of all other attacks.
 
     Convention: every other attack that sends finite numbers is tried at several distances from the honest mean, those of
-    knowledge "rule" as they are, so that none of them does more damage. From the best few, B climbs in a space of at most
-    12 directions (honest mean, deviation, signs, principal directions, where the aggregate already goes; for all attackers
-    alike, and two that set them apart) along gradients by finite differences. Deterministic for the same `rng`.
+    knowledge "rule" as they are, so that none of them does more damage; so are the extremes of each coordinate on the side
+    where they hurt most. From the best few, B climbs; see `flwr_byzantine.attacks.ascent`. Deterministic for the same `rng`.
 
     Args:
         evals: how often the rule is tried during the ascent.
@@ -45,22 +45,22 @@ class Adaptive(Attack):
         True
     """
 
-    evals: int = param(400, ge=0)
-    starts: int = param(2, ge=1)
+    evals: int = param(1000, ge=0)
+    starts: int = param(1, ge=1)
     knowledge: ClassVar[str] = "rule"
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
     def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """The best of several climbs."""
         oracle = Oracle(self, honest, scene)
-        tried = [(oracle.damage(bad), -k, bad) for k, bad in enumerate(_fixed(oracle, f, scene))]
+        tried = [(oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene))]
         best = sorted(tried, key=lambda item: item[:2], reverse=True)[: self.starts]
-        climbs = [_climb(oracle, bad, damage, self.evals // len(best)) for damage, _, bad in best]
+        climbs = [climb(oracle, bad, damage, self.evals // len(best)) for damage, _, bad in best]
         return max(climbs, key=lambda found: found[0])[1]
 
 
-def _fixed(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
-    """(f, d) what the other attacks send, each from the same randomness, at several strengths."""
+def _candidates(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
+    """(f, d) what the other attacks send, each from the same randomness, at several strengths; then the worst extremes."""
     from flwr_byzantine.attacks import available  # it lists this module
 
     for cls in available():
@@ -68,50 +68,12 @@ def _fixed(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
             continue
         bad = cls().play(oracle.honest, f, replace(scene, rng=copy.deepcopy(scene.rng), memory={}))
         strengths = STRENGTHS if cls.knowledge == "honest" else STRENGTHS[:1]
-        yield from (oracle.mean + strength * (bad - oracle.mean) if strength != 1 else bad for strength in strengths)
+        yield from (bad if strength == 1 else oracle.mean + strength * (bad - oracle.mean) for strength in strengths)
+    yield from (_extremes(oracle, f, beyond) for beyond in (0.0, 1.0))
 
 
-def _climb(oracle: Oracle, bad: Array, damage: float, evals: int) -> tuple[float, Array]:
-    """Ascent from `bad` while `evals` last; damage and vectors."""
-    scale = float(np.sqrt(((oracle.honest - oracle.mean) ** 2).sum(axis=1).mean())) or float(np.linalg.norm(oracle.mean)) or 1.0
-    step = 1.0
-    while evals > 0 and step > 1e-3:
-        moves = scale * _moves(oracle, bad)
-        slopes = np.array([oracle.damage(bad + 1e-3 * move) - damage for move in moves])
-        evals -= len(moves)
-        norm = float(np.linalg.norm(slopes))
-        uphill = np.tensordot(slopes / norm, moves, axes=1) if norm > 0 else moves[0]
-        bad, damage, step, used = _stride(oracle, bad, damage, uphill, step)
-        evals -= used
-    return damage, bad
-
-
-def _stride(oracle: Oracle, bad: Array, damage: float, uphill: Array, step: float) -> tuple[Array, float, float, int]:
-    """The longest of some steps uphill that pays, else the place as it is and a shorter step; with the evaluations used."""
-    for used in range(1, 7):
-        found = oracle.damage(bad + step * uphill)
-        if found > damage:
-            return bad + step * uphill, found, 2 * step, used
-        step /= 2
-    return bad, damage, step / 4, used
-
-
-def _moves(oracle: Oracle, bad: Array) -> Array:
-    """(k, f, d) unit directions in which B may move."""
-    honest, mean = oracle.honest, oracle.mean
-    shift = oracle.shift(bad)
-    principal = _principal(honest - mean)
-    common = [shift, bad.mean(axis=0) - mean, mean, honest.std(axis=0), np.sign(mean), np.sign(shift), *principal]
-    units = np.array([vector / norm for vector in common if (norm := np.linalg.norm(vector)) > 0])
-    f = len(bad)
-    alike = np.repeat(units[:, None], f, axis=1)
-    if f == 1:
-        return alike
-    apart = np.where(np.arange(f) % 2, -1.0, 1.0)[:, None]
-    return np.concatenate([alike, units[:1, None] * apart, principal[:1, None] * apart])
-
-
-def _principal(centred: Array) -> Array:
-    _, vectors = np.linalg.eigh(centred @ centred.T)
-    rows = vectors[:, :-5:-1].T @ centred
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny))
+def _extremes(oracle: Oracle, f: int, beyond: float) -> Array:
+    """All below or above the honest values by `beyond` times their range, in each coordinate on the side that hurts more."""
+    low, high = oracle.honest.min(axis=0), oracle.honest.max(axis=0)
+    below, above = (np.tile(edge + beyond * (edge - other), (f, 1)) for edge, other in ((low, high), (high, low)))
+    return np.where(np.abs(oracle.shift(below)) > np.abs(oracle.shift(above)), below, above)

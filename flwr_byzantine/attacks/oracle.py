@@ -48,7 +48,8 @@ class Oracle:
         Raises:
             TooFewUpdates: the rule refuses so many of so few.
         """
-        return run(self.rule, Updates.wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
+        with np.errstate(all="ignore"):  # far-off rows are what attackers try
+            return run(self.rule, Updates.wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
 
     def shift(self, bad: Array) -> Array:
         """(d,) aggregate minus the honest mean."""

@@ -28,7 +28,7 @@ class AGRTailored(TailoredAttack):
 
     Convention: the paper's search, γ up by half the step where the attack succeeds and down where not, the step halved, until
     it is below tau. Success: a rule that selects, selects the attackers (all of them where it selects many); where the rule
-    does not select, or is a chain, no γ tried before did more damage. Sent is the successful γ of the greatest damage, of
+    does not select, or is a chain, no γ tried before did as much damage. Sent is the successful γ of the greatest damage, of
     all γ tried where none succeeded.
 
     Args:
@@ -57,11 +57,11 @@ class AGRTailored(TailoredAttack):
         """The paper's search for γ."""
         oracle, p = Oracle(self, honest, scene), perturbation(honest, self.direction)
         gamma = step = self.gamma_init
-        tried: list[tuple[bool, float, float]] = []  # success, damage, -γ: the smallest γ of equals is the least conspicuous
+        tried = [(False, oracle.damage(np.tile(oracle.mean, (f, 1))), 0.0)]  # success, damage, -γ: of equals, the least conspicuous
         while step > self.tau:
             bad = np.tile(oracle.mean + gamma * p, (f, 1))
             damage, accepted = oracle.damage(bad), oracle.accepts(bad)
-            success = accepted if accepted is not None else damage >= max((d for _, d, _ in tried), default=0.0)
+            success = accepted if accepted is not None else damage > max(before for _, before, _ in tried)
             tried.append((success, damage, -gamma))
             gamma, step = gamma + (step / 2 if success else -step / 2), step / 2
         return np.asarray(oracle.mean - max(tried)[2] * p)
