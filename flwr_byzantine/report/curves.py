@@ -14,9 +14,11 @@ from flwr_byzantine.report.style import Drawing, Look, columns_for, file_name, l
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CURVES = "Accuracy against rounds"
 HONEST = "Honest cost"
+REFERENCE = "FedAvg, no attack"
 
 
 def curves(study: Study) -> list[Drawing]:
@@ -28,9 +30,9 @@ def curves(study: Study) -> list[Drawing]:
 def _curves(study: Study, setting: Setting, cells: Sequence[Cell], shown: dict[str, Look]) -> Drawing:
     present = {cell.attack for cell in cells}
     attacks = [attack for attack in (NO_ATTACK, *study.attacks) if attack in present]
-    rows_of_legend = -(-(len(shown) + 1) // 4)
     columns = columns_for(len(attacks), 4)
-    figure, axes = panels(len(attacks), 4, 2.8, 2.5, margin=(0.4, 0.25 * rows_of_legend + 0.2))
+    legend_columns = max(1, int(2.8 * columns / (0.085 * max(map(len, (*shown, REFERENCE))) + 0.6)))
+    figure, axes = panels(len(attacks), 4, 2.8, 2.5, margin=(0.4, 0.25 * -(-(len(shown) + 1) // legend_columns) + 0.2))
     reference = study.reference.of(cells)
     for axis, attack in zip(axes, attacks, strict=True):
         _panel(axis, [cell for cell in cells if cell.attack == attack], reference, shown)
@@ -38,13 +40,17 @@ def _curves(study: Study, setting: Setting, cells: Sequence[Cell], shown: dict[s
     for axis in axes[-columns:]:
         axis.set_xlabel("round")
     figure.supylabel("test accuracy (%)", fontsize=10)
-    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    order = [label for label in (*shown, "FedAvg, no attack") if label in handles]
-    figure.legend([handles[label] for label in order], order, loc="outside lower center", ncols=4, frameon=False, handlelength=3)
+    _legend(figure, axes, [*shown, REFERENCE], legend_columns)
     caption = f"Test accuracy over rounds{where(setting)}. Lines: mean over seeds; bands: least to greatest seed."
-    return Drawing(
-        file_name("curves", setting), CURVES, caption + " Dashed grey: FedAvg with no attack." * bool(reference), figure, describe(setting)
-    )
+    caption += " Dashed grey: FedAvg with no attack." * bool(reference)
+    return Drawing(file_name("curves", setting), CURVES, caption, figure, describe(setting))
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], order: Sequence[str], columns: int) -> None:
+    """One legend for all panels, rules in the order of the tables."""
+    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    labels = [label for label in order if label in handles]
+    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
 
 
 def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: dict[str, Look]) -> None:
@@ -52,7 +58,7 @@ def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: 
 
     grey = _courses(reference)
     if grey.size:
-        axis.plot(grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label="FedAvg, no attack", zorder=1)
+        axis.plot(grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
     for rule, look in shown.items():
         courses = _courses([cell for cell in cells if cell.rule == rule])
         if not courses.size:
@@ -98,7 +104,7 @@ def _bars(axis: Axes, table: WorstCase, rules: Sequence[str], shown: dict[str, L
         range(len(rules)), lengths, xerr=whiskers, color=[shown[rule].colour for rule in rules], height=0.7, error_kw={"elinewidth": 1}
     )
     for place in np.flatnonzero(np.isnan(lengths)):
-        axis.text(0, place, "  no number", va="center", fontsize=8, color="0.4")
+        axis.text(0, float(place), "  no number", va="center", fontsize=8, color="0.4")
     axis.set_yticks(range(len(rules)), rules, fontsize=9)
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.grid(axis="y", visible=False)
