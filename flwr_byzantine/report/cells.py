@@ -127,7 +127,7 @@ def load(path: str | Path) -> list[Cell]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
     except OSError as error:
         raise InvalidParameter(f"report: cannot read {path} ({error.strerror}); give the results file of a sweep") from None
     records = {}
@@ -172,18 +172,21 @@ def values(cells: Iterable[Cell], key: str) -> list[Any]:
     return sorted({frozen(cell.config.get(key)) for cell in cells}, key=rank)
 
 
+def several(cells: Sequence[Cell]) -> list[str]:
+    """The configuration keys with more than one value, without those that name a run's row, column and seed."""
+    return [key for key in sorted({key for cell in cells for key in cell.config} - _IDENTITY) if len(values(cells, key)) > 1]
+
+
 def varying(cells: Sequence[Cell], given: Sequence[str] = ()) -> list[str]:
     """The configuration keys that tell settings apart, those `given` first.
 
     Left out are seeds, what the table's rows and columns name, and keys that follow from others: num_clients = 10 + f, or a
     learning rate that each rule has its own one of.
     """
-    every = sorted({key for cell in cells for key in cell.config} - _IDENTITY)
-    every.sort(key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
     attacked = [cell for cell in cells if cell.attack != NO_ATTACK] or cells
     kept: list[str] = list(given)
-    for key in every:
-        if key not in kept and len(values(attacked, key)) > 1 and not _follows(attacked, key, kept):
+    for key in sorted(several(attacked), key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
+        if key not in kept and not _follows(attacked, key, kept):
             kept.append(key)
     return kept
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.report.cells import NO_ATTACK, PLAIN, Cell, Setting, attacks_of, grouped, named, values, varying
+from flwr_byzantine.report.cells import NO_ATTACK, PLAIN, Cell, Setting, attacks_of, grouped, named, several, values, varying
 from flwr_byzantine.report.scores import Score
 
 
@@ -82,8 +82,8 @@ def _lift(cell: Cell, dotted: Sequence[str]) -> Cell:
 def _check(cells: Sequence[Cell], keys: Sequence[str], measure: str) -> None:
     for key in keys:
         if len(values(cells, key)) < 2:
-            several = [name for name in sorted({k for cell in cells for k in cell.config}) if len(values(cells, name)) > 1]
-            raise InvalidParameter(f"report: cannot choose {key!r}: it does not vary; the keys that do: {', '.join(several) or 'none'}")
+            known = ", ".join(several(cells)) or "none"
+            raise InvalidParameter(f"report: cannot choose {key!r}: it does not vary; the keys that do: {known}")
     if all(math.isnan(cell.value(measure)) for cell in cells):
         raise InvalidParameter(f"report: choosing needs {measure}, which no cell has; sweep with a validation split")
 

@@ -63,7 +63,7 @@ class Grid:
         from rich.markup import escape
         from rich.table import Table as View
 
-        view = View(title=self.title, caption="\n".join(self.notes) or None, title_justify="left", caption_justify="left")
+        view = View(title=escape(self.title), caption=escape("\n".join(self.notes)) or None, title_justify="left", caption_justify="left")
         for name, numeric in zip(self.header, self.numeric, strict=True):
             view.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
         for row in self.rows:

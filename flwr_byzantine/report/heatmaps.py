@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flwr_byzantine.report.cells import Setting, describe, show
+from flwr_byzantine.report.cells import Setting, describe, rank, show
 from flwr_byzantine.report.scores import Row, WorstCase
 from flwr_byzantine.report.study import Study
 from flwr_byzantine.report.style import NAN_COLOUR, Drawing, file_name, panels, where, wrapped
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MATRIX = "Rules × attacks"
 MAPS = "Byzantine clients × heterogeneity"
+BY_SETTING = "Worst case by setting"
 BACKDOORS = "Backdoors"
 KEPT = "Malicious updates kept"
 HETEROGENEITY = {"gamma": "gamma (1: iid, 0: sorted by label)", "alpha": "Dirichlet alpha", "partition": "partition"}
@@ -112,7 +113,7 @@ def _split(tables: Sequence[WorstCase], keys: Sequence[str]) -> dict[Setting, li
 
 def _map(study: Study, setting: Setting, tables: Sequence[WorstCase], axes: tuple[str, str], column: str) -> Drawing:
     across, down = ([value for value in dict.fromkeys(dict(table.setting)[key] for table in tables)] for key in axes)
-    across, down = sorted(across), sorted(down, reverse=True, key=lambda value: (isinstance(value, str), value))
+    across, down = sorted(across, key=rank), sorted(down, reverse=True, key=rank)
     means = _means(tables, axes, column)
     names = [*study.rules, *["best of all rules"] * (len(study.rules) > 1)]
     figure, panes = panels(len(names), 4, 0.42 * len(across) + 0.9, 0.3 * len(down) + 0.75, margin=(1.2, 0.5))
@@ -137,8 +138,8 @@ Means = dict[tuple[str, tuple[Any, Any]], float]
 
 def _means(tables: Sequence[WorstCase], axes: tuple[str, str], column: str) -> Means:
     """The mean of each rule at each point; NaN for a worst case that is only a bound."""
-    at: Callable[[WorstCase], tuple[Any, Any]] = lambda table: (dict(table.setting)[axes[0]], dict(table.setting)[axes[1]])  # noqa: E731
-    return {(row.rule, at(table)): _trusted(row, column) for table in tables for row in table.rows}
+    points = [(table, dict(table.setting)) for table in tables]
+    return {(row.rule, (at[axes[0]], at[axes[1]])): _trusted(row, column) for table, at in points for row in table.rows}
 
 
 def _trusted(row: Row, column: str) -> float:
@@ -156,7 +157,7 @@ def _by_key(study: Study) -> Drawing:
     """The worst case where f or the heterogeneity varies but not both."""
     drawing = _over_settings(study.tables(), study.rules, "worst", "accuracy")
     caption = "Worst case over attacks of the test accuracy, in percent, mean over seeds. Grey: an attack without a number."
-    return replace(drawing, name="map-worst", section=MAPS, caption=caption)
+    return replace(drawing, name="map-worst", section=BY_SETTING, caption=caption)
 
 
 def _over_settings(tables: Sequence[WorstCase], rules: Sequence[str], column: str, measure: str) -> Drawing:
@@ -164,7 +165,8 @@ def _over_settings(tables: Sequence[WorstCase], rules: Sequence[str], column: st
     found = {(row.rule, table.setting): _trusted(row, column) for table in tables for row in table.rows}
     data = np.array([[100 * found.get((rule, table.setting), float("nan")) for table in tables] for rule in rules])
     figure, (axis,) = panels(1, 1, 0.85 * len(tables) + 3.2, 0.33 * len(rules) + 1.4)
-    labels = [wrapped(describe(table.setting), 12) for table in tables]
+    labels = ["\n".join(show(value) for _, value in table.setting) for table in tables]
+    axis.set_xlabel(", ".join(key for key, _ in tables[0].setting))
     image = draw(axis, data, rules, labels, GOOD if measure == "accuracy" else BAD)
     figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
     section, words = TITLES[measure]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.report import choice
-from flwr_byzantine.report.cells import Cell, Setting, attacks_of, grouped, rules_of, show, values, varying
+from flwr_byzantine.report.cells import Cell, Setting, attacks_of, grouped, rules_of, several, show, varying
 from flwr_byzantine.report.scores import Reference, WorstCase, worst_case
 
 
@@ -85,7 +85,7 @@ def study(cells: Sequence[Cell], by: Sequence[str] | None = None, choose: Sequen
 
 
 def _require(by: Sequence[str], cells: Sequence[Cell]) -> None:
-    known = sorted({key for cell in cells for key in cell.config if len(values(cells, key)) > 1})
+    known = several(cells)
     unknown = [key for key in by if key not in known]
     if unknown:
         raise InvalidParameter(f"report: no setting differs in {unknown[0]!r}; the keys that vary: {', '.join(known) or 'none'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ RC: Any = {
     "figure.facecolor": "white",
 }
 NAN_COLOUR = "#d9d9d9"
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Drawing:
 
 def slug(text: str) -> str:
     """A file name of a setting: "f = 4, gamma = 0.33" becomes "f-4-gamma-0.33"."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def file_name(kind: str, setting: Setting) -> str:

@@ -51,7 +51,7 @@ def write(
 
     Args:
         results: a results file of a sweep, or cells as `load` gives them.
-        out: a directory, made where it is missing; files of an earlier report in it are replaced.
+        out: a directory, made where it is missing; files of the same names are replaced.
         by: configuration keys with a table for each value; None: every key that varies.
         choose: hyper-parameters to choose on the validation split.
         published: a TOML file of published figures, or entries as `read_published` gives them.
