@@ -33,7 +33,7 @@ class Paper:
 
     def bibtex(self) -> str:
         """The BibTeX entry."""
-        journal = "Transactions" in self.venue or "Proceedings of the ACM" in self.venue
+        journal = any(word in self.venue for word in ("Transactions", "Magazine", "Proceedings of the ACM"))
         kind, place = ("article", "journal") if journal else ("inproceedings", "booktitle") if self.venue else ("misc", "")
         fields = {"author": self.authors.replace("; ", " and "), "title": f"{{{self.title}}}", place: self.venue, "year": self.year}
         fields |= {"eprint": self.arxiv, "archiveprefix": "arXiv"} if self.arxiv else {}
@@ -320,5 +320,18 @@ PAPERS = {
         "",
         2022,
         "2208.09894",
+    ),
+    "Sun Magazine 2008": Paper(
+        "Yan Sun; Zhu Han; K. J. Ray Liu",
+        "Defense of Trust Management Vulnerabilities in Distributed Networks",
+        "IEEE Communications Magazine",
+        2008,
+    ),
+    "ByzFL 2505.24802": Paper(
+        "Marc González; Rachid Guerraoui; Rafaël Pinot; Geovani Rizk; John Stephan; François Taïani",
+        "ByzFL: Research Framework for Robust Federated Learning",
+        "",
+        2025,
+        "2505.24802",
     ),
 }

@@ -85,6 +85,7 @@ class Krum(Mixing):
     f: int = param(ge=0)
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
+    by_position: ClassVar[bool] = True
 
     def min_n(self) -> int:
         """2f + 3, or 2f + 1 with one neighbour more."""
@@ -134,6 +135,7 @@ class MultiKrum(Mixing):
     iterated: bool = param(False, kind=bool)
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
+    by_position: ClassVar[bool] = True
 
     def min_n(self) -> int:
         """2f + 3 and f + m (one-shot; 2f + 1 with one neighbour more), or 2f + 3 + m (iterated)."""
@@ -166,6 +168,12 @@ class _KrumSelection(Mixing):
 
     f: int = param(ge=0)
     iterated: bool = param(True, kind=bool)
+    by_position: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """With f = 1 or 2 the last picks look at one neighbour, and of the two nearest rows the first is picked."""
+        super().__post_init__()
+        object.__setattr__(self, "symmetric", not self.iterated or self.f not in (1, 2))
 
     def min_n(self) -> int:
         """4f + 3."""
@@ -195,7 +203,8 @@ class Bulyan(Rule):
     Convention: the paper's. θ = n - 2f rows by picking with Krum, removing, scoring again (n' - f - 2 neighbours
     of the n' rows left, one at least); then in each coordinate the β = θ - 2f selected values nearest their median
     (for even θ the mean of the middle two; the paper leaves open which). Flower's legacy Bulyan does the same, its
-    Message-API one scores once.
+    Message-API one scores once. For f = 1 and 2 the last picks look at one neighbour, so that the two nearest rows
+    always tie: the first one is taken.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 4f + 3.

@@ -74,15 +74,18 @@ class GeometricMedian(Mixing):
     reference: ClassVar[str] = "Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022"
 
     def __post_init__(self) -> None:
-        """From the origin and with lengths of its own, the answer depends on where the rows lie and on their unit."""
+        """Cut short, from the origin, or with a length of its own, it is another rule than the median."""
         super().__post_init__()
         object.__setattr__(self, "equivariant", self.start != "origin")
         object.__setattr__(self, "scales", self.smoothing == "relative")
+        object.__setattr__(self, "robust", self._converges())
 
     def kappa(self, n: int) -> float | None:
         """4 (1 + f / (n - 2f))² for the median itself: none where the iterations are cut short or the smoothing is coarse."""
-        exact = self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-9 and self.max_iter >= 100
-        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if exact and n >= self.min_n() else None
+        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if self._converges() and n >= self.min_n() else None
+
+    def _converges(self) -> bool:
+        return self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-9 and self.max_iter >= 100
 
     def mix(self, view: View) -> Mix:
         """Weights proportional to the inverse distances at the fixed point."""
@@ -131,6 +134,7 @@ class NNM(PreAggregation):
 
     f: int = param(ge=0)
     reference: ClassVar[str] = "Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan, AISTATS 2023"
+    by_position: ClassVar[bool] = True
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
         """8 f / (n - f) (1 + κ)."""

@@ -43,6 +43,7 @@ class CGE(Mixing):
     f: int = param(ge=0)
     equivariant: ClassVar[bool] = False
     reference: ClassVar[str] = "Gupta, Liu, Vaidya, 2020 (arXiv 2008.04699)"
+    by_position: ClassVar[bool] = True
 
     def mix(self, view: View) -> Mix:
         """1/(n - f) on the smallest."""
@@ -71,9 +72,13 @@ class MoNNA(Mixing):
 
     f: int = param(ge=0)
     trusted: int | None = param(0, ge=0, optional=True)
-    symmetric: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
+
+    def __post_init__(self) -> None:
+        """Only a row trusted by its place makes the order matter."""
+        super().__post_init__()
+        object.__setattr__(self, "symmetric", self.trusted is None)
 
     def min_n(self) -> int:
         """2f + 1, and enough rows for the trusted one."""
@@ -93,8 +98,9 @@ class MDA(Mixing):
 
     Exact without enumeration: n - f rows have a diameter of t at most if and only if the pairs farther apart
     than t can all be covered by f rows (a vertex cover). The least t is found by bisection over the pairwise
-    distances, each cover by branching, in O(1.47^f) steps whatever the values. Among subsets of least diameter
-    the lexicographically first is taken, as enumeration would.
+    distances, each cover by branching, in O(1.47^f) steps whatever the values. Several subsets often share the
+    least diameter (up to a share of 1e-9 of its square): the lexicographically first is taken, as enumeration would, so
+    that the order of the rows matters.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1 and f <= 30.
@@ -108,8 +114,10 @@ class MDA(Mixing):
     """
 
     f: int = param(ge=0)
+    symmetric: ClassVar[bool] = False
     cost: ClassVar[str] = "n²d + 1.47^f n²"
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020"
+    by_position: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse an f for which branching would take too long."""
@@ -137,7 +145,7 @@ class MDA(Mixing):
             middle = (low + high) // 2
             low, high = (low, middle) if cover(diameters[middle] < D, self.f) is not None else (middle + 1, high)
         limit = diameters[low] if len(diameters) else 0.0
-        return keep(_first_clique(limit < D, view.n - self.f), view.n)
+        return keep(_first_clique(limit * (1 + 1e-9) < D, view.n - self.f), view.n)
 
 
 def cover(far: Array, budget: int) -> list[int] | None:
@@ -198,6 +206,7 @@ class SMEA(Mixing):
     cost: ClassVar[str] = "n²d + C(n, f) n³"
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023"
     limit: ClassVar[int] = 50_000
+    by_position: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
         """4 f / (n - 2f), which is four times what any rule must have.
