@@ -14,6 +14,7 @@ from flwr_byzantine.attacks.base import Attack, Scene
 from flwr_byzantine.attacks.oracle import Oracle
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
+from flwr_byzantine.rules.base import Coordinatewise
 
 STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # of a fixed attack's distance from the honest mean
 
@@ -23,8 +24,9 @@ class Adaptive(Attack):
     """Gradient ascent on ‖F(honest ∪ B) - honest mean‖, F the server's rule, from the best of all other attacks.
 
     Convention: every other attack that sends finite numbers is tried at several distances from the honest mean, those of
-    knowledge "rule" as they are, so that none of them does more damage; so are the extremes of each coordinate on the side
-    where they hurt most. From the best few, B climbs; see `flwr_byzantine.attacks.ascent`. Deterministic for the same `rng`.
+    knowledge "rule" as they are, so that none of them does more damage; then, in each coordinate, the level among and around
+    the honest values that hurts most there: for a coordinate-wise rule the end of the search. For others B climbs from the
+    best; see `flwr_byzantine.attacks.ascent`. Deterministic for the same `rng`.
 
     Args:
         evals: how often the rule is tried during the ascent.
@@ -55,7 +57,8 @@ class Adaptive(Attack):
         oracle = Oracle(self, honest, scene)
         tried = [(oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene))]
         best = sorted(tried, key=lambda item: item[:2], reverse=True)[: self.starts]
-        climbs = [climb(oracle, bad, damage, self.evals // len(best)) for damage, _, bad in best]
+        evals = 0 if all(isinstance(stage, Coordinatewise) for stage in oracle.rule.stages()) else self.evals // len(best)
+        climbs = [climb(oracle, bad, damage, evals) for damage, _, bad in best]
         return max(climbs, key=lambda found: found[0])[1]
 
 
@@ -69,11 +72,13 @@ def _candidates(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
         bad = cls().play(oracle.honest, f, replace(scene, rng=copy.deepcopy(scene.rng), memory={}))
         strengths = STRENGTHS if cls.knowledge == "honest" else STRENGTHS[:1]
         yield from (bad if strength == 1 else oracle.mean + strength * (bad - oracle.mean) for strength in strengths)
-    yield from (_extremes(oracle, f, beyond) for beyond in (0.0, 1.0))
+    yield _mosaic(oracle, f)
 
 
-def _extremes(oracle: Oracle, f: int, beyond: float) -> Array:
-    """All below or above the honest values by `beyond` times their range, in each coordinate on the side that hurts more."""
+def _mosaic(oracle: Oracle, f: int) -> Array:
+    """All at one level of the honest values, from below to above them, in each coordinate the one that hurts most there."""
     low, high = oracle.honest.min(axis=0), oracle.honest.max(axis=0)
-    below, above = (np.tile(edge + beyond * (edge - other), (f, 1)) for edge, other in ((low, high), (high, low)))
-    return np.where(np.abs(oracle.shift(below)) > np.abs(oracle.shift(above)), below, above)
+    levels = [*np.quantile(oracle.honest, np.linspace(0, 1, 9), axis=0), *(low + x * (high - low) for x in (-1.0, -0.3, 1.3, 2.0))]
+    hurt = np.array([np.abs(oracle.shift(np.tile(level, (f, 1)))) for level in levels])
+    worst = np.take_along_axis(np.array(levels), hurt.argmax(axis=0)[None], axis=0)
+    return np.tile(worst, (f, 1))

@@ -15,27 +15,35 @@ from flwr_byzantine.attacks.oracle import Oracle
 from flwr_byzantine.kernels import Array
 
 STRETCHES = (1.0, 1.05, 0.95, 1.2, 0.8)  # of all distances from the honest mean, beside a step aside
-SHORTEST = 1e-2  # step in units of the honest spread
+SHORTEST, LONGEST = 0.03, 8.0  # step in units of the honest spread
 
 
 def climb(oracle: Oracle, bad: Array, damage: float, evals: int) -> tuple[float, Array]:
     """Damage and (f, d) vectors after ascent from `bad`, which does `damage`, while `evals` trials of the rule last."""
-    hill = _Hill(oracle, bad, damage, evals)
-    step = 1.0
-    while hill.evals > 0 and step > SHORTEST:
-        step = 2 * step if hill.gradient_step(step) or hill.side_step(step) else step / 2
-        step = min(step, 8.0)
-    return hill.damage, hill.bad
+    marks = landmarks(oracle.honest)
+    found = oracle.compressed(bad, marks) if evals else None
+    if found is None:
+        return _Hill(oracle, bad, damage, marks, evals).climb()
+    small, basis = found
+    up = _Hill(small, bad @ basis.T, damage, marks @ basis.T, evals).climb()[1] @ basis
+    near = [oracle.mean + shrunk * (up - oracle.mean) for shrunk in (1.0, 0.9999, 0.999, 0.99)]  # rounding may put B over the edge
+    return max([(damage, bad), *((oracle.damage(found), found) for found in near)], key=lambda item: item[0])
 
 
 class _Hill:
     """The best vectors so far."""
 
-    def __init__(self, oracle: Oracle, bad: Array, damage: float, evals: int) -> None:
-        self.oracle, self.bad, self.damage, self.evals = oracle, bad, damage, evals
+    def __init__(self, oracle: Oracle, bad: Array, damage: float, marks: Array, evals: int) -> None:
+        self.oracle, self.bad, self.damage, self.landmarks, self.evals = oracle, bad, damage, marks, evals
         spread = np.sqrt(((oracle.honest - oracle.mean) ** 2).sum(axis=1).mean())
         self.scale = float(spread) or float(np.linalg.norm(oracle.mean)) or 1.0
-        self.landmarks = landmarks(oracle.honest)
+
+    def climb(self) -> tuple[float, Array]:
+        """Damage and vectors where trials or steps end."""
+        step = 1.0
+        while self.evals > 0 and step > SHORTEST:
+            step = min(2 * step, LONGEST) if self.gradient_step(step) or self.side_step(step) else step / 2
+        return self.damage, self.bad
 
     def gradient_step(self, step: float) -> bool:
         """Up along the finite-difference gradient in the space of the moves, in halves of `step` as long as it fails."""

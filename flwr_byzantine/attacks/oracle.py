@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -57,15 +58,33 @@ class Oracle:
 
     def damage(self, bad: Array) -> float:
         """‖aggregate - honest mean‖; -1 where that is not finite."""
-        found = float(np.linalg.norm(self.shift(bad)))
-        return found if np.isfinite(found) else -1.0
+        return self.judge(bad)[0]
 
-    def accepts(self, bad: Array) -> bool | None:
-        """Whether the rule selects Byzantine rows only, or all of them where it selects many; None: it does not select."""
-        selected = self.outcome(bad).selected
-        if selected is None:
+    def judge(self, bad: Array) -> tuple[float, bool | None]:
+        """The damage, and whether the rule selects Byzantine rows only, or all of them where it selects many (None: it does not select)."""
+        outcome = self.outcome(bad)
+        found = float(np.linalg.norm(outcome.blocks[0] - self.mean))
+        selected = outcome.selected
+        accepted = None if selected is None else sum(i >= len(self.honest) for i in selected) >= min(len(bad), len(selected))
+        return (found if np.isfinite(found) else -1.0), accepted
+
+    def compressed(self, bad: Array, *directions: Array) -> tuple[Oracle, Array] | None:
+        """The same in few coordinates, and the (m, d) orthonormal rows that lead back; None where the rule answers otherwise there.
+
+        Rules that look at inner products only do not notice that rows, anchors and `directions` are written in a basis of
+        their span. Whether the rule is one of them is tried out on `bad`.
+        """
+        anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
+        spanning = np.concatenate([self.honest, bad, *anchors, *directions])
+        if spanning.shape[1] <= 8 * len(spanning):
             return None
-        return sum(i >= len(self.honest) for i in selected) >= min(len(bad), len(selected))
+        basis = np.linalg.qr(spanning.T)[0].T
+        small = copy.copy(self)
+        small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
+        arrays = {key: value @ basis.T if value.shape == self.mean.shape else value for key, value in self._state.arrays.items()}
+        small._state = State(self._state.round, arrays)
+        back = small.shift(bad @ basis.T) @ basis
+        return (small, basis) if np.allclose(back, self.shift(bad), rtol=1e-6, atol=1e-9 * np.abs(self.mean).max()) else None
 
 
 def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:

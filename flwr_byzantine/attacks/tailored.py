@@ -60,7 +60,7 @@ class AGRTailored(TailoredAttack):
         tried = [(False, oracle.damage(np.tile(oracle.mean, (f, 1))), 0.0)]  # success, damage, -γ: of equals, the least conspicuous
         while step > self.tau:
             bad = np.tile(oracle.mean + gamma * p, (f, 1))
-            damage, accepted = oracle.damage(bad), oracle.accepts(bad)
+            damage, accepted = oracle.judge(bad)
             success = accepted if accepted is not None else damage > max(before for _, before, _ in tried)
             tried.append((success, damage, -gamma))
             gamma, step = gamma + (step / 2 if success else -step / 2), step / 2
