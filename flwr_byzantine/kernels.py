@@ -1,7 +1,8 @@
 """The inner loops over the d coordinates: the only code whose cost depends on the model's size.
 
 All kernels walk the columns in chunks that fit the processor's cache, in a fixed order, so that peak
-extra memory is a few chunks and the result does not depend on the number of threads.
+extra memory is a few chunks and the result does not depend on the number of threads. Each has a compiled
+form (`compiled`, with Numba) and a NumPy form for every dtype; coordinate-wise results are bitwise the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -16,15 +18,58 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from flwr_byzantine import network
+from flwr_byzantine import compiled, network
 
 Array = npt.NDArray[Any]
 Rows = Sequence[Array]  # n one-dimensional arrays of one length and dtype
-Reduce = Callable[[Array], Array]  # (c, n) ascending along axis 1 -> (c,)
 T = TypeVar("T")
 
 CHUNK_VALUES = 1 << 18  # values in one chunk: 2 MiB of float64 a thread, about the L2 cache
 MIN_WIDTH = 256
+COMPILED_WIDTH = 1 << 14  # columns of one task of a compiled kernel
+SINGLE_WIDTH = 1 << 16  # from here on Gram tiles multiply float32 rows in float32: 64 and more tiles average the rounding out
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which values of an ascending column are averaged: those of ranks [low, high), or `length` values around their mean.
+
+    The `length` values nearest to the mean are a contiguous window of the column: among the n - length + 1 windows, the one whose
+    farthest end is nearest; ties go to the lower values. Sums run in float64, in the order of the ranks.
+    """
+
+    low: int
+    high: int
+    length: int = 0
+
+    def ranks(self, n: int) -> tuple[int, int]:
+        """The ranks that must be in their places; the others need not be sorted."""
+        return (0, n) if self.length else (self.low, self.high)
+
+    def first(self, values: Array) -> tuple[Array, int]:
+        """First rank of the averaged window in each row of (c, n) ascending values, and its length."""
+        if not self.length:
+            return np.full(len(values), self.low), self.high - self.low
+        centre = _mean_of_ranks(values, self.low, self.high)[:, None]
+        reach = np.maximum(centre - values[:, : values.shape[1] - self.length + 1], values[:, self.length - 1 :] - centre)
+        return np.asarray(np.argmin(reach, axis=1)), self.length
+
+    def mean(self, values: Array) -> Array:
+        """(c,) float64 means of the windows of (c, n) ascending values."""
+        if not self.length:
+            return _mean_of_ranks(values, self.low, self.high)
+        first, total = self.first(values)[0], np.zeros(len(values))
+        for rank in range(values.shape[1]):
+            total += np.where((first <= rank) & (rank < first + self.length), values[:, rank], 0.0)
+        return total / self.length
+
+
+def _mean_of_ranks(values: Array, low: int, high: int) -> Array:
+    total = np.zeros(len(values))
+    with np.errstate(over="ignore"):  # float64 only: `store` brings infinity back into the range
+        for rank in range(low, high):  # one after another, as the compiled kernel adds them
+            total += values[:, rank]
+    return total / (high - low)
 
 
 @cache
@@ -34,12 +79,15 @@ def _pool() -> ThreadPoolExecutor:
 
 def spans(n: int, width: int) -> list[slice]:
     """Column slices of a block of `n` rows and `width` columns, each about `CHUNK_VALUES` values."""
-    step = max(MIN_WIDTH, CHUNK_VALUES // max(n, 1))
+    return _slices(width, max(MIN_WIDTH, CHUNK_VALUES // max(n, 1)))
+
+
+def _slices(width: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, width)) for start in range(0, width, step)]
 
 
-def run(task: Callable[[slice], T], parts: Sequence[slice]) -> Iterable[T]:
-    """`task` of each part, in order, on all cores (NumPy releases the lock in copies, sorts and products)."""
+def run(task: Callable[[Any], T], parts: Sequence[Any]) -> Iterable[T]:
+    """`task` of each part, in order, on all cores (NumPy and compiled kernels release the lock)."""
     if len(parts) < 2:
         return [task(part) for part in parts]
     with threadpool_limits(limits=1, user_api="blas"):  # one level of threads: ours
@@ -54,20 +102,65 @@ def gather(rows: Rows, part: slice, dtype: npt.DTypeLike = np.float64) -> Array:
     return out
 
 
-def gram(rows: Rows, origin: Array | None) -> Array:
-    """(n, n) float64 inner products of `rows - origin`."""
+def single(rows: Rows) -> bool:
+    """Whether `gram` multiplies these rows in float32 unless told otherwise."""
+    return rows[0].dtype == np.float32 and len(rows[0]) >= SINGLE_WIDTH and compiled.suits(rows)
+
+
+def gram(rows: Rows, origin: Array | None, exact: bool = False) -> Array:
+    """(n, n) inner products of `rows - origin`, summed in float64.
+
+    Wide float32 rows are multiplied in float32 within tiles of 1024 columns, with an error of about 1e-8 of the
+    norms; `exact` multiplies in float64 always. The compiled form is bitwise equivariant under permutations.
+    """
     n, width = len(rows), len(rows[0])
+    if compiled.suits(rows) and (origin is None or origin.dtype == rows[0].dtype):
+        dtype, padded = np.float32 if single(rows) and not exact else np.float64, -(-n // 4) * 4
+
+        def upper(part: slice) -> Array:
+            out = np.zeros((padded, padded))
+            compiled.gram_into(rows, origin, part, dtype, out)
+            return out
+
+        total = _sum(run(upper, _slices(width, COMPILED_WIDTH)), padded)[:n, :n]
+        return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
     def partial(part: slice) -> Array:
-        block = gather(rows, part)
-        if origin is not None:
-            block -= origin[part].astype(np.float64)  # once, not once a row
-        product: Array = block @ block.T
-        return product
+        block = centred_block(rows, origin, part)
+        return np.asarray(block @ block.T)
 
+    return _sum(run(partial, spans(n, width)), n)
+
+
+def _sum(parts: Iterable[Array], n: int) -> Array:
     total = np.zeros((n, n))
-    for product in run(partial, spans(n, width)):
-        total += product
+    for part in parts:
+        total += part
+    return total
+
+
+def centred_block(rows: Rows, origin: Array | None, part: slice) -> Array:
+    """(n, c) float64 columns `part` of `rows - origin`."""
+    block = gather(rows, part)
+    if origin is not None:
+        block -= origin[part].astype(np.float64)  # once, not once a row
+    return block
+
+
+def distances(left: Rows, right: Rows) -> Array:
+    """(p,) squared Euclidean distances, in float64, of each row of `left` to its partner in `right`."""
+
+    def partial(part: slice) -> Array:
+        out = np.zeros(len(left))
+        if compiled.suits([*left, *right]) and left[0].dtype == right[0].dtype:
+            compiled.distances_into(left, right, part, out)
+        else:
+            out += ((gather(left, part) - gather(right, part)) ** 2).sum(axis=1)
+        return out
+
+    total = np.zeros(len(left))
+    for part in run(partial, spans(len(left), len(left[0]))):
+        total += part
     return total
 
 
@@ -81,37 +174,43 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array) -> Non
     if len(used) == 1 and weights[used[0]] == 1.0:
         out[...] = chosen[0]
         return
+    rest, origin = (rest, origin) if origin is not None and abs(rest) > 1e-12 else (0.0, None)
+    fast = bool(chosen) and compiled.suits([*chosen, out]) and (origin is None or origin.dtype == out.dtype)
 
     def partial(part: slice) -> None:
+        if fast:
+            compiled.combine_into(chosen, weights[used], origin, rest, part, out)
+            return
         value = weights[used] @ gather(chosen, part) if chosen else np.zeros(part.stop - part.start)
-        if origin is not None and abs(rest) > 1e-12:
-            value += rest * origin[part]
-        store(value, out[part])
+        store(value if origin is None else value + rest * origin[part], out[part])
 
-    run(partial, spans(len(used), len(out)))
+    run(partial, _slices(len(out), COMPILED_WIDTH) if fast else spans(len(used), len(out)))
 
 
-def columns(rows: Rows, mixing: Array | None, reduce: Reduce, ranks: tuple[int, int], origin: Array | None, out: Array) -> None:
-    """Reduce each coordinate over the rows (over `mixing @ rows` where given) and write it to `out`.
+def windows(rows: Rows, mixing: Array | None, window: Window, origin: Array | None, out: Array) -> bool:
+    """Write each coordinate's window mean over the rows (over `mixing @ rows` where given) to `out`.
 
-    `reduce` gets (c, n) values, of which those of the `ranks` [low, high) are in ascending order along the
-    last axis. Floats are sorted in their own type, which is exact; mixed rows are float64.
+    Floats are sorted in their own type, which is exact; mixed rows are float64.
+
+    Returns:
+        Whether all values that were read are finite; what is not makes `out` worthless.
     """
+    n = len(rows) if mixing is None else len(mixing)
+    pairs = network.offsets(n, *window.ranks(n), compiled.TILE_BYTES) if n <= network.MAX_ROWS else None
+    direct = mixing is None and pairs is not None and compiled.suits([*rows, out])
 
-    def partial(part: slice) -> None:
-        store(reduce(ascending(mixed(rows, mixing, origin, part), *ranks)), out[part])
+    def partial(part: slice) -> bool:
+        if direct and pairs is not None:
+            return compiled.windows_into(rows, pairs, window, part, out[part])
+        block = mixed(rows, mixing, origin, part)
+        if pairs is not None and compiled.suits([block]) and out.dtype in compiled.LANES:
+            return compiled.windows_into(list(block), pairs, window, slice(0, block.shape[1]), out[part])
+        values = np.ascontiguousarray(block.T)
+        values.sort(axis=1)
+        store(window.mean(values), out[part])
+        return bool(np.isfinite(values[:, [0, -1]]).all())
 
-    run(partial, spans(len(rows) if mixing is None else len(mixing), len(out)))
-
-
-def ascending(block: Array, low: int, high: int) -> Array:
-    """(c, n) columns of (n, c) `block`, sorted as far as ranks [low, high) need it; `block` is used up."""
-    if network.AVAILABLE and len(block) <= network.MAX_ROWS and block.dtype in (np.float32, np.float64):
-        network.sort_columns(block, low, high)
-        return block.T
-    values = np.ascontiguousarray(block.T)
-    values.sort(axis=1)
-    return values
+    return all(run(partial, _slices(len(out), COMPILED_WIDTH) if direct else spans(n, len(out))))
 
 
 def mixed(rows: Rows, mixing: Array | None, origin: Array | None, part: slice) -> Array:
@@ -140,7 +239,7 @@ def store(value: Array, out: Array) -> None:
     if out.dtype.kind in "iu":
         value = np.rint(value)
     limits = np.iinfo(out.dtype) if out.dtype.kind in "iu" else np.finfo(out.dtype)
-    if out.dtype != np.float64:
-        np.clip(value, float(limits.min), float(limits.max), out=(value := np.array(value, np.float64)))
-    with np.errstate(invalid="ignore"):  # int64's float limits round up by one; the cast saturates
-        out[...] = value
+    top = float(limits.max)
+    if top > limits.max:  # the largest 64-bit integers have no float64; the next one up would wrap around
+        top = float(np.nextafter(top, 0.0))
+    out[...] = np.clip(np.asarray(value, np.float64), float(limits.min), top)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cmp_to_key
 from typing import Any
 
 import numpy as np
 
 from flwr_byzantine import kernels
 from flwr_byzantine.errors import MalformedUpdate
-from flwr_byzantine.kernels import Array, Reduce
+from flwr_byzantine.kernels import Array, Window
 
 SAMPLE = 1 << 14  # coordinates looked at for a row's influence in coordinate-wise rules
+KEYS = 64  # coordinates looked at first when rows are compared
+HUGE = 1e150  # norms are cut here: their squares are still far from overflow
+ROUGH = 2e-2  # below this share of the norms, a distance from products in float32 is computed again
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Updates:
         blocks, start = [], 0
         for block in self.blocks:
             parts = [vector[start : start + block.width].astype(np.float64) for vector in vectors]
-            extra = [part if block.origin is None else part + block.origin for part in parts]
+            exact = block.rows[0].dtype if block.rows[0].dtype.kind == "f" and block.rows[0].dtype.itemsize >= 4 else np.float64
+            extra = [(part if block.origin is None else part + block.origin).astype(exact) for part in parts]
             blocks.append(Block([*block.rows, *extra], block.origin))
             start += block.width
         return Updates(blocks, [*self.ids, *(-1 for _ in vectors)])
@@ -99,19 +104,71 @@ class Updates:
 
         With `centred`, distances matter and the place of the origin does not: where the rows lie in a
         cluster that is far from the origin compared with its size, a second pass takes the innermost
-        row as origin, which keeps ‖x_i - x_j‖² accurate (Gii + Gjj - 2Gij would cancel).
+        row as origin, which keeps ‖x_i - x_j‖² accurate (Gii + Gjj - 2Gij would cancel). Distances that
+        products in float32 leave too uncertain are computed again, from differences in float64.
         """
-        G = self._gram([block.origin for block in self.blocks])
-        if centred and self.n > 1 and _cancels(G):
+        origins = [block.origin for block in self.blocks]
+        G, exact = self._products(origins)
+        if centred and self.n > 1 and _cancels(G, 1e-6 if exact else ROUGH):
             inner = int(np.argmin(np.median(sq_distances(G), axis=1)))
-            G = self._gram([block.rows[inner].astype(np.float64) for block in self.blocks])
+            origins = [block.rows[inner] for block in self.blocks]
+            G, exact = self._products(origins)
+        return G if exact else self._refined(G, origins)
+
+    def _products(self, origins: Sequence[Array | None]) -> tuple[Array, bool]:
+        """The Gram matrix, and whether all of it was multiplied in float64: always where float32 would over- or underflow."""
+        exact = not any(kernels.single(block.rows) for block in self.blocks)
+        G = self._gram(origins, exact)
+        if not exact and not (np.isfinite(G).all() and G.diagonal().max() > 1e-24 * self.d):
+            G, exact = self._gram(origins, exact=True), True
+        if not np.isfinite(G).all():  # float64 values whose squares overflow
+            limit = HUGE / np.sqrt(self.d)
+            clipped = [Block([np.clip(row, -limit, limit) for row in block.rows], block.origin) for block in self.blocks]
+            G = Updates(clipped)._gram([None if origin is None else np.clip(origin, -limit, limit) for origin in origins], True)
+        return G, exact
+
+    def _gram(self, origins: Sequence[Array | None], exact: bool) -> Array:
+        total = np.zeros((self.n, self.n))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block, origin in zip(self.blocks, origins, strict=True):
+                total += kernels.gram(block.rows, origin, exact)
+        return total
+
+    def _refined(self, G: Array, origins: Sequence[Array | None]) -> Array:
+        norms = np.diag(G)
+        left, right = np.nonzero(np.triu(sq_distances(G) < ROUGH * (norms[:, None] + norms[None, :]), 1))
+        if len(left) > 2 * self.n:
+            return self._gram(origins, exact=True)
+        if len(left):
+            pairs = list(zip(left.tolist(), right.tolist(), strict=True))
+            D = np.zeros(len(pairs))
+            for block in self.blocks:
+                D += kernels.distances([block.rows[i] for i, _ in pairs], [block.rows[j] for _, j in pairs])
+            G[left, right] = G[right, left] = (norms[left] + norms[right] - D) / 2
         return G
 
-    def _gram(self, origins: Sequence[Array | None]) -> Array:
-        total = np.zeros((self.n, self.n))
-        for block, origin in zip(self.blocks, origins, strict=True):
-            total += kernels.gram(block.rows, origin)
-        return total
+    def sq_norms(self) -> Array:
+        """(n,) float64 squared norms of the deltas to the origin, in one pass over the data."""
+        total = np.zeros(self.n)
+        for block in self.blocks:
+            origin = np.zeros_like(block.rows[0]) if block.origin is None else block.origin
+            with np.errstate(over="ignore"):
+                total += kernels.distances(block.rows, [origin] * self.n)
+        return np.minimum(total, HUGE**2)
+
+    def order(self) -> Array:
+        """(n,) indices that sort the rows by their values, lexicographically: an order that no arrival or numbering can change."""
+        if self.n < 2 or self.d == 0:
+            return np.arange(self.n)
+        few = self.sample(KEYS)
+
+        def compare(i: int, j: int) -> int:
+            return _compare(few[i], few[j]) or self._compare_all(i, j)
+
+        return np.array(sorted(range(self.n), key=cmp_to_key(compare)))
+
+    def _compare_all(self, i: int, j: int) -> int:
+        return next((sign for block in self.blocks if (sign := _compare(block.rows[i], block.rows[j]))), i - j)
 
     def combine(self, weights: Array) -> list[Array]:
         """Per block, origin + Σ_i weights_i (row_i - origin), in the block's dtype."""
@@ -120,11 +177,11 @@ class Updates:
             kernels.combine(block.rows, weights, block.origin, out)
         return outs
 
-    def columns(self, reduce: Reduce, ranks: tuple[int, int], mixing: Array | None = None) -> list[Array]:
-        """Per block, each coordinate reduced over the rows (over `mixing @ rows` where given); see `kernels.columns`."""
+    def windows(self, window: Window, mixing: Array | None = None) -> list[Array]:
+        """Per block, each coordinate's window mean over the rows (over `mixing @ rows` where given); see `kernels.windows`."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):
-            kernels.columns(block.rows, mixing, reduce, ranks, block.origin, out)
+            kernels.windows(block.rows, mixing, window, block.origin, out)
         return outs
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
@@ -149,11 +206,17 @@ def sq_distances(G: Array) -> Array:
     return D
 
 
-def _cancels(G: Array) -> bool:
-    """Whether a good part of the distances is tiny beside the norms they are computed from."""
+def _cancels(G: Array, share: float) -> bool:
+    """Whether a good part of the distances is below `share` of the norms they are computed from."""
     D, norms = sq_distances(G), np.diag(G)
     apart = D[np.triu_indices_from(D, 1)]
-    return bool(np.quantile(apart, 0.2) < 1e-3 * np.median(norms))
+    return bool(np.quantile(apart, 0.2) < share * np.median(norms))
+
+
+def _compare(x: Array, y: Array) -> int:
+    """-1, 0 or 1: which of two vectors comes first, by their first different value."""
+    different = np.flatnonzero(x != y)
+    return 0 if len(different) == 0 else -1 if x[different[0]] < y[different[0]] else 1
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
-from flwr_byzantine.kernels import Array
+from flwr_byzantine.kernels import Array, Window
 from flwr_byzantine.params import Declared
 from flwr_byzantine.rules.results import Aggregate, Mix, Outcome, State
 from flwr_byzantine.rules.view import View, vector
@@ -128,6 +128,7 @@ class Mixing(Rule):
     """
 
     anchors: ClassVar[tuple[str, ...]] = ()
+    by_position: ClassVar[bool] = False  # ties go to the first row; else to the row whose values come first
 
     def mix(self, view: View) -> Mix:
         """The (m, n) matrix for the rows in `view`, or (m, n + anchors) where it uses its anchors."""
@@ -147,27 +148,9 @@ class Coordinatewise(Rule):
 
     cost: ClassVar[str] = "n log(n) d"
 
-    def reduce(self, values: Array) -> Array:
-        """(c, n) values ascending along axis 1 -> (c,)."""
-        low, high = self.window(values)
-        return window_mean(values, low, high)
-
-    def window(self, values: Array) -> tuple[Array, int]:
-        """First rank of the averaged window in each of the c columns, and its length."""
+    def window(self, n: int) -> Window:
+        """The window for n rows."""
         raise NotImplementedError  # every final rule defines it
-
-    def ranks(self, n: int) -> tuple[int, int]:
-        """The ranks [low, high) that `window` and `reduce` look at; the others need not be sorted."""
-        return 0, n
-
-
-def window_mean(values: Array, start: Array, length: int) -> Array:
-    """(c,) float64 means of `length` values from rank `start` in each row of (c, n) ascending values."""
-    first = int(start[0]) if len(start) else 0
-    if (start == first).all():
-        return np.asarray(values[:, first : first + length].mean(axis=1, dtype=np.float64))
-    ranks = start[:, None] + np.arange(length)
-    return np.asarray(np.take_along_axis(values, ranks, axis=1).mean(axis=1, dtype=np.float64))
 
 
 def run(rule: Rule, updates: Updates, state: State | None = None, reference: Array | None = None) -> Outcome:
@@ -188,19 +171,23 @@ def run(rule: Rule, updates: Updates, state: State | None = None, reference: Arr
     state = rule.init(updates.d) if state is None else state
     stages = rule.stages()
     mixing = [stage for stage in stages if isinstance(stage, Mixing)]
-    view = View(updates, mixing, state, _seed(rule), reference)
+    order = updates.order() if all(stage.symmetric for stage in stages) else np.arange(updates.n)
+    ordered = updates.take(order.tolist())
+    view = View(ordered, mixing, state, _seed(rule), reference, order)
     scores, selected, memory = None, None, {}
     for stage in stages:
         stage.check(view.n)
         if isinstance(stage, Mixing):
-            mix = stage.mix(view)
+            mix = view.by_position(stage.mix) if stage.by_position else stage.mix(view)
             scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
             memory.update(stage.remember(view))
             view.push(mix.matrix)
     blocks, weights, influence = _finish(stages[-1], view, updates.n)
     if any("previous" in stage.anchors for stage in mixing):
-        memory["previous"] = updates.deltas(blocks)
-    return Outcome(blocks, weights, scores, selected, influence, State(state.round + 1, {**state.arrays, **memory}))
+        memory["previous"] = ordered.deltas(blocks)
+    picked = None if selected is None else tuple(sorted(int(order[i]) for i in selected))
+    back = [None if row is None else row[np.argsort(order)] for row in (weights, scores, influence)]
+    return Outcome(blocks, back[0], back[1], picked, back[2], State(state.round + 1, {**state.arrays, **memory}))  # type: ignore[arg-type]
 
 
 def _seed(rule: Rule) -> int:
@@ -209,7 +196,8 @@ def _seed(rule: Rule) -> int:
 
 def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, Array]:
     if isinstance(last, Coordinatewise):
-        return view.updates.columns(last.reduce, last.ranks(view.n), view.rows), None, _window_influence(last, view, n)
+        window = last.window(view.n)
+        return view.updates.windows(window, view.rows), None, _window_influence(window, view, n)
     assert view.rows is not None
     assert isinstance(last, Mixing)
     if len(view.rows) != 1:
@@ -218,11 +206,11 @@ def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, 
     return last.finish(view.updates.combine(weights), view), weights[:n], _shares(np.abs(weights[:n]))
 
 
-def _window_influence(rule: Coordinatewise, view: View, n: int) -> Array:
+def _window_influence(window: Window, view: View, n: int) -> Array:
     """Each row's share of the averaged windows, over evenly spaced coordinates."""
     values = view.updates.sample(mixing=view.rows).T
     order = np.argsort(values, axis=1, kind="stable")
-    start, length = rule.window(np.take_along_axis(values, order, axis=1))
+    start, length = window.first(np.take_along_axis(values, order, axis=1))
     inside = np.take_along_axis(order, start[:, None] + np.arange(length), axis=1)
     counts = np.bincount(inside.ravel(), minlength=view.n).astype(np.float64)
     return _shares(counts if view.rows is None else np.abs(counts @ view.rows)[:n])

@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from flwr_byzantine.kernels import Array
+from flwr_byzantine.kernels import Window
 from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Coordinatewise
 
 YIN = "Yin, Chen, Kannan, Bartlett, ICML 2018"
 
 
-def _same(values: Array, start: int) -> Array:
-    return np.full(len(values), start)
-
-
-def median_of(values: Array) -> Array:
-    """(c,) float64 medians of (c, n) ascending values."""
-    n = values.shape[1]
-    return np.asarray(values[:, (n - 1) // 2 : n // 2 + 1].mean(axis=1, dtype=np.float64))
+def middle(n: int) -> tuple[int, int]:
+    """The middle one or two of n ranks, as [low, high)."""
+    return (n - 1) // 2, n // 2 + 1
 
 
 @dataclass(frozen=True)
@@ -46,14 +39,9 @@ class Median(Coordinatewise):
         """4 (1 + f / (n - 2f))²."""
         return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if n >= self.min_n() else None
 
-    def window(self, values: Array) -> tuple[Array, int]:
+    def window(self, n: int) -> Window:
         """The middle one or two ranks."""
-        low, high = self.ranks(values.shape[1])
-        return _same(values, low), high - low
-
-    def ranks(self, n: int) -> tuple[int, int]:
-        """The middle one or two."""
-        return (n - 1) // 2, n // 2 + 1
+        return Window(*middle(n))
 
 
 @dataclass(frozen=True)
@@ -83,22 +71,14 @@ class TrimmedMean(Coordinatewise):
         r = self.f / (n - 2 * self.f)
         return 6 * r * (1 + r)
 
-    def window(self, values: Array) -> tuple[Array, int]:
+    def window(self, n: int) -> Window:
         """Ranks f to n - f - 1."""
-        return _same(values, self.f), values.shape[1] - 2 * self.f
-
-    def ranks(self, n: int) -> tuple[int, int]:
-        """What is not trimmed."""
-        return self.f, n - self.f
+        return Window(self.f, n - self.f)
 
 
 @dataclass(frozen=True)
 class NearestMedian(Coordinatewise):
-    """The mean of the n - drop values nearest the median of each coordinate (Bulyan's second step).
-
-    They are a contiguous window of the sorted column: among the n - k + 1 windows of k values, the one whose
-    farthest end is nearest the median. Ties go to the lower values.
-    """
+    """The mean of the n - drop values nearest the median of each coordinate (Bulyan's second step)."""
 
     drop: int = param(0, ge=0)
 
@@ -106,17 +86,9 @@ class NearestMedian(Coordinatewise):
         """Drop + 1."""
         return self.drop + 1
 
-    def window(self, values: Array) -> tuple[Array, int]:
-        """The best window of each column."""
-        length = values.shape[1] - self.drop
-        return nearest_window(values, median_of(values), length), length
-
-
-def nearest_window(values: Array, centre: Array, length: int) -> Array:
-    """(c,) first ranks of the `length` values nearest `centre` in each row of (c, n) ascending values."""
-    lows = centre[:, None] - values[:, : values.shape[1] - length + 1]
-    highs = values[:, length - 1 :] - centre[:, None]
-    return np.asarray(np.argmin(np.maximum(lows, highs), axis=1))
+    def window(self, n: int) -> Window:
+        """The n - drop values around the median."""
+        return Window(*middle(n), length=n - self.drop)
 
 
 @dataclass(frozen=True)
@@ -137,10 +109,9 @@ class MeaMed(Coordinatewise):
     f: int = param(ge=0)
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1802.10116)"
 
-    def window(self, values: Array) -> tuple[Array, int]:
-        """The n - f ranks around the median."""
-        length = values.shape[1] - self.f
-        return nearest_window(values, median_of(values), length), length
+    def window(self, n: int) -> Window:
+        """The n - f values around the median."""
+        return Window(*middle(n), length=n - self.f)
 
 
 @dataclass(frozen=True)
@@ -161,8 +132,6 @@ class Phocas(Coordinatewise):
     f: int = param(ge=0)
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1805.09682)"
 
-    def window(self, values: Array) -> tuple[Array, int]:
-        """The n - f ranks around the trimmed mean."""
-        n = values.shape[1]
-        centre = values[:, self.f : n - self.f].mean(axis=1, dtype=np.float64)
-        return nearest_window(values, centre, n - self.f), n - self.f
+    def window(self, n: int) -> Window:
+        """The n - f values around the trimmed mean."""
+        return Window(self.f, n - self.f, length=n - self.f)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array
-from flwr_byzantine.rules.results import State
+from flwr_byzantine.rules.results import Mix, State
 from flwr_byzantine.updates import Updates
 
 
@@ -28,7 +29,10 @@ class Stage(Protocol):
 class View:
     """The rows that a mixing stage sees: the updates, mixed by the stages before it, then the anchors."""
 
-    def __init__(self, updates: Updates, stages: Sequence[Stage], state: State, seed: int, reference: Array | None = None) -> None:
+    def __init__(
+        self, updates: Updates, stages: Sequence[Stage], state: State, seed: int, reference: Array | None = None, order: Array | None = None
+    ) -> None:
+        self.order = np.arange(updates.n) if order is None else order
         self.state, self.rng = state, np.random.default_rng([seed, state.round])
         names = [name for stage in stages for name in stage.anchors]
         self.updates = updates.append([_anchor(name, state, updates.d, reference) for name in names]) if names else updates
@@ -36,6 +40,29 @@ class View:
         self.matrix: Array | None = None
         self._centred = all(stage.equivariant for stage in stages)
         self._gram: Array | None = None
+
+    def by_position(self, mix: Callable[[View], Mix]) -> Mix:
+        """`mix` of this view with the rows as the caller gave them, so that ties go to the first of them; its answer in our order."""
+        if self.n != len(self.order):
+            return mix(self)
+        place, given = np.argsort(self.order), copy.copy(self)
+        full = np.concatenate([place, np.arange(self.n, self.n + self.anchors)])
+        given._gram = self.gram[np.ix_(full, full)]
+        found = mix(given)
+        columns = np.concatenate([self.order, np.arange(self.n, found.matrix.shape[1])])
+        matrix = found.matrix[:, columns]
+        return Mix(
+            matrix[self.order] if len(matrix) == self.n else matrix,
+            None if found.scores is None else found.scores[self.order],
+            None if found.selected is None else tuple(int(place[i]) for i in found.selected),
+        )
+
+    @property
+    def norms(self) -> Array:
+        """(n,) norms of the deltas to the origin: one cheap pass where the Gram matrix is not there yet."""
+        if self._gram is None and self.matrix is None:
+            return np.sqrt(self.updates.sq_norms()[: self.n])
+        return np.asarray(np.sqrt(np.maximum(np.diag(self.gram)[: self.n], 0.0)))
 
     @property
     def gram(self) -> Array:

@@ -1,0 +1,269 @@
+"""The kernels that are worth compiling, by Numba where it is installed (`pip install "flwr-byzantine[fast]"`).
+
+They read the rows where they lie (in Flower's received bytes) through their addresses, one cache-sized tile at a time. Every
+entry of a Gram matrix is summed in one order that does not depend on which rows it belongs to, so that reordering the rows
+reorders the matrix bit for bit. Without Numba `kernels` does the same with NumPy; coordinate-wise results are bitwise the same.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+AVAILABLE = importlib.util.find_spec("numba") is not None
+DEPTH = 1024  # columns of one Gram tile: 4 + 4 rows of it stay in the L1 cache in float32, in the L2 cache in float64
+TILE_BYTES = 256  # of one row in a sorting tile: the 128 rows that most federations stay below fit the L1 cache
+LANES = {np.dtype(np.float32): TILE_BYTES // 4, np.dtype(np.float64): TILE_BYTES // 8}
+FAST = {"reassoc", "contract", "nsz"}  # vector sums and fused multiply-adds; NaN and infinity keep their meaning
+
+
+def suits(rows: Any) -> bool:
+    """Whether the compiled kernels can read these rows, of one dtype, where they lie."""
+    dtype = rows[0].dtype
+    return AVAILABLE and dtype in LANES and dtype.isnative and all(row.dtype == dtype and row.flags.c_contiguous for row in rows)
+
+
+def addresses(rows: Any, start: int = 0) -> Array:
+    """(n,) memory addresses of column `start` of each row."""
+    return np.array([row.__array_interface__["data"][0] + start * row.itemsize for row in rows], dtype=np.uintp)
+
+
+def aligned(rows: int, columns: int, dtype: Any) -> Array:
+    """(rows, columns) zeros that start on a cache line, so that no vector of a row crosses one."""
+    size = rows * columns * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    skip = -raw.__array_interface__["data"][0] % 64
+    return np.asarray(raw[skip : skip + size].view(dtype).reshape(rows, columns))
+
+
+@cache
+def _pointers() -> tuple[Any, Any]:
+    """Two building blocks that Numba lacks: an address as a pointer, and the vectorised exchange of two tile rows."""
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def pointer(_context: Any, address: Any, like: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(like.dtype)(address, like), generate
+
+    @intrinsic
+    def exchange(_context: Any, low: Any, high: Any, like: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            size = signature.args[2].dtype.bitwidth // 8
+            vector = ir.VectorType(context.get_value_type(signature.args[2].dtype), TILE_BYTES // size)
+            places = [builder.inttoptr(args[i], vector.as_pointer()) for i in (0, 1)]
+            x, y = (builder.load(place, align=size) for place in places)
+            smaller = builder.fcmp_ordered("<", x, y)
+            builder.store(builder.select(smaller, x, y), places[0], align=size)
+            builder.store(builder.select(smaller, y, x), places[1], align=size)
+            return context.get_dummy_value()
+
+        return types.void(types.uintp, types.uintp, like), generate
+
+    return pointer, exchange
+
+
+@cache
+def _load() -> Callable[..., None]:
+    """Columns of all rows into a tile: as they are, or as differences to the origin."""
+    import numba
+
+    pointer, _ = _pointers()
+
+    @numba.njit(nogil=True, fastmath=FAST, cache=True)
+    def load(places, like, origin, start, stop, tile):  # type: ignore[no-untyped-def]
+        tile[:, stop - start :] = tile.dtype.type(0)
+        for i in range(places.shape[0]):
+            row, to = numba.carray(pointer(places[i], like), (stop,))[start:stop], tile[i]
+            if origin.shape[0] > 0:
+                base = origin[start:stop]
+                for k in range(stop - start):
+                    to[k] = tile.dtype.type(row[k]) - tile.dtype.type(base[k])
+            else:
+                for k in range(stop - start):
+                    to[k] = row[k]
+
+    return load  # type: ignore[no-any-return]
+
+
+@cache
+def _gram() -> Callable[..., None]:
+    import numba
+
+    load = _load()
+
+    @numba.njit(nogil=True, fastmath=FAST, cache=True)
+    def gram(places, like, origin, width, tile, out):  # type: ignore[no-untyped-def]
+        zero = tile.dtype.type(0)
+        for start in range(0, width, tile.shape[1]):
+            load(places, like, origin, start, min(start + tile.shape[1], width), tile)
+            for i in range(0, tile.shape[0], 4):
+                a0, a1, a2, a3 = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
+                for j in range(i, tile.shape[0], 4):  # 4 x 4 sums at a time stay in registers
+                    b0, b1, b2, b3 = tile[j], tile[j + 1], tile[j + 2], tile[j + 3]
+                    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
+                    s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
+                    for k in range(tile.shape[1]):
+                        x0, x1, x2, x3 = a0[k], a1[k], a2[k], a3[k]
+                        y0, y1, y2, y3 = b0[k], b1[k], b2[k], b3[k]
+                        s00, s01, s02, s03 = s00 + x0 * y0, s01 + x0 * y1, s02 + x0 * y2, s03 + x0 * y3
+                        s10, s11, s12, s13 = s10 + x1 * y0, s11 + x1 * y1, s12 + x1 * y2, s13 + x1 * y3
+                        s20, s21, s22, s23 = s20 + x2 * y0, s21 + x2 * y1, s22 + x2 * y2, s23 + x2 * y3
+                        s30, s31, s32, s33 = s30 + x3 * y0, s31 + x3 * y1, s32 + x3 * y2, s33 + x3 * y3
+                    sums = ((s00, s01, s02, s03), (s10, s11, s12, s13), (s20, s21, s22, s23), (s30, s31, s32, s33))
+                    for p in range(4):
+                        for q in range(4):
+                            out[i + p, j + q] += sums[p][q]
+
+    return gram  # type: ignore[no-any-return]
+
+
+def gram_into(rows: Any, origin: Array | None, part: slice, dtype: Any, out: Array) -> None:
+    """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`."""
+    tile = aligned(len(out), DEPTH, dtype)
+    base = rows[0][:0] if origin is None else origin[part]
+    _gram()(addresses(rows, part.start), rows[0], base, part.stop - part.start, tile, out)
+
+
+@cache
+def _distances() -> Callable[..., None]:
+    import numba
+
+    pointer, _ = _pointers()
+
+    @numba.njit(nogil=True, fastmath=FAST, cache=True)
+    def distances(left, right, like, width, out):  # type: ignore[no-untyped-def]
+        for start in range(0, width, 2048):
+            c = min(2048, width - start)
+            for p in range(left.shape[0]):
+                x = numba.carray(pointer(left[p], like), (width,))[start : start + c]
+                y = numba.carray(pointer(right[p], like), (width,))[start : start + c]
+                total = 0.0
+                for k in range(c):
+                    apart = np.float64(x[k]) - np.float64(y[k])
+                    total += apart * apart
+                out[p] += total
+
+    return distances  # type: ignore[no-any-return]
+
+
+def distances_into(left: Any, right: Any, part: slice, out: Array) -> None:
+    """Add to `out` the squared distances, over columns `part`, of each row of `left` to its partner in `right`."""
+    _distances()(addresses(left, part.start), addresses(right, part.start), left[0], part.stop - part.start, out)
+
+
+@cache
+def _combine() -> Callable[..., None]:
+    import numba
+
+    pointer, _ = _pointers()
+
+    @numba.njit(nogil=True, fastmath=FAST, cache=True)
+    def combine(places, like, weights, origin, rest, width, limit, out):  # type: ignore[no-untyped-def]
+        total = np.zeros(1024)
+        for start in range(0, width, 1024):
+            c = min(1024, width - start)
+            if origin.shape[0] > 0:
+                base = origin[start : start + c]
+                for k in range(c):
+                    total[k] = rest * np.float64(base[k])
+            else:
+                total[:] = 0.0
+            for i in range(places.shape[0]):
+                row, weight = numba.carray(pointer(places[i], like), (width,))[start : start + c], weights[i]
+                for k in range(c):
+                    total[k] += weight * np.float64(row[k])
+            to = out[start : start + c]
+            for k in range(c):
+                to[k] = min(max(total[k], -limit), limit)
+
+    return combine  # type: ignore[no-any-return]
+
+
+def combine_into(rows: Any, weights: Array, origin: Array | None, rest: float, part: slice, out: Array) -> None:
+    """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range."""
+    base = out[:0] if origin is None else origin[part]
+    places, width = addresses(rows, part.start), part.stop - part.start
+    _combine()(places, rows[0], weights, base, rest, width, float(np.finfo(out.dtype).max), out[part])
+
+
+@cache
+def _nearest() -> Callable[..., None]:
+    """Replace the centres in `total` by the means of the `length` values nearest to them, in each column of a sorted tile."""
+    import numba
+
+    @numba.njit(nogil=True, cache=True)
+    def nearest(tile, length, total, best, first):  # type: ignore[no-untyped-def]
+        n, lanes = tile.shape
+        best[:] = np.inf
+        first[:] = 0
+        for s in range(n - length + 1):
+            lows, highs = tile[s], tile[s + length - 1]
+            for k in range(lanes):
+                reach = max(total[k] - lows[k], highs[k] - total[k])
+                if reach < best[k]:
+                    best[k], first[k] = reach, s
+        total[:] = 0.0
+        for r in range(n):
+            for k in range(lanes):
+                total[k] += tile[r, k] if first[k] <= r < first[k] + length else 0.0
+        for k in range(lanes):
+            total[k] /= length
+
+    return nearest  # type: ignore[no-any-return]
+
+
+@cache
+def _windows() -> Callable[..., bool]:
+    import numba
+
+    pointer, exchange = _pointers()
+    nearest = _nearest()
+
+    @numba.njit(nogil=True, cache=True)
+    def windows(places, like, width, pairs, ranks, length, tile, limit, out):  # type: ignore[no-untyped-def]
+        (n, lanes), base = tile.shape, numba.types.uintp(tile.ctypes.data)
+        poison, total, best, first = np.zeros(lanes, tile.dtype), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes, np.int64)
+        for start in range(0, width, lanes):
+            c = min(lanes, width - start)
+            for i in range(n):
+                row, to = numba.carray(pointer(places[i], like), (width,))[start : start + c], tile[i]
+                for k in range(c):
+                    to[k] = row[k]
+                    poison[k] += row[k] - row[k]
+            for p in range(pairs.shape[0]):
+                exchange(base + pairs[p, 0], base + pairs[p, 1], like)
+            total[:] = 0.0
+            for r in range(ranks[0], ranks[1]):
+                for k in range(lanes):
+                    total[k] += tile[r, k]
+            for k in range(lanes):
+                total[k] /= ranks[1] - ranks[0]
+            if length > 0:
+                nearest(tile, length, total, best, first)
+            to = out[start : start + c]
+            for k in range(c):
+                to[k] = min(max(total[k], -limit), limit)
+        return not np.isnan(poison.sum())
+
+    return windows  # type: ignore[no-any-return]
+
+
+def windows_into(rows: Any, pairs: Array, window: Any, part: slice, out: Array) -> bool:
+    """Write the means of `window` (a `kernels.Window`) over the sorted columns `part` to `out`; False where a value is not finite.
+
+    The rows have one dtype; `pairs` are (c, 2) byte offsets into a tile, see `network.offsets`.
+    """
+    tile, ranks = aligned(len(rows), LANES[rows[0].dtype], rows[0].dtype), np.array([window.low, window.high])
+    places, width, limit = addresses(rows, part.start), part.stop - part.start, float(np.finfo(out.dtype).max)
+    return _windows()(places, rows[0], width, pairs, ranks, window.length, tile, limit, out)
