@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from flwr_byzantine import attacks, rules
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.papers import PAPERS, Paper
+from flwr_byzantine.params import unknown_name
 
 
 def citation(*items: Any) -> str:
@@ -30,6 +32,23 @@ def citation(*items: Any) -> str:
     found = {piece: paper_of(piece) for piece in pieces}
     entries = [f"% {piece}" if paper is None else paper.bibtex() for piece, paper in found.items()]
     return "\n\n".join(dict.fromkeys(entries))
+
+
+def named(text: str) -> list[Any]:
+    """The classes that a name stands for: a rule's, those of a chain such as "nnm+krum", or an attack's.
+
+    Raises:
+        InvalidParameter: a name of neither a rule nor an attack.
+
+    Example:
+        >>> [item.__name__ for item in named("nnm+krum")]
+        ['NNM', 'Krum']
+    """
+    known = {cls.__name__.lower(): cls for cls in (*rules.available(), *attacks.available())}
+    keys = [name.strip().lower().replace("-", "").replace("_", "") for name in text.split("+")]
+    if missing := [name for name, key in zip(text.split("+"), keys, strict=True) if key not in known]:
+        raise unknown_name("rule or attack", missing[0].strip(), [cls.__name__ for cls in known.values()])
+    return [known[key] for key in keys]
 
 
 def references_of(item: Any) -> list[str]:

@@ -75,6 +75,16 @@ def rules() -> None:
 
 
 @app.command()
+def cite(
+    names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum) or attacks by name.")],
+) -> None:
+    """BibTeX of exactly the rules and attacks named."""
+    from flwr_byzantine.citations import citation, named
+
+    typer.echo(citation(*(item for name in names for item in named(name))))
+
+
+@app.command()
 def attacks() -> None:
     """All attacks, with what the attacker must know."""
     from flwr_byzantine import attacks as catalogue

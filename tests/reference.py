@@ -168,3 +168,36 @@ def foolsgold(X, history):
     with np.errstate(divide="ignore"):
         alpha = np.clip(np.log(alpha / (1 - alpha)) + 0.5, 0, 1)
     return alpha / alpha.sum() @ X
+
+
+def geometric_median_iterates(X, nu, steps):
+    """Smoothed Weiszfeld from the origin, `nu` in the units of the rows."""
+    y = np.zeros(np.shape(X)[1])
+    for _ in range(steps):
+        weights = [1 / max(nu, np.sqrt(sq(x, y))) for x in X]
+        y = sum(w * x for w, x in zip(weights, X, strict=True)) / sum(weights)
+    return y
+
+
+def bulyan_once(X, f):
+    scores, theta = krum_scores(X, f), len(X) - 2 * f
+    picks = sorted(range(len(X)), key=lambda i: scores[i])[:theta]
+    return nearest_median([X[i] for i in picks], theta - 2 * f)
+
+
+def wide_krum(X, f):
+    n = len(X)
+    return X[int(np.argmin([sum(sorted(sq(X[i], X[j]) for j in range(n) if j != i)[: n - f - 1]) for i in range(n)]))]
+
+
+def clipped_clustering(X, old_norms=()):
+    """Clip to the median of all norms, join clusters by least mean cosine distance until two are left, average the larger."""
+    norms = [np.linalg.norm(x) for x in X]
+    groups = [[i] for i in range(len(X))]
+    while len(groups) > 2:
+        pairs = itertools.combinations(range(len(groups)), 2)
+        apart = lambda a, b: np.mean([1 - X[i] @ X[j] / norms[i] / norms[j] for i in groups[a] for j in groups[b]])  # noqa: E731
+        a, b = min(pairs, key=lambda pair: apart(*pair))
+        groups[a] += groups.pop(b)
+    members = max(groups, key=len)
+    return clip(np.array([X[i] for i in members]), np.median([*old_norms, *norms])).mean(0)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from flwr_byzantine import attacks, rules
-from flwr_byzantine.citations import citation, paper_of, references_of
+from flwr_byzantine.citations import citation, named, paper_of, references_of
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.papers import PAPERS
 
@@ -63,3 +63,20 @@ def test_a_rule_of_the_users_own_comes_as_a_comment():
 def test_what_has_no_reference_is_an_error(item):
     with pytest.raises(InvalidParameter, match="citation needs rules or attacks"):
         citation(item)
+
+
+def test_names_stand_for_rules_chains_and_attacks():
+    assert named("nnm + multi-krum") == [rules.NNM, rules.MultiKrum]
+    assert named("alie") == [attacks.ALIE]
+    with pytest.raises(InvalidParameter, match=r"unknown rule or attack 'krumm'; choose one of: .*Krum"):
+        named("nnm+krumm")
+
+
+def test_the_command_prints_the_entries_and_no_more():
+    from typer.testing import CliRunner
+
+    from flwr_byzantine.cli import app
+
+    done = CliRunner().invoke(app, ["cite", "nnm+krum", "alie"])
+    assert done.exit_code == 0
+    assert done.stdout.strip() == citation(rules.NNM, rules.Krum, attacks.ALIE)
