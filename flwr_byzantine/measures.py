@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, Message
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.npy import flat
 from flwr_byzantine.records import is_train, partition_in
-from flwr_byzantine.strategy.inspect import decode
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 LAST = 3  # rounds that the final values are the mean of
@@ -199,7 +199,7 @@ class Watch:
         """Of the last round: from the strategy's report, or None for a plain average."""
         if report is not None:
             return verdict_of(report, self.partition, self.bad)
-        examples = {client: float(reply.content["metrics"]["num-examples"]) for client, reply in self.replies.items()}  # type: ignore[arg-type, index]
+        examples = {client: float(reply.content["metrics"]["num-examples"]) for client, reply in self.replies.items()}  # type: ignore[arg-type]
         return verdict_of_average(examples, self.bad)
 
     def kappa(self, aggregate: Array) -> float:
@@ -208,14 +208,3 @@ class Watch:
         if not honest:
             return math.nan
         return kappa_seen(aggregate, np.array([flat(next(iter(reply.content.array_records.values()))) for reply in honest]))
-
-
-def flat(arrays: ArrayRecord) -> Array:
-    """(d,) all values of a model in its order.
-
-    Example:
-        >>> from flwr.app import Array
-        >>> flat(ArrayRecord({"a": Array(np.ones((1, 2))), "b": Array(np.zeros(1))})).tolist()
-        [1.0, 1.0, 0.0]
-    """
-    return np.concatenate([decode(array.data).ravel() for array in arrays.values()])

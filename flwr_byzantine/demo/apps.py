@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from flwr.app import ArrayRecord
@@ -69,7 +70,7 @@ def federate(
     bad = num_malicious if attack is not None else 0
     kept = bad * _mean(course.malicious_kept) if bad else 0.0
     dropped = (task.num_clients - bad) * _mean(course.honest_dropped)
-    seconds = [end - start for start, end in zip(times[1:], times[2:], strict=False)]
+    seconds = [end - start for start, end in pairwise(times[1:])]
     return Outcome(course.accuracy, course.loss, seconds, kept, dropped), arrays
 
 

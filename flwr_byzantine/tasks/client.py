@@ -10,20 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.client import gradient_reply
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.npy import pack, unpack
 from flwr_byzantine.tasks import training
 from flwr_byzantine.tasks.data import load
 from flwr_byzantine.tasks.models import model
 from flwr_byzantine.tasks.task import Task
 from flwr_byzantine.tasks.training import Examples
 
-ATTACK, OPTIONS = "attack", "attack-options"  # config keys of an attack on the training data
+TASK, ATTACK, OPTIONS = "task", "attack", "attack-options"  # config keys; the attack's only for one on the training data
 
 
 def client_app() -> ClientApp:
@@ -39,7 +41,7 @@ def client_app() -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         task, net, client = _prepare(message, context)
-        config = message.content.config_records["config"]
+        config = message.content["config"]
         generator = training.randomness(task, client, int(config["server-round"]))  # type: ignore[arg-type]
         x, y = _examples(task, client, net, config)
         identity = {"num-examples": len(x), "partition-id": client}
@@ -47,7 +49,7 @@ def client_app() -> ClientApp:
             batch = training.one_batch(task, x, y, generator)
             return gradient_reply(message, context, net, training.objective(task), [batch], momentum=task.momentum, metrics=identity)
         metrics = MetricRecord({**identity, "train-loss": training.train(net, task, x, y, generator)})
-        return Message(content=RecordDict({"arrays": ArrayRecord(net.state_dict()), "metrics": metrics}), reply_to=message)
+        return Message(content=RecordDict({"arrays": pack(_arrays(net)), "metrics": metrics}), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
@@ -60,17 +62,17 @@ def client_app() -> ClientApp:
     return app
 
 
-def attack_record(attack: Attack | None) -> dict[str, str]:
-    """What the message says of an attack that poisons training data; nothing of others, which the Grid mounts.
+def config_of(task: Task, attack: Attack | None) -> dict[str, str]:
+    """What the messages tell the clients; of attacks only those on training data, since the Grid mounts the others.
 
     Example:
-        >>> attack_record(attacks.SignFlip())
-        {}
+        >>> list(config_of(Task(), attacks.SignFlip()))
+        ['task']
     """
     if attack is None or not attack.poisons:
-        return {}
+        return {TASK: task.to_json()}
     options = {item.name: getattr(attack, item.name) for item in fields(attack) if item.compare}  # type: ignore[arg-type]
-    return {ATTACK: type(attack).__name__, OPTIONS: json.dumps(options)}
+    return {TASK: task.to_json(), ATTACK: type(attack).__name__, OPTIONS: json.dumps(options)}
 
 
 @lru_cache(maxsize=8)
@@ -87,19 +89,43 @@ def _examples(task: Task, client: int, net: nn.Module, config: Mapping[str, Any]
     return attack.poison(x, y, load(task).classes, np.random.default_rng([task.seed, client]), attacker=client, predict=net)  # type: ignore[no-any-return]
 
 
+def _arrays(net: nn.Module) -> dict[str, Array]:
+    return {name: value.detach().numpy() for name, value in net.state_dict().items()}
+
+
 def _prepare(message: Message, context: Context) -> tuple[Task, nn.Module, int]:
     torch.set_num_threads(1)
-    task = _task(message.content.config_records["config"])
+    task = _task(str(message.content["config"][TASK]))
     net = _net(task)
-    net.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+    net.load_state_dict(_BROADCAST.tensors(message.content["arrays"])  # type: ignore[arg-type])
     return task, net, int(context.node_config["partition-id"])
 
 
-def _task(config: ConfigRecord) -> Task:
-    return Task.from_record(config)
+@lru_cache(maxsize=8)
+def _task(text: str) -> Task:
+    return Task.from_json(text)
 
 
 @lru_cache(maxsize=2)
 def _net(task: Task) -> nn.Module:
     """One model for all clients of a process: each loads the broadcast one before it does anything."""
     return model(task)
+
+
+class _Broadcast:
+    """The last model received, as tensors: the clients of a process get the same one, one after another."""
+
+    def __init__(self) -> None:
+        self._data: list[bytes] = []
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def tensors(self, record: ArrayRecord) -> dict[str, torch.Tensor]:
+        """The model of the record, which must not be changed."""
+        data = [array.data for array in record.values()]
+        if list(self._tensors) != list(record) or any(new is not old for new, old in zip(data, self._data, strict=True)):
+            self._data = data
+            self._tensors = {name: torch.from_numpy(unpack(array.data).copy()) for name, array in record.items()}
+        return self._tensors
+
+
+_BROADCAST = _Broadcast()

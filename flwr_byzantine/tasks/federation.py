@@ -17,10 +17,11 @@ from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.kernels import Array
-from flwr_byzantine.measures import Course, Watch, flat
+from flwr_byzantine.measures import Course, Watch
+from flwr_byzantine.npy import flat
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
-from flwr_byzantine.tasks.client import attack_record
+from flwr_byzantine.tasks.client import config_of
 from flwr_byzantine.tasks.data import Data, load
 from flwr_byzantine.tasks.models import model
 from flwr_byzantine.tasks.task import Task
@@ -78,10 +79,12 @@ def federate(
     bad = range(task.num_malicious if attack is not None else 0)
     average = FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
     strategy = _strategy(task, rule, average)
-    watch: Any = Watch(grid if attack is None else AdversarialGrid(grid, attack, by_partition(bad), rule, task.seed), bad)
+    watch: Any = Watch(
+        grid if attack is None else AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed), bad
+    )
     net = model(task)
     observer = _Observer(task, attack, strategy, watch, net, on_round)
-    config = ConfigRecord({**task.to_record(), **attack_record(attack)})
+    config = ConfigRecord({**config_of(task, attack)})
     result = strategy.start(watch, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=observer)
     if not result.arrays or watch.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {watch.error or 'no reply came'}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.params import Constraint, check, param, unknown_name
@@ -95,18 +95,17 @@ class Task:
         """Hidden widths of the MLP."""
         return self.hidden or HIDDEN[self.dataset]
 
-    def to_record(self) -> dict[str, Any]:
-        """The fields as a Flower ConfigRecord takes them.
+    def to_json(self) -> str:
+        """The fields as one string, which a message carries at less cost than two dozen values.
 
         Example:
-            >>> Task.from_record(Task(hidden=(8, 4)).to_record()).hidden
+            >>> Task.from_json(Task(hidden=(8, 4)).to_json()).hidden
             (8, 4)
         """
-        found = {item.name: getattr(self, item.name) for item in fields(self)}
-        return found | {"hidden": list(self.hidden)}
+        return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Task:
-        """What `to_record` gave; other keys are left alone."""
-        found = {item.name: record[item.name] for item in fields(cls)}
+    def from_json(cls, text: str) -> Task:
+        """What `to_json` gave."""
+        found = json.loads(text)
         return cls(**(found | {"hidden": tuple(found["hidden"])}))
