@@ -9,7 +9,7 @@ import numpy as np
 
 from flwr_byzantine.attacks.base import Attack, Scene
 from flwr_byzantine.kernels import Array
-from flwr_byzantine.rules.base import run
+from flwr_byzantine.rules.base import Mixing, run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.updates import Updates
 
@@ -71,12 +71,12 @@ class Oracle:
     def compressed(self, bad: Array, *directions: Array) -> tuple[Oracle, Array] | None:
         """The same in few coordinates, and the (m, d) orthonormal rows that lead back; None where the rule answers otherwise there.
 
-        Rules that look at inner products only do not notice that rows, anchors and `directions` are written in a basis of
-        their span. Whether the rule is one of them is tried out on `bad`.
+        Mixing rules look at inner products, and do not notice that rows, anchors and `directions` are written in a basis of
+        their span. Some look at coordinates as well, or add noise: that is tried out on `bad`.
         """
         anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
         spanning = np.concatenate([self.honest, bad, *anchors, *directions])
-        if spanning.shape[1] <= 8 * len(spanning):
+        if spanning.shape[1] <= 8 * len(spanning) or not all(isinstance(stage, Mixing) for stage in self.rule.stages()):
             return None
         basis = np.linalg.qr(spanning.T)[0].T
         small = copy.copy(self)
