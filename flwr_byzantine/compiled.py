@@ -29,9 +29,19 @@ def suits(rows: Any) -> bool:
     return AVAILABLE and dtype in LANES and dtype.isnative and all(row.dtype == dtype and row.flags.c_contiguous for row in rows)
 
 
-def addresses(rows: Any, start: int = 0) -> Array:
+def address(row: Array | None, start: int) -> Any:
+    """The memory address of a row's value `start`; 0 where there is no row."""
+    return np.uintp(0 if row is None else row.__array_interface__["data"][0] + start * row.itemsize)
+
+
+def addresses(rows: Any, start: int) -> Array:
     """(n,) memory addresses of column `start` of each row."""
-    return np.array([row.__array_interface__["data"][0] + start * row.itemsize for row in rows], dtype=np.uintp)
+    return np.array([address(row, start) for row in rows], dtype=np.uintp)
+
+
+def like(rows: Any) -> Array:
+    """What tells a kernel the rows' dtype: one compiled form for each, whether the rows may be written or not."""
+    return np.empty(0, rows[0].dtype)
 
 
 def aligned(rows: int, columns: int, dtype: Any) -> Array:
@@ -85,8 +95,8 @@ def _load() -> Callable[..., None]:
         tile[:, stop - start :] = tile.dtype.type(0)
         for i in range(places.shape[0]):
             row, to = numba.carray(pointer(places[i], like), (stop,))[start:stop], tile[i]
-            if origin.shape[0] > 0:
-                base = origin[start:stop]
+            if origin > 0:
+                base = numba.carray(pointer(origin, like), (stop,))[start:stop]
                 for k in range(stop - start):
                     to[k] = tile.dtype.type(row[k]) - tile.dtype.type(base[k])
             else:
@@ -131,8 +141,7 @@ def _gram() -> Callable[..., None]:
 def gram_into(rows: Any, origin: Array | None, part: slice, dtype: Any, out: Array) -> None:
     """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`."""
     tile = aligned(len(out), DEPTH, dtype)
-    base = rows[0][:0] if origin is None else origin[part]
-    _gram()(addresses(rows, part.start), rows[0], base, part.stop - part.start, tile, out)
+    _gram()(addresses(rows, part.start), like(rows), address(origin, part.start), part.stop - part.start, tile, out)
 
 
 @cache
@@ -159,7 +168,7 @@ def _distances() -> Callable[..., None]:
 
 def distances_into(left: Any, right: Any, part: slice, out: Array) -> None:
     """Add to `out` the squared distances, over columns `part`, of each row of `left` to its partner in `right`."""
-    _distances()(addresses(left, part.start), addresses(right, part.start), left[0], part.stop - part.start, out)
+    _distances()(addresses(left, part.start), addresses(right, part.start), like(left), part.stop - part.start, out)
 
 
 @cache
@@ -173,8 +182,8 @@ def _combine() -> Callable[..., None]:
         total = np.zeros(1024)
         for start in range(0, width, 1024):
             c = min(1024, width - start)
-            if origin.shape[0] > 0:
-                base = origin[start : start + c]
+            if origin > 0:
+                base = numba.carray(pointer(origin, like), (width,))[start : start + c]
                 for k in range(c):
                     total[k] = rest * np.float64(base[k])
             else:
@@ -192,9 +201,8 @@ def _combine() -> Callable[..., None]:
 
 def combine_into(rows: Any, weights: Array, origin: Array | None, rest: float, part: slice, out: Array) -> None:
     """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range."""
-    base = out[:0] if origin is None else origin[part]
-    places, width = addresses(rows, part.start), part.stop - part.start
-    _combine()(places, rows[0], weights, base, rest, width, float(np.finfo(out.dtype).max), out[part])
+    places, width, limit = addresses(rows, part.start), part.stop - part.start, float(np.finfo(out.dtype).max)
+    _combine()(places, like(rows), weights, address(origin, part.start), rest, width, limit, out[part])
 
 
 @cache
@@ -266,4 +274,4 @@ def windows_into(rows: Any, pairs: Array, window: Any, part: slice, out: Array) 
     """
     tile, ranks = aligned(len(rows), LANES[rows[0].dtype], rows[0].dtype), np.array([window.low, window.high])
     places, width, limit = addresses(rows, part.start), part.stop - part.start, float(np.finfo(out.dtype).max)
-    return _windows()(places, rows[0], width, pairs, ranks, window.length, tile, limit, out)
+    return _windows()(places, like(rows), width, pairs, ranks, window.length, tile, limit, out)

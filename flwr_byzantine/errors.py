@@ -4,6 +4,7 @@ ByzantineError
 ├── InvalidParameter (ValueError)    a constructor argument is out of range or of the wrong kind
 ├── TooFewUpdates (ValueError)       n is below what the rule's guarantee needs
 ├── MalformedUpdate (ValueError)     an array or reply that cannot be used; says what was expected
+│   └── NotFinite                    a value is NaN or infinite
 └── InfeasibleRound (RuntimeError)   a federated round with too few valid replies, under on_infeasible="error"
 """
 
@@ -22,6 +23,10 @@ class TooFewUpdates(ByzantineError, ValueError):
 
 class MalformedUpdate(ByzantineError, ValueError):
     """Updates that cannot be aggregated: empty, ragged, not numeric, or unlike the model."""
+
+
+class NotFinite(MalformedUpdate):
+    """NaN or infinity among values that must be finite."""
 
 
 class InfeasibleRound(ByzantineError, RuntimeError):

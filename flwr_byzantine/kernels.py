@@ -114,7 +114,7 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False) -> Array:
     norms; `exact` multiplies in float64 always. The compiled form is bitwise equivariant under permutations.
     """
     n, width = len(rows), len(rows[0])
-    if compiled.suits(rows) and (origin is None or origin.dtype == rows[0].dtype):
+    if compiled.suits(rows if origin is None else [*rows, origin]):
         dtype, padded = np.float32 if single(rows) and not exact else np.float64, -(-n // 4) * 4
 
         def upper(part: slice) -> Array:
@@ -152,7 +152,7 @@ def distances(left: Rows, right: Rows) -> Array:
 
     def partial(part: slice) -> Array:
         out = np.zeros(len(left))
-        if compiled.suits([*left, *right]) and left[0].dtype == right[0].dtype:
+        if compiled.suits([*left, *right]):
             compiled.distances_into(left, right, part, out)
         else:
             out += ((gather(left, part) - gather(right, part)) ** 2).sum(axis=1)
@@ -175,7 +175,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array) -> Non
         out[...] = chosen[0]
         return
     rest, origin = (rest, origin) if origin is not None and abs(rest) > 1e-12 else (0.0, None)
-    fast = bool(chosen) and compiled.suits([*chosen, out]) and (origin is None or origin.dtype == out.dtype)
+    fast = bool(chosen) and compiled.suits([*chosen, out] if origin is None else [*chosen, out, origin])
 
     def partial(part: slice) -> None:
         if fast:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine import kernels
-from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.errors import MalformedUpdate, NotFinite
 from flwr_byzantine.kernels import Array, Window
 
 SAMPLE = 1 << 14  # coordinates looked at for a row's influence in coordinate-wise rules
@@ -64,7 +64,7 @@ class Updates:
 
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
-        return [all(kernels.finite(block.rows[i]) for block in self.blocks) for i in range(self.n)]
+        return list(kernels.run(lambda i: all(kernels.finite(block.rows[i]) for block in self.blocks), range(self.n)))
 
     def take(self, indices: Sequence[int]) -> Updates:
         """The same blocks with these rows only."""
@@ -106,6 +106,9 @@ class Updates:
         cluster that is far from the origin compared with its size, a second pass takes the innermost
         row as origin, which keeps ‖x_i - x_j‖² accurate (Gii + Gjj - 2Gij would cancel). Distances that
         products in float32 leave too uncertain are computed again, from differences in float64.
+
+        Raises:
+            NotFinite: a value is not.
         """
         origins = [block.origin for block in self.blocks]
         G, exact = self._products(origins)
@@ -121,7 +124,9 @@ class Updates:
         G = self._gram(origins, exact)
         if not exact and not (np.isfinite(G).all() and G.diagonal().max() > 1e-24 * self.d):
             G, exact = self._gram(origins, exact=True), True
-        if not np.isfinite(G).all():  # float64 values whose squares overflow
+        if not np.isfinite(G).all():  # or float64 values whose squares overflow
+            if not all(self.finite()):
+                raise NotFinite("updates must be finite")
             limit = HUGE / np.sqrt(self.d)
             clipped = [Block([np.clip(row, -limit, limit) for row in block.rows], block.origin) for block in self.blocks]
             G = Updates(clipped)._gram([None if origin is None else np.clip(origin, -limit, limit) for origin in origins], True)
@@ -181,7 +186,8 @@ class Updates:
         """Per block, each coordinate's window mean over the rows (over `mixing @ rows` where given); see `kernels.windows`."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):
-            kernels.windows(block.rows, mixing, window, block.origin, out)
+            if not kernels.windows(block.rows, mixing, window, block.origin, out):
+                raise NotFinite("updates must be finite")
         return outs
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:

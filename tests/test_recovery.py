@@ -338,7 +338,7 @@ def watch():
     while not done:
         peak[0] = max(peak[0], rss())
         time.sleep(0.0005)
-rules_warm = ours.rules.Krum(f=2)(rng.normal(size=(32, 40000)).astype(np.float32))
+rules_warm = ours.rules.Krum(f=2)(rng.normal(size=(32, 80000)).astype(np.float32))
 before = rss()
 watcher = threading.Thread(target=watch); watcher.start()
 arrays, _ = strategy.aggregate_train(1, replies)

@@ -9,16 +9,17 @@ twice, once for G and once for the result, however long it is.
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
 from flwr_byzantine.kernels import Array, Window
 from flwr_byzantine.params import Declared
 from flwr_byzantine.rules.results import Aggregate, Mix, Outcome, State
 from flwr_byzantine.rules.view import View, vector
-from flwr_byzantine.updates import Updates
+from flwr_byzantine.updates import Like, Updates
 
 
 class Rule(Declared):
@@ -35,6 +36,7 @@ class Rule(Declared):
     scales: ClassVar[bool] = True  # F(a X) = a F(X)
     symmetric: ClassVar[bool] = True  # the order of the rows does not matter, ties apart
     stateful: ClassVar[bool] = False  # a round depends on the rounds before it
+    sees_all: ClassVar[bool] = False  # reads every value at once, so that one that is not finite cannot go unnoticed
     cost: ClassVar[str] = "n²d"
     f: int = 0
 
@@ -83,15 +85,20 @@ class Rule(Declared):
 
     def _run(self, X: Any, state: State | None, reference: Any) -> tuple[Aggregate, State]:
         updates, like = Updates.wrap(X)
-        usable = [i for i, fine in enumerate(updates.finite()) if fine]
-        rule = self._without(updates.n, usable)
         trusted = None if reference is None else vector(reference, updates.d)
-        out = run(rule, updates if len(usable) == updates.n else updates.take(usable), state, trusted)
-        value = like.restore(out.blocks[0])
-        weights, scores, influence = (_spread(row, usable, updates.n, fill) for row, fill in out.per_row())
+        if updates.n and self.stages()[0].sees_all:
+            with suppress(NotFinite):
+                return self._answer(run(self, updates, state, trusted), like, list(range(updates.n)), updates.n)
+        usable = [i for i, fine in enumerate(updates.finite()) if fine]
+        rest = updates if len(usable) == updates.n else updates.take(usable)
+        return self._answer(run(self._without(updates.n, usable), rest, state, trusted), like, usable, updates.n)
+
+    @staticmethod
+    def _answer(out: Outcome, like: Like, usable: list[int], n: int) -> tuple[Aggregate, State]:
+        weights, scores, influence = (_spread(row, usable, n, fill) for row, fill in out.per_row())
         selected = None if out.selected is None else tuple(usable[i] for i in out.selected)
         assert influence is not None
-        return Aggregate(value, weights, scores, selected, influence), out.state
+        return Aggregate(like.restore(out.blocks[0]), weights, scores, selected, influence), out.state
 
     def _without(self, n: int, usable: list[int]) -> Rule:
         """The rule for the finite rows: f stays while enough are left, else those dropped count against it."""
@@ -147,6 +154,7 @@ class Coordinatewise(Rule):
     """A rule that averages, in each coordinate, a window of the values in ascending order."""
 
     cost: ClassVar[str] = "n log(n) d"
+    sees_all: ClassVar[bool] = True
 
     def window(self, n: int) -> Window:
         """The window for n rows."""

@@ -86,6 +86,7 @@ class Krum(Mixing):
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
     by_position: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def min_n(self) -> int:
         """2f + 3, or 2f + 1 with one neighbour more."""
@@ -136,6 +137,7 @@ class MultiKrum(Mixing):
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
     by_position: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def min_n(self) -> int:
         """2f + 3 and f + m (one-shot; 2f + 1 with one neighbour more), or 2f + 3 + m (iterated)."""
@@ -169,6 +171,7 @@ class _KrumSelection(Mixing):
     f: int = param(ge=0)
     iterated: bool = param(True, kind=bool)
     by_position: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """With f = 1 or 2 the last picks look at one neighbour, and of the two nearest rows the first is picked."""

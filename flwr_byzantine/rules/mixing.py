@@ -72,6 +72,7 @@ class GeometricMedian(Mixing):
     start: str = param("medoid", kind=str, choices=("medoid", "mean", "origin"))
     smoothing: str = param("relative", kind=str, choices=("relative", "absolute"))
     reference: ClassVar[str] = "Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022"
+    sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Cut short, from the origin, or with a length of its own, it is another rule than the median."""
@@ -135,6 +136,7 @@ class NNM(PreAggregation):
     f: int = param(ge=0)
     reference: ClassVar[str] = "Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan, AISTATS 2023"
     by_position: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
         """8 f / (n - f) (1 + κ)."""

@@ -53,6 +53,7 @@ class CAF(Mixing):
     f: int = param(ge=0)
     cost: ClassVar[str] = "n²d + n⁴"
     reference: ClassVar[str] = "Allouah, Guerraoui, Stephan, ICML 2025"
+    sees_all: ClassVar[bool] = True
 
     def mix(self, view: View) -> Mix:
         """The normalised weights of the best step."""

@@ -118,6 +118,7 @@ class MDA(Mixing):
     cost: ClassVar[str] = "n²d + 1.47^f n²"
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020"
     by_position: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse an f for which branching would take too long."""
@@ -207,6 +208,7 @@ class SMEA(Mixing):
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023"
     limit: ClassVar[int] = 50_000
     by_position: ClassVar[bool] = True
+    sees_all: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
         """4 f / (n - 2f), which is four times what any rule must have.
