@@ -97,7 +97,7 @@ def _prepare(message: Message, context: Context) -> tuple[Task, nn.Module, int]:
     torch.set_num_threads(1)
     task = _task(str(message.content["config"][TASK]))
     net = _net(task)
-    net.load_state_dict(_BROADCAST.tensors(message.content["arrays"])  # type: ignore[arg-type])
+    net.load_state_dict(_BROADCAST.tensors(message.content["arrays"]))  # type: ignore[arg-type]
     return task, net, int(context.node_config["partition-id"])
 
 
