@@ -193,7 +193,7 @@ def test_mpaf_drags_any_model_to_one_base_model():
     for base in bases:
         np.testing.assert_allclose(base, np.tile(bases[0][0], (2, 1)), atol=1e-9)
     assert bases[0].std() == pytest.approx(0.3, rel=0.05)
-    other = attacks.MPAF(lam=2.0, std=0.3, seed=1)(np.zeros((1, 5000)), 1) / 2
+    other = attacks.MPAF(lam=2.0, std=0.3, which=1)(np.zeros((1, 5000)), 1) / 2
     assert abs(np.corrcoef(bases[0][0], other[0])[0, 1]) < 0.1
     w, lam, n = models[2], 1e6, 10  # the paper: averaged in, the model goes to the direction of w' - w
     mean = fake.play(np.zeros((1, 5000)), 1, Scene(broadcast=w))[0] / 2 * lam / n

@@ -65,7 +65,7 @@ class MPAF(OwnAttack):
     Args:
         lam: λ, how much the step is scaled up (the paper's 10⁶).
         std: standard deviation of the base model's coordinates, in the units of the model.
-        seed: which base model.
+        which: which base model; attackers with the same number pull to the same one.
 
     Source: Cao, Gong, CVPR Workshops 2022.
 
@@ -78,12 +78,12 @@ class MPAF(OwnAttack):
 
     lam: float = param(1e6, kind=float, gt=0)
     std: float = param(0.1, kind=float, gt=0)
-    seed: int = param(0, ge=0)
+    which: int = param(0, ge=0)
     reference: ClassVar[str] = "Cao, Gong, CVPR Workshops 2022"
 
     def own(self, update: Array, scene: Scene) -> Array:
         """Towards the base model."""
-        base = np.random.default_rng(self.seed).normal(0.0, self.std, len(update))
+        base = np.random.default_rng(self.which).normal(0.0, self.std, len(update))
         return np.asarray(self.lam * (base - (0.0 if scene.broadcast is None else scene.broadcast)))
 
 

@@ -24,7 +24,7 @@ class Drift(OwnAttack):
     Args:
         step: length of the step relative to the own update's norm.
         direction: p, "against" the first own update (kept in memory), or "random" (the same for all attackers).
-        seed: which random direction.
+        which: which random direction; attackers with the same number go the same way.
 
     Source: the time-coupled attack of Karimireddy, He, Jaggi, ICML 2021, which shifts each round by little.
 
@@ -36,7 +36,7 @@ class Drift(OwnAttack):
 
     step: float = param(0.5, kind=float, gt=0)
     direction: str = param("against", kind=str, choices=("against", "random"))
-    seed: int = param(0, ge=0)
+    which: int = param(0, ge=0)
     reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICML 2021"
 
     def own(self, update: Array, scene: Scene) -> Array:
@@ -50,7 +50,7 @@ class Drift(OwnAttack):
     def _direction(self, update: Array, scene: Scene) -> Array:
         if "direction" in scene.memory:
             return scene.memory["direction"]
-        chosen = -update if self.direction == "against" else np.random.default_rng(self.seed).normal(size=len(update))
+        chosen = -update if self.direction == "against" else np.random.default_rng(self.which).normal(size=len(update))
         return np.asarray(chosen / max(float(np.linalg.norm(chosen)), np.finfo(float).tiny))
 
 
