@@ -154,11 +154,17 @@ class Updates:
 
     def sq_norms(self) -> Array:
         """(n,) float64 squared norms of the deltas to the origin, in one pass over the data."""
+        return self._sq_apart([np.zeros_like(block.rows[0]) if block.origin is None else block.origin for block in self.blocks])
+
+    def sq_apart(self, i: int) -> Array:
+        """(n,) float64 squared distances to row i, in one pass over the data."""
+        return self._sq_apart([block.rows[i] for block in self.blocks])
+
+    def _sq_apart(self, points: Sequence[Array]) -> Array:
         total = np.zeros(self.n)
-        for block in self.blocks:
-            origin = np.zeros_like(block.rows[0]) if block.origin is None else block.origin
-            with np.errstate(over="ignore"):
-                total += kernels.distances(block.rows, [origin] * self.n)
+        with np.errstate(over="ignore"):
+            for block, point in zip(self.blocks, points, strict=True):
+                total += kernels.distances(block.rows, [point] * self.n)
         return np.minimum(total, HUGE**2)
 
     def order(self) -> Array:

@@ -6,7 +6,6 @@ give, what they give, and the argument that gives theirs.
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +17,9 @@ from flwr.serverapp.strategy import multikrum as flower_multikrum
 
 from flwr_byzantine import attacks, rules, strategy
 from flwr_byzantine.rules.coordinatewise import NearestMedian
+from flwr_byzantine.rules.results import State
+from flwr_byzantine.rules.view import View
+from flwr_byzantine.updates import Updates
 
 X = np.arange(1.0, 10.0).reshape(3, 3)
 MEAN, LOW = [4.0, 5.0, 6.0], [2.5, 3.5, 4.5]
@@ -44,7 +46,7 @@ def test_byzfls_aggregators(rule, kind):
 
 def mixed(rule, rows, seed=0):
     """What a pre-aggregation makes of the rows."""
-    return rule.mix(SimpleNamespace(gram=rows @ rows.T, n=len(rows), rng=np.random.default_rng(seed))).matrix @ rows
+    return rule.mix(View(Updates.wrap(rows)[0], [rule], State(), seed)).matrix @ rows
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,6 @@ def clip_factors(norms: Array, radius: float) -> Array:
     return np.asarray(np.minimum(1.0, radius / np.maximum(norms, np.finfo(float).tiny)))
 
 
-def norms_of(view: View) -> Array:
-    """(n,) norms of the deltas to the origin."""
-    return np.asarray(np.sqrt(np.maximum(np.diag(view.gram)[: view.n], 0.0)))
-
-
 @dataclass(frozen=True)
 class CenteredClipping(Mixing):
     """v ← v + mean of (x_i - v) min(1, τ / ‖x_i - v‖), from the last round's aggregate v.
@@ -56,11 +51,12 @@ class CenteredClipping(Mixing):
 
     def mix(self, view: View) -> Mix:
         """Weights on the n rows and on v."""
-        n, G = view.n, view.gram
-        weights = np.zeros(len(G))
+        n = view.n
+        weights = np.zeros(n + view.anchors)
         weights[n] = 1.0  # the anchor is the first row below the n
-        for _ in range(self.max_iter):
-            steps = clip_factors(self._distances(G, weights)[:n], self.tau) / n
+        for turn in range(self.max_iter):
+            apart = self._distances(view.gram, weights)[:n] if turn else view.to_anchor()
+            steps = clip_factors(apart, self.tau) / n
             weights *= 1.0 - steps.sum()
             weights[:n] += steps
         return Mix(weights[None, :])
@@ -94,7 +90,7 @@ class Clipping(PreAggregation):
 
     def mix(self, view: View) -> Mix:
         """A diagonal matrix."""
-        return Mix(np.diag(clip_factors(norms_of(view), self.radius)))
+        return Mix(np.diag(clip_factors(view.norms, self.radius)))
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ class ARC(PreAggregation):
 
     def mix(self, view: View) -> Mix:
         """A diagonal matrix."""
-        norms = norms_of(view)
+        norms = view.norms
         radius = np.sort(norms)[::-1][2 * self.f * (view.n - self.f) // view.n]
         return Mix(np.diag(clip_factors(norms, float(radius))))
 

@@ -10,7 +10,6 @@ import numpy as np
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Mixing, PreAggregation
-from flwr_byzantine.rules.clipping import norms_of
 from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.view import View
 from flwr_byzantine.updates import sq_distances
@@ -96,7 +95,7 @@ class GeometricMedian(Mixing):
         floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0)
         if floor == 0.0:  # more than half of the rows are equal: that row is the median
             return Mix(np.eye(view.n)[[medoid]], distances[medoid])
-        starts = {"medoid": distances[medoid], "mean": _distances_to(D, np.full(view.n, 1 / view.n)), "origin": norms_of(view)}
+        starts = {"medoid": distances[medoid], "mean": _distances_to(D, np.full(view.n, 1 / view.n)), "origin": view.norms}
         weights = self._weiszfeld(D, np.maximum(starts[self.start], floor), floor)
         return Mix(weights[None, :], _distances_to(D, weights))
 

@@ -47,7 +47,7 @@ class CGE(Mixing):
 
     def mix(self, view: View) -> Mix:
         """1/(n - f) on the smallest."""
-        norms = np.diag(view.gram)[: view.n]
+        norms = view.norms**2
         return keep(np.argsort(norms, kind="stable")[: view.n - self.f].tolist(), view.n, norms)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Mixing
-from flwr_byzantine.rules.clipping import clip_factors, norms_of
+from flwr_byzantine.rules.clipping import clip_factors
 from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
 from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.view import View
@@ -62,7 +62,7 @@ class FLTrust(Mixing):
     def mix(self, view: View) -> Mix:
         """Trust scores times norm ratios."""
         trust = np.maximum(cosines(view.gram)[: view.n, view.n], 0.0)
-        norms, own = norms_of(view), float(np.sqrt(view.gram[view.n, view.n]))
+        norms, own = view.norms, float(np.sqrt(view.gram[view.n, view.n]))
         scaled = trust * own / np.where(norms > 0, norms, 1.0)
         total = trust.sum()
         return Mix((scaled / total if total > 0 else 0.0 * scaled)[None, :], 1.0 - trust)
@@ -164,7 +164,7 @@ class SignGuard(Mixing):
 
     def mix(self, view: View) -> Mix:
         """The clipped mean of both filters' intersection."""
-        norms = norms_of(view)
+        norms = view.norms
         middle = float(np.median(norms))
         fit = (norms >= self.low * middle) & (norms <= self.high * middle)
         both = fit & self._same_signs(view)
@@ -205,10 +205,10 @@ class ClippedClustering(Mixing):
         if view.n < 2:
             return Mix(np.ones((1, view.n)))
         labels = halves(1.0 - cosines(view.gram[: view.n, : view.n]))
-        return clipped_mean(clip_factors(norms_of(view), float(np.median(self._norms(view)))), largest(labels))
+        return clipped_mean(clip_factors(view.norms, float(np.median(self._norms(view)))), largest(labels))
 
     def _norms(self, view: View) -> Array:
-        return np.concatenate([view.state.arrays.get("norms", np.zeros(0)), norms_of(view)])
+        return np.concatenate([view.state.arrays.get("norms", np.zeros(0)), view.norms])
 
     def remember(self, view: View) -> dict[str, Array]:
         """All norms so far."""
@@ -243,7 +243,7 @@ class FLAME(Mixing):
 
     def mix(self, view: View) -> Mix:
         """The clipped mean of the largest cluster."""
-        norms = norms_of(view)
+        norms = view.norms
         return clipped_mean(clip_factors(norms, float(np.median(norms))), self._members(view))
 
     def _members(self, view: View) -> Array:

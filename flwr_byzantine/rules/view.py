@@ -11,7 +11,7 @@ import numpy as np
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.rules.results import Mix, State
-from flwr_byzantine.updates import Updates
+from flwr_byzantine.updates import Updates, sq_distances
 
 
 class Stage(Protocol):
@@ -40,14 +40,14 @@ class View:
         self.matrix: Array | None = None
         self._centred = all(stage.equivariant for stage in stages)
         self._gram: Array | None = None
+        self._source: View | None = None  # what this one reorders
 
     def by_position(self, mix: Callable[[View], Mix]) -> Mix:
         """`mix` of this view with the rows as the caller gave them, so that ties go to the first of them; its answer in our order."""
         if self.n != len(self.order):
             return mix(self)
         place, given = np.argsort(self.order), copy.copy(self)
-        full = np.concatenate([place, np.arange(self.n, self.n + self.anchors)])
-        given._gram = self.gram[np.ix_(full, full)]
+        given._source = self
         found = mix(given)
         columns = np.concatenate([self.order, np.arange(self.n, found.matrix.shape[1])])
         matrix = found.matrix[:, columns]
@@ -60,13 +60,24 @@ class View:
     @property
     def norms(self) -> Array:
         """(n,) norms of the deltas to the origin: one cheap pass where the Gram matrix is not there yet."""
+        if self._source is not None:
+            return np.asarray(self._source.norms[np.argsort(self.order)])
         if self._gram is None and self.matrix is None:
             return np.sqrt(self.updates.sq_norms()[: self.n])
         return np.asarray(np.sqrt(np.maximum(np.diag(self.gram)[: self.n], 0.0)))
 
+    def to_anchor(self) -> Array:
+        """(n,) distances to the first anchor: one cheap pass where the Gram matrix is not there yet."""
+        if self._gram is None and self.matrix is None:
+            return np.sqrt(self.updates.sq_apart(self.n)[: self.n])
+        return np.asarray(np.sqrt(sq_distances(self.gram)[self.n, : self.n]))
+
     @property
     def gram(self) -> Array:
         """(n + anchors, n + anchors) Gram matrix, computed at its first use."""
+        if self._source is not None:
+            full = np.concatenate([np.argsort(self.order), np.arange(self.n, self.n + self.anchors)])
+            return self._source.gram[np.ix_(full, full)]
         if self._gram is None:
             self._gram = self.updates.gram(self._centred)
             if self.matrix is not None:
