@@ -1,13 +1,14 @@
 """The audit is the test: our strategies survive every hostile reply, Flower's do not, and the command says so."""
 
 import json
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
-from flwr_byzantine import InvalidParameter
+from flwr_byzantine import InvalidParameter, legacy, strategy
 from flwr_byzantine.audit import BATTERY, audit, load_strategy
-from flwr_byzantine.audit.runner import placements
+from flwr_byzantine.audit.runner import GOAL, placements
 from flwr_byzantine.cli import app
 from flwr_byzantine.strategy import __all__ as names
 
@@ -17,7 +18,8 @@ WEAKER = {  # rules that promise less by their own papers: what then bends the m
     "ClippedClustering": {"update times 100"},  # rows in the honest direction are clipped, not dropped
     "FoolsGold": {"all", "one", "update times", "shape", "dtype", "subnormal", "float64"},  # a single attacker is no Sybil
 }
-STRATEGIES = sorted(set(names) - {"NodeReport", "Quarantine", "RoundReport", "Robust", "ByzantineSGD"})
+# "Mean" withstands nobody, and "FLTrust" needs a function of the server's: they have tests of their own
+STRATEGIES = sorted(set(names) - {"NodeReport", "Quarantine", "RoundReport", "Robust", "ByzantineSGD", "FLTrust", "Mean"})
 MIXED = [(1,), (12, 13)]
 
 
@@ -31,6 +33,27 @@ def test_our_strategies_survive(name, legacy):
     allowed = tuple(WEAKER.get(name, ()))
     assert [finding for finding in bad if not finding.case.startswith(allowed or ("-",))] == []
     assert {finding.outcome for finding in bad} <= {"poisoned"}
+
+
+def half_way(server_round, arrays):
+    """The server's own training: half of the way, as the honest clients go."""
+    if isinstance(arrays, list):
+        return [(value + goal) / 2 for value, goal in zip(arrays, GOAL.values(), strict=True)]
+    return {name: (array.numpy() + GOAL[name]) / 2 for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("api", [strategy, legacy], ids=["message", "legacy"])
+def test_fltrust_bends_only_towards_rows_that_point_its_way_and_not_far(api):
+    make = partial(api.FLTrust, f=2, server_update=half_way)
+    bad = [finding for finding in audit(make, BATTERY, 2, api is legacy, where=MIXED) if finding.outcome != "survived"]
+    assert all(finding.case.startswith(("all", "one")) and finding.outcome == "poisoned" for finding in bad)
+    assert all(float(finding.detail.split()[0]) < 0.25 for finding in bad)
+
+
+@pytest.mark.parametrize("api", [strategy, legacy], ids=["message", "legacy"])
+def test_the_mean_is_never_malformed_but_poisoned(api):
+    findings = audit(api.Mean, BATTERY, 2, api is legacy, where=MIXED)
+    assert {finding.outcome for finding in findings} == {"survived", "poisoned"}
 
 
 @pytest.mark.parametrize("name", ["Krum", "FedTrimmedAvg"])
