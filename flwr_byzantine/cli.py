@@ -149,6 +149,20 @@ def audit(
         raise typer.Exit(1)
 
 
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="TOML file of the sweep.")],
+    results: Annotated[Path | None, typer.Option(help="JSON-lines file of the results. Default: NAME.jsonl here.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many cells run at once. Default: the file's, else one a core.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed before again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+) -> None:
+    """Run a grid of experiments, in parallel and resumable; exit status 1 if a cell failed, 2 for a mistake in the file."""
+    from flwr_byzantine.sweep.command import command
+
+    raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))
+
+
 def _matrix(strategy: str, findings: list[Any]) -> Table:
     """A row for each case that did harm, a column for each placement; cases survived everywhere are counted."""
     places = list(dict.fromkeys(finding.nodes for finding in findings))
