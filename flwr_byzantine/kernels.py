@@ -149,17 +149,16 @@ def centred_block(rows: Rows, origin: Array | None, part: slice) -> Array:
 
 def distances(left: Rows, right: Rows) -> Array:
     """(p,) squared Euclidean distances, in float64, of each row of `left` to its partner in `right`."""
+    fast, width, total = compiled.suits([*left, *right]), len(left[0]), np.zeros(len(left))
 
     def partial(part: slice) -> Array:
+        if not fast:
+            return np.asarray(((gather(left, part) - gather(right, part)) ** 2).sum(axis=1))
         out = np.zeros(len(left))
-        if compiled.suits([*left, *right]):
-            compiled.distances_into(left, right, part, out)
-        else:
-            out += ((gather(left, part) - gather(right, part)) ** 2).sum(axis=1)
+        compiled.distances_into(left, right, part, out)
         return out
 
-    total = np.zeros(len(left))
-    for part in run(partial, spans(len(left), len(left[0]))):
+    for part in run(partial, _slices(width, COMPILED_WIDTH) if fast else spans(len(left), width)):
         total += part
     return total
 

@@ -14,7 +14,7 @@ from flwr_byzantine import kernels
 from flwr_byzantine.errors import MalformedUpdate, NotFinite
 from flwr_byzantine.kernels import Array, Window
 
-SAMPLE = 1 << 14  # coordinates looked at for a row's influence in coordinate-wise rules
+SAMPLE = 1 << 11  # coordinates looked at for a row's influence in coordinate-wise rules
 KEYS = 64  # coordinates looked at first when rows are compared
 HUGE = 1e150  # norms are cut here: their squares are still far from overflow
 ROUGH = 2e-2  # below this share of the norms, a distance from products in float32 is computed again

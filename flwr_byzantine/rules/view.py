@@ -63,13 +63,13 @@ class View:
         if self._source is not None:
             return np.asarray(self._source.norms[np.argsort(self.order)])
         if self._gram is None and self.matrix is None:
-            return np.sqrt(self.updates.sq_norms()[: self.n])
+            return np.asarray(np.sqrt(self.updates.sq_norms()[: self.n]))
         return np.asarray(np.sqrt(np.maximum(np.diag(self.gram)[: self.n], 0.0)))
 
     def to_anchor(self) -> Array:
         """(n,) distances to the first anchor: one cheap pass where the Gram matrix is not there yet."""
         if self._gram is None and self.matrix is None:
-            return np.sqrt(self.updates.sq_apart(self.n)[: self.n])
+            return np.asarray(np.sqrt(self.updates.sq_apart(self.n)[: self.n]))
         return np.asarray(np.sqrt(sq_distances(self.gram)[self.n, : self.n]))
 
     @property
@@ -77,7 +77,7 @@ class View:
         """(n + anchors, n + anchors) Gram matrix, computed at its first use."""
         if self._source is not None:
             full = np.concatenate([np.argsort(self.order), np.arange(self.n, self.n + self.anchors)])
-            return self._source.gram[np.ix_(full, full)]
+            return np.asarray(self._source.gram[np.ix_(full, full)])
         if self._gram is None:
             self._gram = self.updates.gram(self._centred)
             if self.matrix is not None:
