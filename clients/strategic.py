@@ -1,7 +1,7 @@
 """Clients that do not train, or that plan over rounds: thin like those of `clients.model_attack`, with the same arguments.
 
-`seed` is the client's, so the attacks' own `seed` (the base model of MPAF, the random direction of Drift) is the default
-for all of them, as it must be for attackers who pull the same way.
+`seed` is the client's; `which` numbers the base model of MPAF and the random direction of Drift, and is the same for
+attackers who pull the same way.
 """
 
 from __future__ import annotations

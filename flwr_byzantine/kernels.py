@@ -228,9 +228,12 @@ def finite(row: Array) -> bool:
     if row.dtype.kind != "f":
         return True
     zeros = np.zeros(min(len(row), CHUNK_VALUES), row.dtype)
-    with np.errstate(invalid="ignore"):
-        parts = (row[start : start + CHUNK_VALUES] for start in range(0, len(row), CHUNK_VALUES))
-        return all(np.dot(part, zeros[: len(part)]) == 0 for part in parts)
+
+    def fine(part: slice) -> bool:
+        with np.errstate(invalid="ignore"):
+            return bool(np.dot(row[part], zeros[: part.stop - part.start]) == 0)
+
+    return all(run(fine, _slices(len(row), CHUNK_VALUES)))
 
 
 def store(value: Array, out: Array) -> None:

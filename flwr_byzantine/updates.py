@@ -64,7 +64,7 @@ class Updates:
 
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
-        return list(kernels.run(lambda i: all(kernels.finite(block.rows[i]) for block in self.blocks), range(self.n)))
+        return [all(kernels.finite(block.rows[i]) for block in self.blocks) for i in range(self.n)]
 
     def take(self, indices: Sequence[int]) -> Updates:
         """The same blocks with these rows only."""

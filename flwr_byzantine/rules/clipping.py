@@ -18,7 +18,7 @@ KARIMIREDDY = "Karimireddy, He, Jaggi"
 
 def clip_factors(norms: Array, radius: float) -> Array:
     """(n,) factors that bring each norm down to `radius` at most."""
-    return np.asarray(np.minimum(1.0, radius / np.maximum(norms, np.finfo(float).tiny)))
+    return np.asarray(radius / np.maximum(norms, radius)) if radius > 0 else np.where(norms > 0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flwr_byzantine import rules, theory
 from flwr_byzantine.attacks import Attack
-from flwr_byzantine.attacks.base import ColludingAttack
+from flwr_byzantine.attacks.base import ColludingAttack, Scene
 from flwr_byzantine.descent import Descent
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
@@ -28,7 +28,7 @@ class Takeover(ColludingAttack):
 
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
-    def vector(self, honest: Array, f: int) -> Array:
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """The same for all colluders."""
         return np.asarray((5.0 * (len(honest) + f) - honest.sum(axis=0)) / f)
 
