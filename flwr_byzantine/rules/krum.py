@@ -93,16 +93,18 @@ class Krum(Mixing):
         return enough(self.f, self.neighbors)
 
     def kappa(self, n: int) -> float | None:
-        """(1 + √(2 (h - 2) / (h - 1)))² h / (n - 2f - 1), h = n - f; with n - f - 1 neighbours 6 h / (n - 2f).
+        """6 (1 + f / (n - 2f)); with n - f - 2 neighbours and f close to n/2, the larger bound that is proved there.
 
-        The second is that of Allouah et al., AISTATS 2023, whose Krum has n - f neighbours with the row itself. The first
-        is derived here in the same way: the pick's score is at most the mean honest row's, 2 (h - 2) / (h - 1) h σ², and
-        at least n - 2f - 1 honest rows, itself counted, are among those it is made of; then the triangle inequality.
+        The first is that of Allouah et al., AISTATS 2023, whose Krum has n - f neighbours with the row itself. For n - f - 2
+        (derived here): with h = n - f, the pick's score is at most the mean honest row's, 2h (h - 2) / (h - 1) σ², and
+        t = n - 2f - 1 honest rows, itself counted, are among those it is made of; their mean is within √((h - t) / t) σ of
+        the honest mean, so κ <= (√(2h (h - 2) / ((h - 1) t)) + √((h - t) / t))².
         """
-        h = n - self.f
+        h, t = n - self.f, n - 2 * self.f - 1
         if n < self.min_n():
             return None
-        return 6 * h / (n - 2 * self.f) if self.neighbors == WIDER else h / (n - 2 * self.f - 1) * (1 + sqrt(2 * (h - 2) / (h - 1))) ** 2
+        published = 6 * h / (n - 2 * self.f)
+        return published if self.neighbors == WIDER else max(published, (sqrt(2 * h * (h - 2) / ((h - 1) * t)) + sqrt((h - t) / t)) ** 2)
 
     def mix(self, view: View) -> Mix:
         """One-hot at the lowest score."""
