@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack
-from flwr_byzantine.demo.task import Task
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.spec import parse_rule
+from flwr_byzantine.tasks import Task
+
+DEFAULT = Task()
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,23 @@ class Settings:
         Raises:
             InvalidParameter: an unknown name, or a number out of range.
         """
-        task = Task(
-            dataset=str(config["dataset"]),
-            data_root=str(config["data-root"]),
-            partition=str(config["partition"]),
-            alpha=float(config["alpha"]),
-            num_clients=int(config["num-clients"]),
-            method=str(config["method"]),
-            momentum=float(config["worker-momentum"]),
-            local_epochs=int(config["local-epochs"]),
-            batch_size=int(config["batch-size"]),
-            lr=float(config["lr"]),
-            seed=int(config["seed"]),
-        )
         malicious, rounds = int(config["num-malicious"]), int(config["num-server-rounds"])
-        check("run config", "num-malicious", malicious, Constraint(int, ge=0, lt=task.num_clients))
+        check("run config", "num-malicious", malicious, Constraint(int, ge=0, lt=int(config["num-clients"])))
         check("run config", "num-server-rounds", rounds, Constraint(int, ge=1))
+        task = _task(config, malicious)
         f = int(config["f"]) if int(config["f"]) >= 0 else malicious
         rule = _rule(str(config["strategy"]), f, task.num_clients)
         return cls(task, rule, _attack(str(config["attack"]), config["attack-strength"]), malicious, rounds, str(config["results"]))
+
+
+def _task(config: Mapping[str, Any], malicious: int) -> Task:
+    """The keys that are fields of `Task`, each as its default's type; "worker-momentum" is its momentum."""
+    found: dict[str, Any] = {"num_malicious": malicious}
+    for item in fields(Task):
+        key = {"momentum": "worker-momentum"}.get(item.name, item.name.replace("_", "-"))
+        if key in config and item.name not in ("hidden", *found):
+            found[item.name] = type(getattr(DEFAULT, item.name))(config[key])
+    return Task(**found)
 
 
 def _rule(name: str, f: int, n: int) -> Rule | None:

@@ -40,7 +40,7 @@ def test_any_rule_by_name(name):
         ({"strategy": "nnm"}, "only pre-aggregates|end with an aggregation rule"),
         ({"attack": "allie"}, "unknown attack 'allie'; choose one of: "),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'; choose one of: digits, fashion-mnist"),
-        ({"partition": "sorted"}, "partition must be one of 'iid', 'dirichlet', got 'sorted'"),
+        ({"partition": "shards"}, "partition must be one of 'iid', 'dirichlet', 'sorted', 'gamma', got 'shards'"),
         ({"num-malicious": 20}, "num-malicious must be an integer >= 0 and < 20, got 20"),
         ({"strategy": "bulyan", "f": 5}, "needs at least 23 clients, got num-clients = 20; lower f"),
         ({"alpha": 0.0}, "alpha must be a number > 0, got 0.0"),

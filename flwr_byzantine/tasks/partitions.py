@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,9 @@ def _by_flower(labels: Array, partition: str, alpha: float, parts: int, seed: in
     )
     partitioner.dataset = rows.shuffle(seed=seed)
     try:
-        return [np.array(partitioner.load_partition(k)["row"]) for k in range(parts)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # each of its attempts that fails; the last one raises
+            return [np.array(partitioner.load_partition(k)["row"]) for k in range(parts)]
     except ValueError as error:
         problem = f"{len(labels)} examples cannot be divided among {parts} clients by partition {partition!r} with alpha = {alpha:g}"
         raise InvalidParameter(f"{problem} ({error}); raise alpha or lower num-clients") from None
