@@ -197,7 +197,7 @@ def main() -> None:
     try:
         app()
     except ByzantineError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True)
+        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
         sys.exit(2)
     except ModuleNotFoundError as error:
         console.print(SIMULATION.format(error=error), style="red", soft_wrap=True)

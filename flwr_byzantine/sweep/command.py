@@ -45,7 +45,7 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
         def show(record: Record) -> None:
             bar.advance(task)
             if record["status"] != "ok":
-                bar.console.print(f"failed: {record['error']}", style="red", soft_wrap=True)
+                bar.console.print(f"failed: {record['error']}", style="red", soft_wrap=True, markup=False)
 
         summary = run(sweep, path, processes, retry_failed, begin, show)
     _report(sweep, summary, path, console)
@@ -76,7 +76,7 @@ def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
 
 def _report(sweep: Sweep, summary: Summary, path: Path, console: Console) -> None:
     for cell, error in summary.failed:
-        console.print(f"failed: {cell}: {error}", style="red", soft_wrap=True)
+        console.print(f"failed: {cell}: {error}", style="red", soft_wrap=True, markup=False)
     console.print(f"{summary.text()}; results: {path}", soft_wrap=True)
     if summary.left:
         console.print("interrupted: run the same command again to go on", style="yellow")
@@ -86,7 +86,7 @@ def _report(sweep: Sweep, summary: Summary, path: Path, console: Console) -> Non
         try:
             console.print(choice_table(sweep, path))
         except InvalidParameter as error:
-            console.print(f"nothing was chosen: {error}", style="yellow", soft_wrap=True)
+            console.print(f"nothing was chosen: {error}", style="yellow", soft_wrap=True, markup=False)
 
 
 def choice_table(sweep: Sweep, path: Path) -> Table:

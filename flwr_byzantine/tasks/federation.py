@@ -24,6 +24,7 @@ from flwr_byzantine.strategy import ByzantineSGD, Robust
 from flwr_byzantine.tasks.client import config_of
 from flwr_byzantine.tasks.data import Data, load
 from flwr_byzantine.tasks.models import model
+from flwr_byzantine.tasks.partitions import partitions
 from flwr_byzantine.tasks.task import Task
 from flwr_byzantine.tasks.training import evaluate
 
@@ -65,6 +66,7 @@ def federate(
 
     Raises:
         ByzantineError: no client ever answered with a model.
+        InvalidParameter: the data cannot be divided among so many clients.
 
     Example:
         >>> from flwr_byzantine.local import LocalGrid
@@ -75,6 +77,7 @@ def federate(
         (3, [0.0, 0.0])
     """
     torch.set_num_threads(1)
+    partitions(task)  # data that cannot be divided is the server's error, not each client's
     nodes = wait_for_nodes(grid, task.num_clients)
     bad = range(task.num_malicious if attack is not None else 0)
     average = FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
