@@ -192,6 +192,24 @@ def report(
     reporting.to_console(written, console)
 
 
+@app.command()
+def bench(
+    sizes: Annotated[list[str] | None, typer.Argument(help="Updates x coordinates, e.g. 32x1e6 100x2e5.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule or chain; may be repeated.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="11 to 1000 updates of 1e4 to 1e7 coordinates, as memory allows.")] = False,
+    claims: Annotated[bool, typer.Option("--claims", help="Measure the claimed ratios; exit status 1 where one fails.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one contestant gets for one rule.")] = 60.0,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+) -> None:
+    """Speed of every rule against the peers found installed and against the machine's limits, in one run."""
+    from flwr_byzantine.bench import command
+
+    if not command.run(console, sizes or [], rule or [], full, claims, timeout, json, plot, markdown):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; the package's errors are one line and exit status 2."""
     try:

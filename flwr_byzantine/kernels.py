@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from flwr_byzantine import compiled, network
 
@@ -73,6 +73,11 @@ def _mean_of_ranks(values: Array, low: int, high: int) -> Array:
 
 
 @cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # finding them takes longer than many a kernel
+
+
+@cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
@@ -90,7 +95,7 @@ def run(task: Callable[[Any], T], parts: Sequence[Any]) -> Iterable[T]:
     """`task` of each part, in order, on all cores (NumPy and compiled kernels release the lock)."""
     if len(parts) < 2:
         return [task(part) for part in parts]
-    with threadpool_limits(limits=1, user_api="blas"):  # one level of threads: ours
+    with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours
         return list(_pool().map(task, parts))
 
 

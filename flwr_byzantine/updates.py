@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cmp_to_key
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,10 @@ from flwr_byzantine.errors import MalformedUpdate, NotFinite
 from flwr_byzantine.kernels import Array, Window
 
 SAMPLE = 1 << 11  # coordinates looked at for a row's influence in coordinate-wise rules
-KEYS = 64  # coordinates looked at first when rows are compared
+KEYS = 32  # coordinates looked at first when rows are compared
 HUGE = 1e150  # norms are cut here: their squares are still far from overflow
 ROUGH = 2e-2  # below this share of the norms, a distance from products in float32 is computed again
+HOST = {"cpu"}  # devices whose tensors are read where they lie, as NumPy arrays; on others torch does the work
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,39 @@ class Updates:
 
     @classmethod
     def wrap(cls, X: Any) -> tuple[Updates, Like]:
-        """View `X`, an (n, d) array or tensor or a list of n vectors, as one block; with the way back to its kind."""
-        rows, like = _as_rows(X)
-        return cls([Block(rows)]), like
+        """View `X`, an (n, d) array or tensor or a list of n vectors, as one block; with the way back to its kind.
+
+        Tensors of one device other than the CPU stay there: see `tensors.TensorUpdates`.
+        """
+        items = _items(X)
+        like = Like(items[0] if _is_tensor(items[0]) else None)
+        if _on_one_device(items):
+            from flwr_byzantine.tensors import TensorUpdates
+
+            return TensorUpdates(items), like
+        return cls([Block(_as_rows(items))]), like
+
+    @contextmanager
+    def spilled(self, directory: str | Path | None = None) -> Iterator[Updates]:
+        """The same updates in a memory-mapped temporary file, which lives as long as the `with` block; see `spill.Spill`.
+
+        Args:
+            directory: where the file lies; the system's folder for temporary files by default.
+
+        Raises:
+            InvalidParameter: the file cannot be written there.
+
+        Example:
+            >>> import numpy as np
+            >>> with Updates.wrap(np.eye(2))[0].spilled() as updates:
+            ...     updates.combine(np.array([0.5, 0.5]))[0].tolist()
+            [0.5, 0.5]
+        """
+        from flwr_byzantine.spill import Spill
+
+        with Spill(directory) as spill:
+            replies = [spill.add([block.rows[i] for block in self.blocks]) for i in range(self.n)]
+            yield Updates([Block([reply[k] for reply in replies], block.origin) for k, block in enumerate(self.blocks)], self.ids)
 
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
@@ -110,61 +143,74 @@ class Updates:
         Raises:
             NotFinite: a value is not.
         """
-        origins = [block.origin for block in self.blocks]
+        origins = self._points()
         G, exact = self._products(origins)
         if centred and self.n > 1 and _cancels(G, 1e-6 if exact else ROUGH):
-            inner = int(np.argmin(np.median(sq_distances(G), axis=1)))
-            origins = [block.rows[inner] for block in self.blocks]
+            origins = self._points(int(np.argmin(np.median(sq_distances(G), axis=1))))
             G, exact = self._products(origins)
         return G if exact else self._refined(G, origins)
 
-    def _products(self, origins: Sequence[Array | None]) -> tuple[Array, bool]:
+    def _points(self, i: int | None = None) -> list[Any]:
+        """Per block, row i, or the origin (None: zeros)."""
+        return [block.origin if i is None else block.rows[i] for block in self.blocks]
+
+    def _single(self) -> bool:
+        """Whether some products are of float32 values unless told otherwise."""
+        return any(kernels.single(block.rows) for block in self.blocks)
+
+    def _products(self, origins: Sequence[Any]) -> tuple[Array, bool]:
         """The Gram matrix, and whether all of it was multiplied in float64: always where float32 would over- or underflow."""
-        exact = not any(kernels.single(block.rows) for block in self.blocks)
+        exact = not self._single()
         G = self._gram(origins, exact)
         if not exact and not (np.isfinite(G).all() and G.diagonal().max() > 1e-24 * self.d):
             G, exact = self._gram(origins, exact=True), True
         if not np.isfinite(G).all():  # or float64 values whose squares overflow
             if not all(self.finite()):
                 raise NotFinite("updates must be finite")
-            limit = HUGE / np.sqrt(self.d)
-            clipped = [Block([np.clip(row, -limit, limit) for row in block.rows], block.origin) for block in self.blocks]
-            G = Updates(clipped)._gram([None if origin is None else np.clip(origin, -limit, limit) for origin in origins], True)
+            G = self._clipped(HUGE / float(np.sqrt(self.d)), origins)
         return G, exact
 
-    def _gram(self, origins: Sequence[Array | None], exact: bool) -> Array:
+    def _clipped(self, limit: float, origins: Sequence[Any]) -> Array:
+        """The Gram matrix where values beyond `limit` count as it."""
+        clipped = [Block([np.clip(row, -limit, limit) for row in block.rows]) for block in self.blocks]
+        return Updates(clipped)._gram([None if origin is None else np.clip(origin, -limit, limit) for origin in origins], exact=True)
+
+    def _gram(self, origins: Sequence[Any], exact: bool) -> Array:
         total = np.zeros((self.n, self.n))
         with np.errstate(over="ignore", invalid="ignore"):
             for block, origin in zip(self.blocks, origins, strict=True):
                 total += kernels.gram(block.rows, origin, exact)
         return total
 
-    def _refined(self, G: Array, origins: Sequence[Array | None]) -> Array:
+    def _refined(self, G: Array, origins: Sequence[Any]) -> Array:
         norms = np.diag(G)
         left, right = np.nonzero(np.triu(sq_distances(G) < ROUGH * (norms[:, None] + norms[None, :]), 1))
         if len(left) > 2 * self.n:
             return self._gram(origins, exact=True)
         if len(left):
-            pairs = list(zip(left.tolist(), right.tolist(), strict=True))
-            D = np.zeros(len(pairs))
-            for block in self.blocks:
-                D += kernels.distances([block.rows[i] for i, _ in pairs], [block.rows[j] for _, j in pairs])
-            G[left, right] = G[right, left] = (norms[left] + norms[right] - D) / 2
+            G[left, right] = G[right, left] = (norms[left] + norms[right] - self._distances(left.tolist(), right.tolist())) / 2
         return G
+
+    def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
+        """(p,) float64 squared distances between p pairs of rows."""
+        total = np.zeros(len(left))
+        for block in self.blocks:
+            total += kernels.distances([block.rows[i] for i in left], [block.rows[j] for j in right])
+        return total
 
     def sq_norms(self) -> Array:
         """(n,) float64 squared norms of the deltas to the origin, in one pass over the data."""
-        return self._sq_apart([np.zeros_like(block.rows[0]) if block.origin is None else block.origin for block in self.blocks])
+        return self._sq_apart(self._points())
 
     def sq_apart(self, i: int) -> Array:
         """(n,) float64 squared distances to row i, in one pass over the data."""
-        return self._sq_apart([block.rows[i] for block in self.blocks])
+        return self._sq_apart(self._points(i))
 
-    def _sq_apart(self, points: Sequence[Array]) -> Array:
+    def _sq_apart(self, points: Sequence[Any]) -> Array:
         total = np.zeros(self.n)
         with np.errstate(over="ignore"):
             for block, point in zip(self.blocks, points, strict=True):
-                total += kernels.distances(block.rows, [point] * self.n)
+                total += kernels.distances(block.rows, [np.zeros_like(block.rows[0]) if point is None else point] * self.n)
         return np.minimum(total, HUGE**2)
 
     def order(self) -> Array:
@@ -172,11 +218,10 @@ class Updates:
         if self.n < 2 or self.d == 0:
             return np.arange(self.n)
         few = self.sample(KEYS)
-
-        def compare(i: int, j: int) -> int:
-            return _compare(few[i], few[j]) or self._compare_all(i, j)
-
-        return np.array(sorted(range(self.n), key=cmp_to_key(compare)))
+        order = np.lexsort(few.T[::-1])
+        equal = (few[order[1:]] == few[order[:-1]]).all(axis=1)
+        groups = np.split(order, np.flatnonzero(~equal) + 1)  # rows that are alike so far
+        return np.concatenate([sorted(group.tolist(), key=cmp_to_key(self._compare_all)) for group in groups]).astype(np.int64)
 
     def _compare_all(self, i: int, j: int) -> int:
         return next((sign for block in self.blocks if (sign := _compare(block.rows[i], block.rows[j]))), i - j)
@@ -205,6 +250,13 @@ class Updates:
             origin = None if block.origin is None else block.origin[::stride]
             parts.append(kernels.mixed(rows, mixing, origin, slice(0, len(rows[0]))).astype(np.float64))
         return np.concatenate(parts, axis=1)
+
+    def shifted(self, values: Sequence[Array], steps: Iterable[Array]) -> list[Array]:
+        """Per block, `values + steps`, rounding once to the block's dtype."""
+        outs = self._empty()
+        for value, step, out in zip(values, steps, outs, strict=True):
+            kernels.store(value + step, out)
+        return outs
 
     def _empty(self) -> list[Array]:
         return [np.empty(block.width, block.rows[0].dtype) for block in self.blocks]
@@ -242,23 +294,27 @@ class Like:
         if self.template is None:
             return value
         torch = sys.modules["torch"]
-        return torch.from_numpy(value).to(dtype=self.template.dtype, device=self.template.device)
+        tensor: Any = value if _is_tensor(value) else torch.from_numpy(value)
+        return tensor.to(dtype=self.template.dtype, device=self.template.device)
 
 
-def _as_rows(X: Any) -> tuple[list[Array], Like]:
-    items = _items(X)
-    like = Like(items[0] if _is_tensor(items[0]) else None)
+def _as_rows(items: Sequence[Any]) -> list[Array]:
     rows = [_as_numpy(item) for item in items]
-    first = rows[0]
-    for i, row in enumerate(rows):
-        if row.dtype.kind not in "fiu":
-            raise MalformedUpdate(f"updates must be real numbers (float or integer), got dtype {row.dtype} in row {i}")
-        if row.ndim != 1 or len(row) != len(first):
-            raise MalformedUpdate(f"updates must be vectors of one length, got shape {first.shape} in row 0 and {row.shape} in row {i}")
-    if any(row.dtype != first.dtype for row in rows):
+    check_rows(rows, lambda row: row.dtype.kind in "fiu")
+    if any(row.dtype != rows[0].dtype for row in rows):
         common = np.result_type(*rows)
         rows = [row.astype(common) for row in rows]
-    return rows, like
+    return rows
+
+
+def check_rows(rows: Sequence[Any], real: Callable[[Any], bool]) -> None:
+    """Raise `MalformedUpdate` unless these arrays or tensors are vectors of one length, of real numbers."""
+    first = tuple(rows[0].shape)
+    for i, row in enumerate(rows):
+        if not real(row):
+            raise MalformedUpdate(f"updates must be real numbers (float or integer), got dtype {row.dtype} in row {i}")
+        if row.ndim != 1 or tuple(row.shape) != first:
+            raise MalformedUpdate(f"updates must be vectors of one length, got shape {first} in row 0 and {tuple(row.shape)} in row {i}")
 
 
 def _items(X: Any) -> list[Any]:
@@ -276,6 +332,11 @@ def _items(X: Any) -> list[Any]:
 def _is_tensor(value: Any) -> bool:
     torch = sys.modules.get("torch")  # a tensor can only exist where torch was imported
     return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _on_one_device(items: Sequence[Any]) -> bool:
+    """Whether these are tensors that share a device on which torch does the work."""
+    return all(map(_is_tensor, items)) and items[0].device.type not in HOST and len({item.device for item in items}) == 1
 
 
 def _as_numpy(item: Any) -> Array:
