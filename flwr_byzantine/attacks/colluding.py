@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.attacks.base import ColludingAttack, Scene
-from flwr_byzantine.kernels import Array
+from flwr_byzantine.kernels import Array, gram
 from flwr_byzantine.params import param
 
 NDSS21 = "Shejwalkar, Houmansadr, NDSS 2021"
@@ -109,6 +109,19 @@ def _largest(fits: Callable[[float], bool], steps: int = 60) -> float:
     return low
 
 
+def sq_distances(honest: Array, mean: Array) -> Array:
+    """(h, h) squared distances between the rows, from inner products about their mean, at the cost of one matrix product."""
+    G = gram(list(honest), mean, exact=True)
+    return np.maximum(np.diag(G)[:, None] + np.diag(G) - 2 * G, 0.0)
+
+
+def _from_mean(honest: Array, mean: Array, p: Array) -> Callable[[float], Array]:
+    """γ -> (h,) squared distances of mean + γ p to the rows: quadratic in γ, so that trying one costs nothing."""
+    moved = honest - mean
+    square, inner, along = np.einsum("ij,ij->i", moved, moved), np.einsum("ij,j->i", moved, p), (p**2).sum()
+    return lambda g: np.asarray(square - 2 * g * inner + g * g * along)
+
+
 def perturbation(honest: Array, kind: str) -> Array:
     """(d,) the perturbations of NDSS 2021: inverse unit vector, inverse standard deviation, inverse sign of the mean."""
     mean = honest.mean(axis=0)
@@ -138,9 +151,8 @@ class MinMax(ColludingAttack):
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """By bisection on γ."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
-        limit = max(((honest - row) ** 2).sum(axis=1).max() for row in honest)
-        gamma = _largest(lambda g: ((honest - mean - g * p) ** 2).sum(axis=1).max() <= limit)
-        return np.asarray(mean + gamma * p)
+        distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).max()
+        return np.asarray(mean + _largest(lambda g: distances(g).max() <= limit) * p)
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,5 @@ class MinSum(ColludingAttack):
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """By bisection on γ."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
-        limit = max(((honest - row) ** 2).sum() for row in honest)
-        gamma = _largest(lambda g: ((honest - mean - g * p) ** 2).sum() <= limit)
-        return np.asarray(mean + gamma * p)
+        distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).sum(axis=1).max()
+        return np.asarray(mean + _largest(lambda g: distances(g).sum() <= limit) * p)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.attacks.base import Attack, ColludingAttack, Scene
+from flwr_byzantine.attacks.colluding import sq_distances
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import param
 
@@ -37,10 +38,11 @@ class FangKrum(ColludingAttack):
 
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """Halve λ until Krum selects."""
-        sign = np.sign(honest.mean(axis=0))
-        D = np.array([((honest - row) ** 2).sum(axis=1) for row in honest])
+        mean = honest.mean(axis=0)
+        sign, D = np.sign(mean), sq_distances(honest, mean)
+        square, along = (honest**2).sum(axis=1), (honest * sign).sum(axis=1)
         lam = self._bound(D, honest, f)
-        while lam >= self.floor and not _krum_selects(D, ((honest + lam * sign) ** 2).sum(axis=1), f):
+        while lam >= self.floor and not _krum_selects(D, square + lam * (2 * along + lam * np.abs(sign).sum()), f):
             lam /= 2
         return np.asarray(-lam * sign)
 
