@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-_MODULES = ("adversary", "attacks", "audit", "client", "legacy", "mods", "rules", "theory")
+_MODULES = ("adversary", "attacks", "audit", "client", "legacy", "mods", "poison", "report", "rules", "theory")
 _STRATEGIES = [
     "Bulyan",
     "ByzantineSGD",
@@ -35,6 +35,7 @@ _STRATEGIES = [
     "ClippedClustering",
     "DnC",
     "FLAME",
+    "FLTrust",
     "FedMedian",
     "FedTrimmedAvg",
     "FoolsGold",
@@ -42,6 +43,7 @@ _STRATEGIES = [
     "Krum",
     "MDA",
     "MeaMed",
+    "Mean",
     "Median",
     "MoNNA",
     "MultiKrum",
@@ -55,7 +57,17 @@ _STRATEGIES = [
     "TrimmedMean",
 ]
 __all__ = sorted(
-    [*_MODULES, *_STRATEGIES, "ByzantineError", "InfeasibleRound", "InvalidParameter", "MalformedUpdate", "TooFewUpdates", "__version__"]
+    [
+        *_MODULES,
+        *_STRATEGIES,
+        "ByzantineError",
+        "InfeasibleRound",
+        "InvalidParameter",
+        "MalformedUpdate",
+        "TooFewUpdates",
+        "__version__",
+        "citation",
+    ]
 )
 
 
@@ -63,6 +75,8 @@ def __getattr__(name: str) -> Any:
     """Load submodules and strategies at their first use."""
     if name in _MODULES:
         return importlib.import_module(f"flwr_byzantine.{name}")
+    if name == "citation":
+        return importlib.import_module("flwr_byzantine.citations").citation
     if name in _STRATEGIES:
         return getattr(importlib.import_module("flwr_byzantine.strategy"), name)
     raise AttributeError(f"module 'flwr_byzantine' has no attribute {name!r}")

@@ -9,7 +9,7 @@ from flwr_byzantine.kernels import Window
 from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Coordinatewise
 
-YIN = "Yin, Chen, Kannan, Bartlett, ICML 2018"
+YIN = "Yin, Chen, Ramchandran, Bartlett, ICML 2018"
 
 
 def middle(n: int) -> tuple[int, int]:
@@ -24,7 +24,7 @@ class Median(Coordinatewise):
     Args:
         f: number of Byzantine rows to withstand, for `min_n` and `kappa`; the median itself does not use it.
 
-    Source: Yin, Chen, Kannan, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
+    Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
 
     Example:
         >>> import numpy as np
@@ -53,7 +53,7 @@ class TrimmedMean(Coordinatewise):
     Args:
         f: number of Byzantine rows to withstand, and of values cut on each side; needs n >= 2f + 1.
 
-    Source: Yin, Chen, Kannan, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
+    Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
 
     Example:
         >>> import numpy as np
@@ -91,12 +91,22 @@ class NearestMedian(Coordinatewise):
         return Window(*middle(n), length=n - self.drop)
 
 
+def nearest_kappa(f: int, n: int, centre: float) -> float:
+    """κ of the mean of the n - f values nearest a centre that has κ `centre`: 4f / (n - f) (1 + κ).
+
+    Derived here: in a coordinate, each selected value of a Byzantine row has taken the place of an honest one that is no
+    nearer to the centre m, so |y - x̄| <= 2 / (n - f) Σ |x_i - m| over f honest rows at most; then Cauchy-Schwarz.
+    """
+    return 4 * f / (n - f) * (1 + centre)
+
+
 @dataclass(frozen=True)
 class MeaMed(Coordinatewise):
     """Mean around the median: in each coordinate, the mean of the n - f values nearest the median.
 
     Args:
         f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.
+        keep: how many values are averaged: "n-f", or "n-2f" as acfa-flower has it.
 
     Source: Xie, Koyejo, Gupta, arXiv 1802.10116, 2018.
 
@@ -107,11 +117,17 @@ class MeaMed(Coordinatewise):
     """
 
     f: int = param(ge=0)
+    keep: str = param("n-f", kind=str, choices=("n-f", "n-2f"))
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1802.10116)"
 
+    def kappa(self, n: int) -> float | None:
+        """4f / (n - f) (1 + κ of the median); none known for n - 2f values."""
+        centre = Median(f=self.f).kappa(n)
+        return None if centre is None or self.keep != "n-f" else nearest_kappa(self.f, n, centre)
+
     def window(self, n: int) -> Window:
-        """The n - f values around the median."""
-        return Window(*middle(n), length=n - self.f)
+        """The values around the median."""
+        return Window(*middle(n), length=n - (1 if self.keep == "n-f" else 2) * self.f)
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,11 @@ class Phocas(Coordinatewise):
 
     f: int = param(ge=0)
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1805.09682)"
+
+    def kappa(self, n: int) -> float | None:
+        """4f / (n - f) (1 + κ of the trimmed mean)."""
+        centre = TrimmedMean(f=self.f).kappa(n)
+        return None if centre is None else nearest_kappa(self.f, n, centre)
 
     def window(self, n: int) -> Window:
         """The n - f values around the trimmed mean."""
