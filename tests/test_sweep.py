@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -342,11 +343,10 @@ def children():
 def test_ctrl_c_leaves_what_is_finished_and_no_processes(tmp_path):
     path = write(tmp_path, TINY.replace("rounds = 2", "rounds = 30"))
     target = tmp_path / "r.jsonl"
-    command = [sys.executable, "-m", "flwr_byzantine", "sweep", str(path), "--results", str(target), "--processes", "2"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for(lambda: lines(target) >= 1, process)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
+    with started(path, "--results", target) as process:
+        wait_for(lambda: lines(target) >= 1, process)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "run the same command again to go on" in said
     assert 1 <= len(Store(target).read()) < 9
@@ -357,7 +357,19 @@ def lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def wait_for(condition, process, timeout=120):
+@contextmanager
+def started(*arguments):
+    """A sweep in a process of its own, which is not there any more afterwards."""
+    command = [sys.executable, "-m", "flwr_byzantine", "sweep", *map(str, arguments), "--processes", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition, process, timeout=240):
     deadline = time.monotonic() + timeout
     while not condition():
         assert process.poll() is None, process.stdout.read()
@@ -445,18 +457,18 @@ def test_a_sweep_killed_three_times_ends_as_one_that_was_not(tmp_path):
     text = TINY[: TINY.index("strategy =")] + grid + str(list(range(10))) + "\n"
     path = write(tmp_path, text.replace("rounds = 2", "rounds = 1"))
     assert len(read(path).cells) == 200
-    command = [sys.executable, "-m", "flwr_byzantine", "sweep", str(path), "--processes", "2", "--results"]
-    subprocess.run([*command, str(tmp_path / "whole.jsonl")], cwd=ROOT, check=True, capture_output=True, timeout=300)
     target = tmp_path / "killed.jsonl"
     for _ in range(3):
         before = lines(target)
-        process = subprocess.Popen([*command, str(target)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        wait_for(lambda before=before: lines(target) >= before + 40, process)
-        process.kill()
-        process.communicate()
+        with started(path, "--results", target) as process:
+            wait_for(lambda before=before: lines(target) >= before + 40, process)
+        assert process.returncode == -signal.SIGKILL
         assert before + 40 <= lines(target) < 200
-    done = subprocess.run([*command, str(target)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
-    assert "skipped (finished before)" in done.stdout
+    for results_file in (target, tmp_path / "whole.jsonl"):
+        with started(path, "--results", results_file) as process:
+            said, _ = process.communicate(timeout=400)
+        assert "0 failed" in said
+        assert process.returncode == 0
     assert len(results(target)) == 200
     assert results(target) == results(tmp_path / "whole.jsonl")
 
@@ -464,12 +476,9 @@ def test_a_sweep_killed_three_times_ends_as_one_that_was_not(tmp_path):
 @pytest.mark.slow
 def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
     path = write(tmp_path, TINY.replace("rounds = 2", "rounds = 5000"))
-    command = [sys.executable, "-m", "flwr_byzantine", "sweep", str(path), "--processes", "2", "--results", str(tmp_path / "r.jsonl")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for(lambda: len(children_of(process.pid)) >= 2, process)
-    found = children_of(process.pid)
-    process.kill()
-    process.communicate()
+    with started(path, "--results", tmp_path / "r.jsonl") as process:
+        wait_for(lambda: len(children_of(process.pid)) >= 2, process)
+        found = children_of(process.pid)
     deadline = time.monotonic() + 20
     while any(alive(pid) for pid in found) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -477,7 +486,7 @@ def test_workers_end_with_a_sweep_that_is_killed(tmp_path):
 
 
 def children_of(pid):
-    listing = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    listing = subprocess.run(["ps", "-ww", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
     rows = [line.split(None, 2) for line in listing]
     return [int(row[0]) for row in rows if int(row[1]) == pid and "spawn_main" in row[2]]
 
