@@ -66,11 +66,14 @@ def rules() -> None:
     """All rules, with their conditions and references."""
     from flwr_byzantine import rules as catalogue
 
-    view = Table("rule", "needs n ≥ (f = 2)", "κ at n = 25, f = 2", "cost", "reference", title="Aggregation and pre-aggregation rules")
+    heads = ("rule", "needs n ≥ (f = 2)", "largest f at n = 25", "κ at n = 25, f = 2", "state", "cost", "reference")
+    view = Table(*heads, title="Aggregation and pre-aggregation rules")
     for cls in catalogue.available():
         rule: Any = cls(f=2) if "f" in cls.__dataclass_fields__ else cls()  # type: ignore[attr-defined, call-arg]
-        kappa = rule.kappa(25) if rule.robust and not isinstance(rule, catalogue.PreAggregation) else None
-        view.add_row(cls.__name__, str(rule.min_n()), "none known" if kappa is None else f"{kappa:.2f}", rule.cost, rule.reference)
+        alone = rule.robust and not isinstance(rule, catalogue.PreAggregation)
+        kappa = rule.kappa(25) if alone else None
+        bound, most = "none known" if kappa is None else f"{kappa:.2f}", str(rule.breakdown(25)) if alone else "-"
+        view.add_row(cls.__name__, str(rule.min_n()), most, bound, "yes" if rule.stateful else "", rule.cost, rule.reference)
     console.print(view)
 
 

@@ -8,7 +8,6 @@ import pytest
 from flwr_byzantine import rules
 from flwr_byzantine.citations import citation
 from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
-from flwr_byzantine.rules.declared import breakdown
 from flwr_byzantine.theory import empirical_kappa, kappa_lower_bound
 from tests.test_rules_common import RULES, F, call, data, stated, trusted
 
@@ -72,7 +71,7 @@ def test_only_stateful_rules_are_moved_by_earlier_rounds(rule):
 @every_rule
 def test_the_breakdown_is_the_largest_f_that_min_n_allows(rule):
     for n in range(1, 40):
-        f = breakdown(rule, n)
+        f = rule.breakdown(n)
         robust = all(stage.robust for stage in rule.stages())
         allowed = [f for f in range(n) if 2 * f < n and rule.with_f(f).min_n() <= n]
         assert f == (-1 if not allowed else max(allowed) if robust else 0)
@@ -81,7 +80,7 @@ def test_the_breakdown_is_the_largest_f_that_min_n_allows(rule):
 @every_rule
 def test_at_its_breakdown_a_rule_still_holds(rule):
     n = 15
-    f = breakdown(rule, n)
+    f = rule.breakdown(n)
     X = data(n)
     X[:f] = 1e6
     if isinstance(rule, rules.MoNNA):

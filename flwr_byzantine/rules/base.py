@@ -44,6 +44,23 @@ class Rule(Declared):
         """Smallest n for which the rule's guarantee holds."""
         return 2 * self.f + 1
 
+    def breakdown(self, n: int) -> int:
+        """The largest f for which the guarantee holds at n rows: 0 for rules that withstand nobody, -1 below every `min_n`.
+
+        Example:
+            >>> from flwr_byzantine import rules
+            >>> [rule.breakdown(11) for rule in (rules.Krum(f=0), rules.Bulyan(f=0), rules.Median(), rules.Mean())]
+            [4, 2, 5, 0]
+        """
+        if n < self.with_f(0).min_n():
+            return -1
+        if not all(stage.robust for stage in self.stages()):
+            return 0
+        f = 0
+        while 2 * f + 2 < n and n >= self.with_f(f + 1).min_n():
+            f += 1
+        return f
+
     def kappa(self, n: int) -> float | None:
         """Proved upper bound on κ of (f, κ)-robustness at n rows, or None where none is known."""
         return None
