@@ -75,14 +75,7 @@ def _step(task: Task, weights: list[torch.Tensor]) -> Step:
     """What an optimiser does with the gradients."""
     if task.optimizer == "sgd":
         return SGD(weights, task.lr, task.momentum, task.weight_decay)
-    adam = torch.optim.Adam(weights, lr=task.lr, weight_decay=task.weight_decay)
-
-    def step(gradients: Sequence[torch.Tensor]) -> None:
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        adam.step()
-
-    return step
+    return Adam(weights, task.lr, task.weight_decay)
 
 
 class SGD:
@@ -117,6 +110,43 @@ class SGD:
         elif self.momentum:
             self.velocity = [move.clone() for move in moves]
         torch._foreach_add_(self.weights, self.velocity or moves, alpha=-self.lr)
+
+
+class Adam:
+    """Adam with β = (0.9, 0.999) and ε = 1e-8 as torch.optim's, bit for bit, without its cost per step.
+
+    Args:
+        weights: changed in place.
+        lr: learning rate.
+        weight_decay: added to the gradient times the weights.
+
+    Source: Kingma, Ba, ICLR 2015.
+
+    Example:
+        >>> weight = torch.ones(1)
+        >>> Adam([weight], lr=0.5)([torch.ones(1)])
+        >>> round(weight.item(), 3)
+        0.5
+    """
+
+    def __init__(self, weights: list[torch.Tensor], lr: float, weight_decay: float = 0.0) -> None:
+        self.weights, self.lr, self.weight_decay, self.steps = weights, lr, weight_decay, 0
+        self.first, self.second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+
+    @torch.no_grad()
+    def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
+        """One step."""
+        self.steps += 1
+        moves = list(gradients)
+        if self.weight_decay:
+            moves = list(torch._foreach_add(moves, self.weights, alpha=self.weight_decay))
+        torch._foreach_lerp_(self.first, moves, 1 - 0.9)
+        torch._foreach_mul_(self.second, 0.999)
+        torch._foreach_addcmul_(self.second, moves, moves, 1 - 0.999)
+        scale = list(torch._foreach_sqrt(self.second))
+        torch._foreach_div_(scale, (1 - 0.999**self.steps) ** 0.5)
+        torch._foreach_add_(scale, 1e-8)
+        torch._foreach_addcdiv_(self.weights, self.first, scale, -self.lr / (1 - 0.9**self.steps))
 
 
 def objective(task: Task) -> Callable[[nn.Module, Examples], torch.Tensor]:
