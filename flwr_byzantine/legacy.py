@@ -107,7 +107,10 @@ class Robust(Durable, flower.Strategy):
         if not results and not failures:
             return None, {}
         server_round += self._offset
-        parameters, metrics = self._aggregate(server_round, results, failures, self.template)
+        try:
+            parameters, metrics = self._aggregate(server_round, results, failures, self.template)
+        finally:
+            self.core.forget()
         model = self._broadcast if parameters is None else parameters
         self._save(server_round, {str(k): decode(data) for k, data in enumerate(model.tensors)})
         return parameters, metrics
@@ -143,7 +146,9 @@ class Robust(Durable, flower.Strategy):
             if node in valid:
                 continue
             try:
-                valid[node] = template.read(_payloads(reply.parameters))
+                valid[node] = self.core.keep(template.read(_payloads(reply.parameters)))
+                if self.core.policy.spill is not None:
+                    reply.parameters = Parameters([], reply.parameters.tensor_type)
                 usable[node] = (proxy, reply)
                 dropped.pop(node, None)
             except (MalformedUpdate, AttributeError, TypeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -261,17 +261,9 @@ class FLAME(Mixing):
         if self.noise == 0:
             return blocks
         scale = self.noise * self._median_norm(view)
-        return [_noisy(block, scale, view.rng) for block in blocks]
+        return view.updates.shifted(blocks, (scale * view.rng.standard_normal(len(block)) for block in blocks))
 
     @staticmethod
     def _median_norm(view: View) -> float:
         rows = view.updates.n - view.anchors
         return float(np.median([np.sqrt(max(view.updates.take([i]).gram()[0, 0], 0.0)) for i in range(rows)]))
-
-
-def _noisy(block: Array, scale: float, rng: np.random.Generator) -> Array:
-    from flwr_byzantine.kernels import store
-
-    out: Any = np.empty_like(block)
-    store(block + scale * rng.standard_normal(len(block)), out)
-    return np.asarray(out)

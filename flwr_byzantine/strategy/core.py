@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from flwr_byzantine.kernels import Array
 from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.rules.base import Rule, run
 from flwr_byzantine.rules.results import Outcome, State
+from flwr_byzantine.spill import Spill
 from flwr_byzantine.strategy.checkpoint import Snapshot
 from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.policy import CAP, Policy
@@ -53,6 +55,20 @@ class Core:
         self.state: State | None = None
         self.ledger = None if policy.quarantine is None else Ledger(policy.quarantine)
         self.skipped = 0  # rounds in a row
+        self._spill: Spill | None = None
+
+    def keep(self, rows: list[Array]) -> list[Array]:
+        """An inspected reply for the rest of the round: where the policy says so, in a file."""
+        if self.policy.spill is None:
+            return rows
+        self._spill = Spill(self.policy.spill) if self._spill is None else self._spill
+        return self._spill.add(rows)
+
+    def forget(self) -> None:
+        """Close the round's file, if there is one."""
+        spill, self._spill = self._spill, None
+        if spill is not None:
+            spill.close()
 
     def aggregate(
         self,
@@ -89,11 +105,12 @@ class Core:
         if reference is None and trusts(rule):
             raise InvalidParameter(MISSING.format(rule=rule))
         updates = Updates(blocks, nodes)
-        outcome = run(rule, updates, self.state, reference)
-        self.state, self.skipped = outcome.state, 0
-        if self.policy.weighting == "capped":
-            outcome = capped(rule, updates, outcome, [(examples or {}).get(node) for node in nodes])
-        certificate = certificate_of(rule, updates, outcome.blocks, noise) if self.policy.certificate else None
+        with nullcontext() if self._spill is None else self._spill:
+            outcome = run(rule, updates, self.state, reference)
+            self.state, self.skipped = outcome.state, 0
+            if self.policy.weighting == "capped":
+                outcome = capped(rule, updates, outcome, [(examples or {}).get(node) for node in nodes])
+            certificate = certificate_of(rule, updates, outcome.blocks, noise) if self.policy.certificate else None
         self._publish(replace(report, certificate=certificate, nodes={**dict(dropped), **verdicts(nodes, outcome, rule)}))
         return outcome.blocks
 

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from flwr_byzantine.strategy.policy import Policy
 
 POLL = 0.1  # seconds between two looks; Flower's own is 3 s in deployments
+FEW = 4  # replies in memory at a time under spill=
 
 
 class Patient:
@@ -48,6 +49,13 @@ class Patient:
             return self.grid.send_and_receive(sent, timeout=limit)  # type: ignore[no-any-return]
         return self._collect(sent, limit)
 
+    def _at_once(self, waiting: set[str]) -> list[set[str]]:
+        """Which replies to pull together: all, or few where they are moved out of the memory."""
+        if self.policy.spill is None:
+            return [set(waiting)]
+        keys = sorted(waiting)
+        return [set(keys[start : start + FEW]) for start in range(0, len(keys), FEW)]
+
     def _collect(self, sent: list[Message], limit: float | None) -> list[Message]:
         waiting = {key for key in self.grid.push_messages(sent) if key}  # a message that could not be sent has none
         self.asked = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
@@ -55,10 +63,11 @@ class Patient:
         replies: list[Message] = []
         count, start, since = 0, time.monotonic(), None
         while waiting:
-            for reply in self.grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
-                replies.append(reply)
-                count += self.valid(reply)
+            for keys in self._at_once(waiting):
+                for reply in self.grid.pull_messages(keys):
+                    waiting.discard(reply.metadata.reply_to_message_id)
+                    replies.append(reply)
+                    count += self.valid(reply)
             now = time.monotonic()
             since = now if since is None and count >= enough else since
             if not waiting or (since is not None and now - since >= self.policy.grace) or (limit is not None and now - start >= limit):

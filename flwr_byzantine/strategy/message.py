@@ -109,7 +109,10 @@ class Robust(Durable, Strategy):
         patient: Any = self._patient
         done = self._offset
         measure = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
-        result = super().start(patient, arrays, max(0, num_rounds - done), timeout, train_config, evaluate_config, measure)
+        try:
+            result = super().start(patient, arrays, max(0, num_rounds - done), timeout, train_config, evaluate_config, measure)
+        finally:
+            self._forget()
         for records in (result.train_metrics_clientapp, result.evaluate_metrics_clientapp, result.evaluate_metrics_serverapp):
             shifted = {number + done: record for number, record in records.items()}
             records.clear()
@@ -124,10 +127,29 @@ class Robust(Durable, Strategy):
         if self.template is None or not is_train(message):
             return metrics_of(message) is not None
         try:
-            self._read[id(message)] = read_reply(message, self.template)
+            self._read[id(message)] = self._take_in(message, self.template)
         except MalformedUpdate as error:
             self._read[id(message)] = error
         return not isinstance(self._read[id(message)], MalformedUpdate)
+
+    def _take_in(self, message: Message, template: Template) -> list[NDArray]:
+        """The reply's rows; where the policy spills, they are in the file from here on and the message loses its arrays."""
+        try:
+            return self.core.keep(read_reply(message, template))
+        finally:
+            if self.core.policy.spill is not None:
+                empty(message)
+
+    def _spilling(self, replies: Iterable[Message]) -> Iterable[Message]:
+        """The replies, of which those that no Grid has shown us yet are taken in one by one."""
+        for message in replies:
+            if id(message) not in self._read:
+                self._arrived(message)
+            yield message
+
+    def _forget(self) -> None:
+        self._read.clear()
+        self.core.forget()
 
     def _template_of(self, payloads: Mapping[str, bytes]) -> Template:
         """What the replies must look like, and the origin of their deltas: the broadcast model."""
@@ -140,7 +162,7 @@ class Robust(Durable, Strategy):
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The wrapped strategy's messages, but for nodes in quarantine; remembers the model and who is asked."""
         server_round += self._offset
-        self._read.clear()
+        self._forget()
         self.template = self._template_of(payloads(arrays))
         messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
         if (ledger := self.core.ledger) is not None:
@@ -153,10 +175,14 @@ class Robust(Durable, Strategy):
         """Inspect, aggregate, delegate."""
         if self.template is None:
             raise InvalidParameter("Robust: aggregate_train needs the model that configure_train broadcasts; call that first")
-        server_round, messages = server_round + self._offset, list(replies)
-        if not messages and not self._sampled:
-            return None, None
-        arrays, metrics = self._aggregate(server_round, messages, self.template)
+        server_round += self._offset
+        try:
+            messages = list(replies if self.core.policy.spill is None else self._spilling(replies))
+            if not messages and not self._sampled:
+                return None, None
+            arrays, metrics = self._aggregate(server_round, messages, self.template)
+        finally:
+            self._forget()
         if self.core.policy.checkpoint is not None:
             model = self._broadcast if arrays is None else arrays
             self._save(server_round, {name: array.numpy() for name, array in model.items()})
@@ -206,7 +232,7 @@ class Robust(Durable, Strategy):
         found = self._read.pop(id(message), None)
         if isinstance(found, MalformedUpdate):
             raise found
-        return read_reply(message, template) if found is None else found
+        return self._take_in(message, template) if found is None else found
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The wrapped strategy's messages."""
@@ -241,6 +267,16 @@ class Robust(Durable, Strategy):
         message.__dict__ = {**like.__dict__}
         message.content = RecordDict(content)
         return message
+
+
+def empty(message: Message) -> None:
+    """Take the arrays out of a reply that was read; what it reports stays. Its content may be anything."""
+    if message.has_content() and not message.has_error():
+        try:
+            rest = RecordDict({name: record for name, record in message.content.items() if not isinstance(record, ArrayRecord)})
+        except Exception:  # content that does not even inflate
+            rest = RecordDict()
+        message.content = rest
 
 
 def as_rule_for(rule: Rule | RuleFor) -> RuleFor:

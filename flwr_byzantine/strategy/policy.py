@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Policy:
         quarantine: a `Quarantine`, or None to sample every node whatever its record.
         server_update: for rules that trust the server (FLTrust), called in each round with its number and the broadcast model,
             an ArrayRecord (legacy API: a list of ndarrays), to return the model as trained on the server's own clean data.
+        spill: folder on a disk to whose temporary file each reply's arrays are moved when they arrive (legacy API: when they
+            are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
 
     on_infeasible: str = "skip"
@@ -50,6 +53,7 @@ class Policy:
     resume: bool = False
     quarantine: Quarantine | None = None
     server_update: Callable[[int, Any], Any] | None = None
+    spill: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown policies."""
@@ -63,6 +67,10 @@ class Policy:
             value = getattr(self, name)
             if value is not None and not Path(value).absolute().parent.is_dir():
                 raise InvalidParameter(f"strategy: {name} must lie in a folder that exists, got {str(value)!r}")
+        if self.spill is not None and not (
+            isinstance(self.spill, str | Path) and os.access(self.spill, os.W_OK) and Path(self.spill).is_dir()
+        ):
+            raise InvalidParameter(f"strategy: spill must be a folder that exists and can be written to, got {str(self.spill)!r}")
 
 
 CONSTRAINTS = {
