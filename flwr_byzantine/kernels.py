@@ -82,6 +82,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child starts its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def spans(n: int, width: int) -> list[slice]:
     """Column slices of a block of `n` rows and `width` columns, each about `CHUNK_VALUES` values."""
     return _slices(width, max(MIN_WIDTH, CHUNK_VALUES // max(n, 1)))

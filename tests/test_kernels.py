@@ -1,9 +1,12 @@
 """Kernels: compiled and NumPy forms agree; distances are right where float32 products are not; order changes no bit."""
 
+import os
+
 import numpy as np
 import pytest
 
 from flwr_byzantine import compiled, kernels, rules
+from flwr_byzantine.bench.measure import isolated
 from flwr_byzantine.kernels import Window
 from flwr_byzantine.updates import Block, Updates, sq_distances
 
@@ -182,3 +185,11 @@ def test_strided_and_big_endian_rows_take_the_numpy_path():
     expected = rules.Krum(f=1)(np.ascontiguousarray(X))
     np.testing.assert_array_equal(rules.Krum(f=1)(X), expected)
     np.testing.assert_allclose(rules.Median()([row.astype(">f4") for row in X]), np.median(X, axis=0), rtol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_aggregates_although_its_parent_had_threads():
+    X = np.array(rows(5, 200_000))
+    expected = rules.Median(f=1)(X)
+    found = isolated(lambda: rules.Median(f=1)(X), timeout=60)
+    np.testing.assert_array_equal(found, expected)

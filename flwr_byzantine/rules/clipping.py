@@ -47,6 +47,7 @@ class CenteredClipping(Mixing):
     anchors: ClassVar[tuple[str, ...]] = ("previous",)
     scales: ClassVar[bool] = False
     stateful: ClassVar[bool] = True
+    cost: ClassVar[str] = "nd, n²d where max_iter > 1"
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
 
     def mix(self, view: View) -> Mix:
@@ -86,6 +87,7 @@ class Clipping(PreAggregation):
     equivariant: ClassVar[bool] = False
     robust: ClassVar[bool] = False
     scales: ClassVar[bool] = False
+    cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963)"
 
     def mix(self, view: View) -> Mix:
@@ -110,6 +112,7 @@ class ARC(PreAggregation):
 
     f: int = param(ge=0)
     equivariant: ClassVar[bool] = False
+    cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
