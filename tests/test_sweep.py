@@ -18,6 +18,7 @@ from flwr_byzantine.cli import app
 from flwr_byzantine.sweep import Store, read, run, workers
 from flwr_byzantine.sweep.cell import Cell
 from flwr_byzantine.sweep.command import choice_table, command
+from flwr_byzantine.sweep.keys import CELL, shown
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -517,3 +518,12 @@ def test_no_more_processes_than_cells():
     cells = [Cell.of({"rounds": 1, "num_clients": 2, "partition": "sorted", "model": "softmax", "local_steps": 1})]
     (record,) = workers.run_all(cells, processes=8)
     assert record["status"] == "ok"
+
+
+def test_the_page_on_sweeps_names_every_key_and_the_example_is_one(tmp_path):
+    page = (ROOT / "simulations" / "sweeps" / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = {name.strip(" `") for row in rows for name in row.split(",")}
+    assert named == {shown(key) for key in CELL} | {"data-root", "[sweep]", "[task]", "[grid]", "[[exclude]]", "[choose]"}
+    example = read(ROOT / "simulations" / "sweeps" / "digits.toml")
+    assert (len(example.cells), example.choose) == (30, ("lr",))
