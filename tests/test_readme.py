@@ -32,6 +32,7 @@ def test_example_runs(number, tmp_path):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] != "demo"])
 def test_command_runs(command, tmp_path):
+    (tmp_path / "simulations").symlink_to(ROOT / "simulations")
     done = subprocess.run(
         [sys.executable, "-m", *command.replace("flwr-byzantine", "flwr_byzantine", 1).split()],
         cwd=tmp_path,
