@@ -16,6 +16,7 @@ from flwr.app import ArrayRecord
 from numpy.lib import format as npy
 
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.local import twin
 
 PREFIX = 10  # bytes before the header of npy version 1.0: magic, version, header length
 
@@ -28,11 +29,17 @@ def pack(arrays: Mapping[str, Array]) -> ArrayRecord:
         >>> pack(value) == ArrayRecord({"w": FlowerArray(value["w"])})
         True
     """
-    return ArrayRecord({name: _pack(np.ascontiguousarray(value).reshape(value.shape)) for name, value in arrays.items()})
+    values = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()}
+    record: ArrayRecord = twin(_template(tuple((name, value.dtype, value.shape) for name, value in values.items())))
+    for name, value in values.items():
+        record[name].data = _header(value.dtype, value.shape) + value.tobytes()
+    return record
 
 
-def _pack(value: Array) -> FlowerArray:
-    return FlowerArray(str(value.dtype), value.shape, "numpy.ndarray", _header(value.dtype, value.shape) + value.tobytes())
+@lru_cache(maxsize=64)
+def _template(layout: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> ArrayRecord:
+    """A record of this layout without values: to copy one costs less than to make one."""
+    return ArrayRecord({name: FlowerArray(str(dtype), shape, "numpy.ndarray", b"") for name, dtype, shape in layout})
 
 
 @lru_cache(maxsize=256)

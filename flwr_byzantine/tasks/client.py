@@ -97,7 +97,7 @@ def _prepare(message: Message, context: Context) -> tuple[Task, nn.Module, int]:
     torch.set_num_threads(1)
     task = _task(str(message.content["config"][TASK]))
     net = _net(task)
-    net.load_state_dict(_BROADCAST.tensors(message.content["arrays"]))  # type: ignore[arg-type]
+    _BROADCAST.load(net, message.content["arrays"])  # type: ignore[arg-type]
     return task, net, int(context.node_config["partition-id"])
 
 
@@ -117,15 +117,14 @@ class _Broadcast:
 
     def __init__(self) -> None:
         self._data: list[bytes] = []
-        self._tensors: dict[str, torch.Tensor] = {}
+        self._values: list[torch.Tensor] = []
 
-    def tensors(self, record: ArrayRecord) -> dict[str, torch.Tensor]:
-        """The model of the record, which must not be changed."""
+    def load(self, net: nn.Module, record: ArrayRecord) -> None:
+        """Let the model have the values of the record, which are in its order."""
         data = [array.data for array in record.values()]
-        if list(self._tensors) != list(record) or any(new is not old for new, old in zip(data, self._data, strict=True)):
-            self._data = data
-            self._tensors = {name: torch.from_numpy(unpack(array.data).copy()) for name, array in record.items()}
-        return self._tensors
+        if len(data) != len(self._data) or any(new is not old for new, old in zip(data, self._data, strict=True)):
+            self._data, self._values = data, [torch.from_numpy(unpack(part).copy()) for part in data]
+        torch._foreach_copy_(list(net.state_dict().values()), self._values)
 
 
 _BROADCAST = _Broadcast()

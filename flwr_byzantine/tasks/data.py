@@ -87,7 +87,7 @@ def split(dataset: str, root: str, seed: int, validation: float) -> Data:
 
 def _floats(x: torch.Tensor) -> torch.Tensor:
     """Pixels in [0, 1]; data sets are kept as bytes, a quarter of the size."""
-    return x if x.is_floating_point() else x.float() / 255
+    return x if x.is_floating_point() else x.float().div_(255)
 
 
 def _digits(seed: int) -> tuple[torch.Tensor, ...]:

@@ -35,11 +35,12 @@ def randomness(task: Task, client: int, server_round: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]))
 
 
-def batches(task: Task, count: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Row indices of a round's batches: shuffled passes over `count` examples, `local_epochs` of them or `local_steps` batches."""
-    left = task.local_steps or task.local_epochs * -(-count // task.batch_size)
+def batches(task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> Iterator[Examples]:
+    """A round's batches: shuffled passes over the examples, `local_epochs` of them or as many as `local_steps` batches need."""
+    left = task.local_steps or task.local_epochs * -(-len(x) // task.batch_size)
     while left > 0:
-        found = torch.randperm(count, generator=generator).split(task.batch_size)[:left]  # type: ignore[no-untyped-call]
+        order = torch.randperm(len(x), generator=generator)[: left * task.batch_size]
+        found = list(zip(x[order].split(task.batch_size), y[order].split(task.batch_size), strict=True))  # type: ignore[no-untyped-call]
         yield from found
         left -= len(found)
 
@@ -61,14 +62,12 @@ def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
         True
     """
     weights: list[torch.Tensor] = list(net.parameters())
-    total, count = torch.zeros(()), 0
-    step = _step(task, weights)
-    for batch in batches(task, len(x), generator):
-        loss = nn.functional.cross_entropy(net(x[batch]), y[batch])
+    step, losses = _step(task, [weight.detach() for weight in weights]), []  # the same memory
+    for images, labels in batches(task, x, y, generator):
+        loss = nn.functional.cross_entropy(net(images), labels)
         step(torch.autograd.grad(loss, weights))
-        total += loss.detach()
-        count += 1
-    return float(total) / count
+        losses.append(loss.detach())  # read at the end only: each reading would wait for the result
+    return float(torch.stack(losses).mean())
 
 
 def _step(task: Task, weights: list[torch.Tensor]) -> Step:
@@ -82,7 +81,7 @@ class SGD:
     """Stochastic gradient descent as torch.optim's, bit for bit, without its cost per step, which is near that of a small model's gradient.
 
     Args:
-        weights: changed in place.
+        weights: changed in place; detached ones.
         lr: learning rate.
         momentum: heavy-ball momentum.
         weight_decay: added to the gradient times the weights.
@@ -98,7 +97,6 @@ class SGD:
         self.weights, self.lr, self.momentum, self.weight_decay = weights, lr, momentum, weight_decay
         self.velocity: list[torch.Tensor] = []
 
-    @torch.no_grad()
     def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
         """One step."""
         moves = list(gradients)
@@ -116,7 +114,7 @@ class Adam:
     """Adam with β = (0.9, 0.999) and ε = 1e-8 as torch.optim's, bit for bit, without its cost per step.
 
     Args:
-        weights: changed in place.
+        weights: changed in place; detached ones.
         lr: learning rate.
         weight_decay: added to the gradient times the weights.
 
@@ -133,7 +131,6 @@ class Adam:
         self.weights, self.lr, self.weight_decay, self.steps = weights, lr, weight_decay, 0
         self.first, self.second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
 
-    @torch.no_grad()
     def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
         """One step."""
         self.steps += 1

@@ -38,7 +38,7 @@ def plain(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
             loss = nn.functional.cross_entropy(net(x[rows]), y[rows])
             loss.backward()
             optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def seconds(work: Callable[..., float], task: Task) -> float:
