@@ -12,6 +12,7 @@ import numpy as np
 from flwr_byzantine.attacks.base import ColludingAttack, Scene
 from flwr_byzantine.kernels import Array, gram
 from flwr_byzantine.params import param
+from flwr_byzantine.updates import sq_distances as from_gram
 
 NDSS21 = "Shejwalkar, Houmansadr, NDSS 2021"
 
@@ -111,8 +112,7 @@ def _largest(fits: Callable[[float], bool], steps: int = 60) -> float:
 
 def sq_distances(honest: Array, mean: Array) -> Array:
     """(h, h) squared distances between the rows, from inner products about their mean, at the cost of one matrix product."""
-    G = gram(list(honest), mean, exact=True)
-    return np.maximum(np.diag(G)[:, None] + np.diag(G) - 2 * G, 0.0)
+    return from_gram(gram(list(honest), mean, exact=True))
 
 
 def _from_mean(honest: Array, mean: Array, p: Array) -> Callable[[float], Array]:

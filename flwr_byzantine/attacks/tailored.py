@@ -68,7 +68,27 @@ class AGRTailored(TailoredAttack):
 
 
 @dataclass(frozen=True)
-class OptimalALIE(TailoredAttack):
+class LineSearch(TailoredAttack):
+    """base + x direction with the x >= 0 of most damage to the server's rule."""
+
+    evals: int = param(20, ge=2)
+    delta: float = param(10.0, kind=float, gt=0)
+    ratio: float = param(0.8, kind=float, gt=0, lt=1)
+    reference: ClassVar[str] = OPTIMAL
+
+    def ray(self, honest: Array) -> tuple[Array, Array]:
+        """(d,) base and (d,) direction."""
+        raise NotImplementedError  # every final attack defines it
+
+    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+        """By line search on x."""
+        oracle, (base, direction) = Oracle(self, honest, scene), self.ray(honest)
+        x = line_search(lambda x: oracle.damage(np.tile(base + x * direction, (f, 1))), self.evals, self.delta, self.ratio)
+        return np.asarray(base + x * direction)
+
+
+@dataclass(frozen=True)
+class OptimalALIE(LineSearch):
     """mean - z std with the z of most damage to the server's rule.
 
     Convention: damage is ‖F(all) - honest mean‖; z >= 0 by line search from 0 as in ByzFL.
@@ -90,18 +110,13 @@ class OptimalALIE(TailoredAttack):
         True
     """
 
-    evals: int = param(20, ge=2)
-    delta: float = param(10.0, kind=float, gt=0)
-    ratio: float = param(0.8, kind=float, gt=0, lt=1)
-    reference: ClassVar[str] = OPTIMAL
-
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
-        """By line search on z."""
-        return _strongest(self, Oracle(self, honest, scene), honest.mean(axis=0), -honest.std(axis=0), f)
+    def ray(self, honest: Array) -> tuple[Array, Array]:
+        """From the mean against the deviations."""
+        return honest.mean(axis=0), -honest.std(axis=0)
 
 
 @dataclass(frozen=True)
-class OptimalIPM(TailoredAttack):
+class OptimalIPM(LineSearch):
     """-ε mean with the ε of most damage to the server's rule.
 
     Convention: as for `OptimalALIE`.
@@ -123,17 +138,6 @@ class OptimalIPM(TailoredAttack):
         True
     """
 
-    evals: int = param(20, ge=2)
-    delta: float = param(10.0, kind=float, gt=0)
-    ratio: float = param(0.8, kind=float, gt=0, lt=1)
-    reference: ClassVar[str] = OPTIMAL
-
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
-        """By line search on ε."""
-        return _strongest(self, Oracle(self, honest, scene), np.zeros(honest.shape[1]), -honest.mean(axis=0), f)
-
-
-def _strongest(attack: OptimalALIE | OptimalIPM, oracle: Oracle, base: Array, direction: Array, f: int) -> Array:
-    """(d,) base + x direction with the x >= 0 of most damage."""
-    x = line_search(lambda x: oracle.damage(np.tile(base + x * direction, (f, 1))), attack.evals, attack.delta, attack.ratio)
-    return np.asarray(base + x * direction)
+    def ray(self, honest: Array) -> tuple[Array, Array]:
+        """From the origin against the mean."""
+        return np.zeros(honest.shape[1]), -honest.mean(axis=0)
