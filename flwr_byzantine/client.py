@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array as NDArray
+from flwr_byzantine.npy import pack, unpack
 from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.strategy.core import NOISE_KEY
 from flwr_byzantine.theory import momentum_variance_factor
@@ -109,9 +110,9 @@ def _with_momentum(context: Context | None, arrays: Mapping[str, NDArray], beta:
     if context is None:
         raise InvalidParameter("gradient: momentum is kept in the client's context.state; pass context=")
     old = context.state.array_records.get(STATE_KEY)
-    previous = {} if old is None else {name: array.numpy() for name, array in old.items()}
+    previous = {} if old is None else {name: unpack(array.data) for name, array in old.items()}
     mixed = {name: (1 - beta) * value + beta * previous.get(name, np.zeros_like(value)) for name, value in arrays.items()}
-    context.state[STATE_KEY] = ArrayRecord({name: Array(np.asarray(value)) for name, value in mixed.items()})
+    context.state[STATE_KEY] = pack({name: np.asarray(value) for name, value in mixed.items()})
     return mixed
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack
-from flwr_byzantine.client import gradient_reply
+from flwr_byzantine.client import gradient
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.npy import pack, unpack
 from flwr_byzantine.tasks import training
@@ -47,7 +47,11 @@ def client_app() -> ClientApp:
         identity = {"num-examples": len(x), "partition-id": client}
         if task.method == "byzantine-sgd":
             batch = training.one_batch(task, x, y, generator)
-            return gradient_reply(message, context, net, training.objective(task), [batch], momentum=task.momentum, metrics=identity)
+            found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum)
+            return Message(
+                content=RecordDict({"arrays": pack(found.arrays), "metrics": MetricRecord({**identity, "loss": found.loss})}),
+                reply_to=message,
+            )
         metrics = MetricRecord({**identity, "train-loss": training.train(net, task, x, y, generator)})
         return Message(content=RecordDict({"arrays": pack(_arrays(net)), "metrics": metrics}), reply_to=message)
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from flwr_byzantine.tasks.data import load
+from flwr_byzantine.kernels import Array
+from flwr_byzantine.tasks.data import Data, load
 from flwr_byzantine.tasks.partitions import partitions
 from flwr_byzantine.tasks.task import Task
 
@@ -17,10 +18,29 @@ Examples = tuple[torch.Tensor, torch.Tensor]
 Step = Callable[[Sequence[torch.Tensor]], None]
 
 
+class _Local:
+    """The examples of each client, picked out of the data once for all rounds."""
+
+    def __init__(self) -> None:
+        self._data: Data | None = None
+        self._found: dict[int, tuple[Array, Examples]] = {}
+
+    def of(self, data: Data, client: int, rows: Array) -> Examples:
+        """Those of one client; a partition of its own replaces what is kept of it."""
+        if data is not self._data:
+            self._data, self._found = data, {}
+        if client not in self._found or self._found[client][0] is not rows:
+            picked = torch.from_numpy(rows)
+            self._found[client] = rows, (data.train_x[picked], data.train_y[picked])
+        return self._found[client][1]
+
+
+_LOCAL = _Local()
+
+
 def local_data(task: Task, client: int) -> Examples:
-    """One client's training examples and labels."""
-    data, rows = load(task), torch.from_numpy(partitions(task)[client])
-    return data.train_x[rows], data.train_y[rows]
+    """One client's training examples and labels, which must not be changed."""
+    return _LOCAL.of(load(task), client, partitions(task)[client])
 
 
 def randomness(task: Task, client: int, server_round: int) -> torch.Generator:
