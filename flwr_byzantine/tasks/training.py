@@ -84,10 +84,18 @@ def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
     weights: list[torch.Tensor] = list(net.parameters())
     step, losses = _step(task, [weight.detach() for weight in weights]), []  # the same memory
     for images, labels in batches(task, x, y, generator):
-        loss = nn.functional.cross_entropy(net(images), labels)
-        step(torch.autograd.grad(loss, weights))
-        losses.append(loss.detach())  # read at the end only: each reading would wait for the result
+        gradients, loss = _gradients(net, weights, images, labels)
+        step(gradients)
+        losses.append(loss)  # read at the end only: each reading would wait for the result
     return float(torch.stack(losses).mean())
+
+
+def _gradients(
+    net: nn.Module, weights: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor
+) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+    """Gradients and loss of one batch; its graph ends with the call, so that the next one finds its memory in the cache."""
+    loss = nn.functional.cross_entropy(net(x), y)
+    return torch.autograd.grad(loss, weights), loss.detach()
 
 
 def _step(task: Task, weights: list[torch.Tensor]) -> Step:
