@@ -30,7 +30,7 @@ def wheel(tmp_path_factory):
 def test_wheel_top_level_is_the_package_only(wheel):
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert names == {"flwr_byzantine", next(name for name in names if name.endswith(".dist-info"))}
-    assert "flwr_byzantine/py.typed" in zipfile.ZipFile(wheel).namelist()
+    assert {"flwr_byzantine/py.typed", "flwr_byzantine/report/page.html.j2"} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.slow
@@ -43,5 +43,7 @@ def test_wheel_in_a_clean_environment_aggregates(wheel, tmp_path):
     assert done.stdout.strip() == "[1.1]", done.stderr
     strategy = "from flwr_byzantine import Krum; print(type(Krum(num_malicious_nodes=1)).__mro__[-3].__name__)"
     assert "Strategy" in subprocess.run([python, "-I", "-c", strategy], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    command = [tmp_path / "env" / "bin" / "flwr-byzantine", "attacks"]  # the command line needs no extras for what is only a list
+    assert "SignFlip" in subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     clash = "import importlib.util as u; print([m for m in ('clients', 'simulations', 'tests') if u.find_spec(m)])"
     assert subprocess.run([python, "-I", "-c", clash], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip() == "[]"
