@@ -18,6 +18,7 @@ from flwr_byzantine.kernels import Array
 EXTENT = 1 << 28  # bytes mapped at a time: the number of open maps stays small however many replies there are
 LINE = 64  # arrays begin on a cache line
 ADVICE = hasattr(mmap, "MADV_DONTNEED")  # POSIX; elsewhere the system decides alone what stays resident
+PIECE = 1 << 16  # bytes written at a time: larger pages would make more resident than is read
 PAUSE = 0.005  # seconds between two handings back, while a rule runs
 
 
@@ -86,7 +87,7 @@ class Spill:
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         self._file.seek(offset)
         while data:
-            data = data[self._file.write(data) :]
+            data = data[self._file.write(data[:PIECE]) :]
 
     def _failure(self, error: OSError) -> InvalidParameter:
         reason = error.strerror or type(error).__name__

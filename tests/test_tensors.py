@@ -195,6 +195,13 @@ def test_the_order_of_the_rows_changes_no_bit(exact_device):
         np.testing.assert_array_equal(*values)
 
 
+def test_rows_are_ordered_by_their_values_as_arrays_are(exact_device):
+    X = np.zeros((5, 3000), np.float32)
+    X[:, 2001] = [3, 1, 2, 1, 0]  # a coordinate that no sample sees
+    found = TensorUpdates(list(torch.from_numpy(X).to(exact_device))).order()
+    assert found.tolist() == Updates.wrap(X)[0].order().tolist() == [4, 1, 3, 2, 0]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -231,7 +231,7 @@ class Robust(Durable, Strategy):
     def _rows(self, message: Message, template: Template) -> list[NDArray]:
         found = self._read.pop(id(message), None)
         if isinstance(found, MalformedUpdate):
-            raise found
+            raise MalformedUpdate(str(found))  # a new one: its frames would hold the round's replies until a garbage collection
         return self._take_in(message, template) if found is None else found
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
