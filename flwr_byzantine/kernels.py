@@ -27,6 +27,7 @@ T = TypeVar("T")
 CHUNK_VALUES = 1 << 18  # values in one chunk: 2 MiB of float64 a thread, about the L2 cache
 MIN_WIDTH = 256
 COMPILED_WIDTH = 1 << 14  # columns of one task of a compiled kernel
+AFTER_PART: list[Callable[[], None]] = []  # called after each part of a pass, in its thread: `spill` hands pages back
 SINGLE_WIDTH = 1 << 16  # from here on Gram tiles multiply float32 rows in float32: 64 and more tiles average the rounding out
 
 
@@ -97,10 +98,25 @@ def _slices(width: int, step: int) -> list[slice]:
 
 def run(task: Callable[[Any], T], parts: Sequence[Any]) -> Iterable[T]:
     """`task` of each part, in order, on all cores (NumPy and compiled kernels release the lock)."""
+    work = followed(task)
     if len(parts) < 2:
-        return [task(part) for part in parts]
+        return [work(part) for part in parts]
     with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours
-        return list(_pool().map(task, parts))
+        return list(_pool().map(work, parts))
+
+
+def followed(task: Callable[[Any], T]) -> Callable[[Any], T]:
+    """`task`, and after it whatever `AFTER_PART` holds."""
+    if not AFTER_PART:
+        return task
+
+    def work(part: Any) -> T:
+        value = task(part)
+        for follow in list(AFTER_PART):
+            follow()
+        return value
+
+    return work
 
 
 def gather(rows: Rows, part: slice, dtype: npt.DTypeLike = np.float64) -> Array:

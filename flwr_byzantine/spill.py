@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
+from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
 
@@ -19,16 +19,16 @@ EXTENT = 1 << 28  # bytes mapped at a time: the number of open maps stays small 
 LINE = 64  # arrays begin on a cache line
 ADVICE = hasattr(mmap, "MADV_DONTNEED")  # POSIX; elsewhere the system decides alone what stays resident
 PIECE = 1 << 16  # bytes written at a time: larger pages would make more resident than is read
-PAUSE = 0.005  # seconds between two handings back, while a rule runs
+EVERY = 4  # parts of a pass between two handings back
 
 
 class Spill:
     """Arrays in a temporary file, read through memory maps: the kernels work on them as on arrays in memory.
 
     The file has no name where the system allows that, and its space is free again once it is closed, or the process ends
-    in whatever way, and its arrays are gone. Within a `with` block the pages that were read are handed back to the system
-    every few milliseconds (`madvise`), so that passes over far more than the memory keep little of it resident; the end
-    of the block closes the file.
+    in whatever way, and its arrays are gone. Within a `with` block the kernels' passes hand the pages that they have read
+    back to the system (`madvise`), so that a pass over far more than the memory keeps little of it resident; the end of
+    the block closes the file.
 
     Args:
         directory: where the file lies: a disk's folder with room for all replies of a round (one in memory would save
@@ -52,8 +52,7 @@ class Spill:
         self._close = weakref.finalize(self, self._file.close)
         self._maps: list[mmap.mmap] = []
         self._end = self._room = 0  # of what is written, and of what is mapped
-        self._over = threading.Event()
-        self._trimmer: threading.Thread | None = None
+        self._parts = 0  # of passes since pages were handed back
 
     def add(self, arrays: Sequence[Array]) -> list[Array]:
         """Write one reply's flat arrays to the file; returns them as read-only views on it."""
@@ -98,14 +97,15 @@ class Spill:
         for part in list(self._maps):
             part.madvise(mmap.MADV_DONTNEED)
 
-    def _keep_trimming(self) -> None:
-        while not self._over.wait(PAUSE):
+    def _after_part(self) -> None:
+        self._parts += 1
+        if self._parts >= EVERY:
+            self._parts = 0
             self.trim()
 
     def __enter__(self) -> Spill:
         if ADVICE:
-            self._trimmer = threading.Thread(target=self._keep_trimming, name="flwr-byzantine-spill", daemon=True)
-            self._trimmer.start()
+            kernels.AFTER_PART.append(self._after_part)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -113,8 +113,7 @@ class Spill:
 
     def close(self) -> None:
         """Close the file; views on it stay good for as long as somebody holds them."""
-        self._over.set()
-        if self._trimmer is not None:
-            self._trimmer.join()
+        if self._after_part in kernels.AFTER_PART:
+            kernels.AFTER_PART.remove(self._after_part)
         self._maps.clear()
         self._close()

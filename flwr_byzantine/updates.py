@@ -127,7 +127,8 @@ class Updates:
         parts, start = [], 0
         for block in self.blocks:
             inside = coordinates[(coordinates >= start) & (coordinates < start + block.width)] - start
-            part = np.array([row[inside] for row in block.rows], dtype=np.float64)
+            pick = kernels.followed(lambda row, inside=inside: row[inside])  # type: ignore[misc]
+            part = np.array([pick(row) for row in block.rows], dtype=np.float64)
             parts.append(part if block.origin is None else part - block.origin[inside])
             start += block.width
         return np.concatenate(parts, axis=1)
@@ -244,9 +245,9 @@ class Updates:
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
         """(n, ≤ size) float64 values of evenly spaced coordinates."""
         stride = max(1, -(-self.d // size))
-        parts = []
+        thin, parts = kernels.followed(lambda row: row[::stride].copy()), []
         for block in self.blocks:
-            rows = [row[::stride] for row in block.rows]
+            rows = [thin(row) for row in block.rows]
             origin = None if block.origin is None else block.origin[::stride]
             parts.append(kernels.mixed(rows, mixing, origin, slice(0, len(rows[0]))).astype(np.float64))
         return np.concatenate(parts, axis=1)

@@ -260,7 +260,7 @@ from flwr_byzantine import Robust, rules
 from tests.flower import LocalGrid
 
 folder, spilling, n, d = sys.argv[1], sys.argv[2] == "spill", 60, 2_500_000
-chosen = {"Krum": rules.Krum(f=5), "TrimmedMean": rules.TrimmedMean(f=5), "CenteredClipping": rules.CenteredClipping(f=5),
+chosen = {"Krum": rules.Krum(f=5), "CenteredClipping": rules.CenteredClipping(f=5),
           "NNM": rules.chain(rules.NNM(f=5), rules.TrimmedMean(f=5))}[sys.argv[3]]
 block = np.random.default_rng(0).normal(size=d).astype(np.float32)
 model = lambda value: ArrayRecord({"large": Array(value[: d * 3 // 4]), "small": Array(value[d * 3 // 4 :])})
@@ -297,8 +297,8 @@ def resident(folder, how, rule):
 
 
 @needs_proc
-@pytest.mark.parametrize("rule", ["Krum", "TrimmedMean", "NNM", "CenteredClipping"])
+@pytest.mark.parametrize("rule", ["Krum", "NNM", "CenteredClipping"])
 def test_little_of_a_round_is_resident(rule, tmp_path):
-    assert resident(tmp_path, "spill", rule) < 200
+    assert resident(tmp_path, "spill", rule) < 120
     if rule == "Krum":
         assert resident(tmp_path, "memory", rule) > 400  # what it would be else
