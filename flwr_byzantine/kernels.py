@@ -112,7 +112,7 @@ def followed(task: Callable[[Any], T]) -> Callable[[Any], T]:
 
     def work(part: Any) -> T:
         value = task(part)
-        for follow in list(AFTER_PART):
+        for follow in AFTER_PART:
             follow()
         return value
 

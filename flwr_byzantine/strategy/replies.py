@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -11,6 +11,8 @@ from flwr_byzantine import kernels
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.kernels import Array as NDArray
 from flwr_byzantine.strategy.inspect import Template
+
+Record = TypeVar("Record", ArrayRecord, MetricRecord)
 
 
 def read_reply(message: Message, template: Template) -> list[NDArray]:
@@ -22,8 +24,7 @@ def read_reply(message: Message, template: Template) -> list[NDArray]:
     if message.has_error():
         raise MalformedUpdate(f"the client reported an error: {(message.error.reason or 'no reason given')[:200]}")
     try:
-        records = list(message.content.array_records.values())
-        found = [payloads(record) for record in records]
+        found = [payloads(record) for record in of_kind(message.content, ArrayRecord)]
     except Exception as error:  # content that does not even inflate
         raise MalformedUpdate(f"expected an ArrayRecord, got content that raises {type(error).__name__}") from None
     if len(found) != 1:
@@ -55,6 +56,11 @@ def payloads(record: ArrayRecord) -> dict[str, bytes]:
     return {name: array.data for name, array in record.items()}
 
 
+def of_kind(content: RecordDict, kind: type[Record]) -> list[Record]:
+    """The records of one kind; Flower's own views of them refer to themselves and would keep a round's replies in memory."""
+    return [record for record in content.values() if isinstance(record, kind)]
+
+
 def examples_of(message: Message, key: str) -> Any:
     """What the reply says of its number of examples, or None."""
     record = metrics_of(message)
@@ -63,7 +69,7 @@ def examples_of(message: Message, key: str) -> Any:
 
 def records_of(contents: list[RecordDict]) -> list[dict[str, Any]]:
     """The MetricRecord of each content that has exactly one, as plain data."""
-    found = [list(content.metric_records.values()) for content in contents]
+    found = [of_kind(content, MetricRecord) for content in contents]
     return [dict(records[0]) for records in found if len(records) == 1]
 
 
@@ -71,5 +77,5 @@ def metrics_of(message: Message) -> MetricRecord | None:
     """The reply's only MetricRecord, or None."""
     if message.has_error() or not message.has_content():
         return None
-    records = list(message.content.metric_records.values())
+    records = of_kind(message.content, MetricRecord)
     return records[0] if len(records) == 1 else None
