@@ -1,4 +1,4 @@
-"""Attacks on real data: what each does to a rule's accuracy on digits, and the adaptive one against all others on honest updates of a round."""
+"""Attacks on real data: what each costs on digits, and the adaptive one against all others on the updates of a round."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,10 +6,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from flwr_byzantine import attacks, rules
-from flwr_byzantine.attacks import Attack, OwnAttack, Scene
+from flwr_byzantine.attacks import Attack, Scene
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.local import LocalGrid
 from flwr_byzantine.npy import flat
@@ -85,20 +84,22 @@ TRIALS = [
     Trial(attacks.Sybil(), points=8),
     Trial(attacks.LabelFlip()),
     Trial(attacks.DynamicLabelFlip(), "median", UNEQUAL),
-    Trial(attacks.Zero(), "krum", points=25),  # Krum takes the idle ones, who agree with each other
+    Trial(attacks.Zero(), "krum", points=25),  # idle, they agree with each other, and Krum stays where it is; FedAvg loses nothing
     Trial(attacks.DisguisedFreeRider(), "krum", points=25),
     Trial(attacks.Mimic(), "geometric-median"),
-    Trial(attacks.ALIE(z=1.5), "median", NOISY, points=8),  # the z of the paper's experiments; its formula gives 0.14 for 3 of 12
-    Trial(attacks.MinMax(), "median", NOISY, points=8),
-    Trial(attacks.MinSum(), "median", NOISY, points=8),
+    Trial(
+        attacks.ALIE(z=1.5), "median", NOISY, points=12
+    ),  # the z of the paper's experiments; its formula gives 0.14 for 3 of 12, which hurts none
+    Trial(attacks.MinMax(), "median", NOISY, points=12),
+    Trial(attacks.MinSum(), "median", NOISY, points=12),
     Trial(attacks.IPM(epsilon=0.1), "krum", points=25),  # the paper's for Krum
     Trial(attacks.FangKrum(), "krum", points=25),
     Trial(attacks.FangTrimmedMean(), "trimmed-mean", points=10),
-    Trial(attacks.Drift(step=2.0), "trimmed-mean", NOISY),
+    Trial(attacks.Drift(step=2.0), "trimmed-mean", NOISY),  # the default 0.5 costs no rule 5 points in 40 rounds
     Trial(attacks.AGRTailored(direction="unit"), "multi-krum", points=20),
-    Trial(attacks.OptimalALIE(), "median", NOISY, points=8),
+    Trial(attacks.OptimalALIE(), "median", NOISY, points=12),
     Trial(attacks.OptimalIPM(), "multi-krum", points=20),
-    Trial(attacks.Adaptive(), "krum", points=15),
+    Trial(attacks.Adaptive(), "krum", points=8),
     Trial(attacks.Backdoor(), success=0.6),
     Trial(attacks.DistributedBackdoor(), success=0.6),
     Trial(attacks.EdgeCaseBackdoor(source=1, target=8), setting=SORTED, success=0.6),
