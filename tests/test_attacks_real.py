@@ -59,7 +59,7 @@ class Trial:
     """An attack, whom it hurts where, and how much at least.
 
     Attributes:
-        attack: with the parameters of its paper where the defaults are not those.
+        attack: with parameters from the literature where the defaults are not those.
         victim: plain FedAvg, or for stealthy and tailored attacks a rule that its paper attacks.
         setting: where.
         points: of accuracy in percent that are lost at least, mean of the last three rounds.
@@ -87,15 +87,13 @@ TRIALS = [
     Trial(attacks.Zero(), "krum", points=25),  # idle, they agree with each other, and Krum stays where it is; FedAvg loses nothing
     Trial(attacks.DisguisedFreeRider(), "krum", points=25),
     Trial(attacks.Mimic(), "geometric-median"),
-    Trial(
-        attacks.ALIE(z=1.5), "median", NOISY, points=12
-    ),  # the z of the paper's experiments; its formula gives 0.14 for 3 of 12, which hurts none
+    Trial(attacks.ALIE(z=1.5), "median", NOISY, points=12),  # ByzFL's z; the paper's formula gives a harmless 0.14 for 3 of 12
     Trial(attacks.MinMax(), "median", NOISY, points=12),
     Trial(attacks.MinSum(), "median", NOISY, points=12),
-    Trial(attacks.IPM(epsilon=0.1), "krum", points=25),  # the paper's for Krum
+    Trial(attacks.IPM(epsilon=0.1), "krum", points=25),  # FLPoison's strength
     Trial(attacks.FangKrum(), "krum", points=25),
     Trial(attacks.FangTrimmedMean(), "trimmed-mean", points=10),
-    Trial(attacks.Drift(step=2.0), "trimmed-mean", NOISY),  # the default 0.5 costs no rule 5 points in 40 rounds
+    Trial(attacks.Drift(step=2.0), "trimmed-mean", NOISY),  # with the default 0.5 it is below 5 points
     Trial(attacks.AGRTailored(direction="unit"), "multi-krum", points=20),
     Trial(attacks.OptimalALIE(), "median", NOISY, points=12),
     Trial(attacks.OptimalIPM(), "multi-krum", points=20),
