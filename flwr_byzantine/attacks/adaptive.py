@@ -21,7 +21,7 @@ STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # of a fixed attack's distance
 
 @dataclass(frozen=True)
 class Adaptive(Attack):
-    """Gradient ascent on ‖F(honest ∪ B) - honest mean‖, F the server's rule, from the best of all other attacks.
+    """Gradient ascent on the damage to F(honest ∪ B), F the server's rule, from the best of all other attacks.
 
     Convention: every other attack that sends finite numbers is tried at several distances from the honest mean, those of
     knowledge "rule" as they are, so that none of them does more damage; then, in each coordinate, the level among and around
@@ -31,6 +31,8 @@ class Adaptive(Attack):
     Args:
         evals: how often the rule is tried during the ascent.
         starts: from how many of the best attacks to climb.
+        goal: what damage is. "distance": ‖F - honest mean‖, which κ bounds. "descent": how far F goes against the honest mean,
+            which is what training loses; the two have different worst cases.
 
     Raises:
         InvalidParameter: the rule is not known.
@@ -49,12 +51,13 @@ class Adaptive(Attack):
 
     evals: int = param(1000, ge=0)
     starts: int = param(1, ge=1)
+    goal: str = param("distance", kind=str, choices=("distance", "descent"))
     knowledge: ClassVar[str] = "rule"
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
     def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """The best of several climbs."""
-        oracle = Oracle(self, honest, scene)
+        oracle = Oracle(self, honest, scene, self.goal)
         tried = [(oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene))]
         best = sorted(tried, key=lambda item: item[:2], reverse=True)[: self.starts]
         evals = 0 if all(isinstance(stage, Coordinatewise) for stage in oracle.rule.stages()) else self.evals // len(best)
@@ -79,6 +82,6 @@ def _mosaic(oracle: Oracle, f: int) -> Array:
     """All at one level of the honest values, from below to above them, in each coordinate the one that hurts most there."""
     low, high = oracle.honest.min(axis=0), oracle.honest.max(axis=0)
     levels = [*np.quantile(oracle.honest, np.linspace(0, 1, 9), axis=0), *(low + x * (high - low) for x in (-1.0, -0.3, 1.3, 2.0))]
-    hurt = np.array([np.abs(oracle.shift(np.tile(level, (f, 1)))) for level in levels])
+    hurt = oracle.harms(np.array([oracle.shift(np.tile(level, (f, 1))) for level in levels]))
     worst = np.take_along_axis(np.array(levels), hurt.argmax(axis=0)[None], axis=0)
     return np.tile(worst, (f, 1))

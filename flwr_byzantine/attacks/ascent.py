@@ -71,7 +71,7 @@ class _Hill:
 
     def _try(self, bad: Array) -> bool:
         found = self._value(bad)
-        better = found > self.damage * (1 + 1e-9)
+        better = found > self.damage + 1e-9 * abs(self.damage)
         if better:
             self.bad, self.damage = bad, found
         return better

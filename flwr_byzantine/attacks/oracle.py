@@ -24,6 +24,7 @@ class Oracle:
         attack: who asks, for its name in errors.
         honest: (h, d) float64.
         scene: with the rule.
+        goal: what damage is: "distance", ‖aggregate - honest mean‖; or "descent", how far the aggregate goes against the mean.
 
     Attributes:
         mean: (d,) of the honest rows.
@@ -38,8 +39,8 @@ class Oracle:
         1.0
     """
 
-    def __init__(self, attack: Attack, honest: Array, scene: Scene) -> None:
-        self.rule, self.honest, self.mean = attack.needs_rule(scene), honest, honest.mean(axis=0)
+    def __init__(self, attack: Attack, honest: Array, scene: Scene, goal: str = "distance") -> None:
+        self.rule, self.honest, self.mean, self.goal = attack.needs_rule(scene), honest, honest.mean(axis=0), goal
         known = {} if scene.previous is None else {"previous": scene.previous}
         self._state = State(scene.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
 
@@ -57,16 +58,25 @@ class Oracle:
         return np.asarray(self.outcome(bad).blocks[0] - self.mean)
 
     def damage(self, bad: Array) -> float:
-        """‖aggregate - honest mean‖; -1 where that is not finite."""
+        """What `goal` says, larger is worse for the server; -infinity where the aggregate is not finite."""
         return self.judge(bad)[0]
 
     def judge(self, bad: Array) -> tuple[float, bool | None]:
         """The damage, and whether the rule selects Byzantine rows only, or all of them where it selects many (None: it does not select)."""
         outcome = self.outcome(bad)
-        found = float(np.linalg.norm(outcome.blocks[0] - self.mean))
+        found = self._harm(outcome.blocks[0] - self.mean)
         selected = outcome.selected
         accepted = None if selected is None else sum(i >= len(self.honest) for i in selected) >= min(len(bad), len(selected))
-        return (found if np.isfinite(found) else -1.0), accepted
+        return (found if np.isfinite(found) else -np.inf), accepted
+
+    def _harm(self, shift: Array) -> float:
+        if self.goal == "distance":
+            return float(np.linalg.norm(shift))
+        return float(-shift @ self.mean / max(float(np.linalg.norm(self.mean)), np.finfo(float).tiny))
+
+    def harms(self, shifts: Array) -> Array:
+        """The same of each coordinate by itself, of (k, d) aggregates minus the honest mean."""
+        return np.abs(shifts) if self.goal == "distance" else -shifts * np.sign(self.mean)
 
     def compressed(self, bad: Array, *directions: Array) -> tuple[Oracle, Array] | None:
         """The same in few coordinates, and the (m, d) orthonormal rows that lead back; None where the rule answers otherwise there.

@@ -17,6 +17,7 @@ from torch import nn
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.client import gradient
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.npy import pack, unpack
 from flwr_byzantine.tasks import training
@@ -75,6 +76,9 @@ def config_of(task: Task, attack: Attack | None) -> dict[str, str]:
     """
     if attack is None or not attack.poisons:
         return {TASK: task.to_json()}
+    local = [item.name for item in fields(attack) if not item.compare and getattr(attack, item.name) is not None]  # type: ignore[arg-type]
+    if local:
+        raise InvalidParameter(f"{type(attack).__name__}: {local[0]} cannot be sent to clients in a message; leave it out here")
     options = {item.name: getattr(attack, item.name) for item in fields(attack) if item.compare}  # type: ignore[arg-type]
     return {TASK: task.to_json(), ATTACK: type(attack).__name__, OPTIONS: json.dumps(options)}
 
