@@ -71,7 +71,7 @@ class TensorUpdates(Updates):
     @property
     def blocks(self) -> list[Block]:  # type: ignore[override]
         """The rows as NumPy arrays, copied when they are asked for."""
-        return [Block([updates.as_numpy(tensor) for tensor in self.tensors])]
+        return [Block([updates._as_numpy(tensor) for tensor in self.tensors])]
 
     def _parts(self, rows: int) -> list[slice]:
         """Column slices such that chunks of so many rows, with what is made of them, stay within the budget."""
@@ -132,7 +132,7 @@ class TensorUpdates(Updates):
 
     def _gram(self, origins: Sequence[Any], exact: bool) -> Array:
         if exact and self._single():  # hostile values on a device without float64: the host has it
-            return super()._gram([None if point is None else updates.as_numpy(point) for point in origins], exact)
+            return super()._gram([None if point is None else updates._as_numpy(point) for point in origins], exact)
         total = np.zeros((self.n, self.n))
         for part in self._parts(self.n):
             tiles = self._differences(part, origins[0]).transpose(0, 1)

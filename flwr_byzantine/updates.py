@@ -300,7 +300,7 @@ class Like:
 
 
 def _as_rows(items: Sequence[Any]) -> list[Array]:
-    rows = [as_numpy(item) for item in items]
+    rows = [_as_numpy(item) for item in items]
     check_rows(rows, lambda row: row.dtype.kind in "fiu")
     if any(row.dtype != rows[0].dtype for row in rows):
         common = np.result_type(*rows)
@@ -340,7 +340,7 @@ def _on_one_device(items: Sequence[Any]) -> bool:
     return all(map(_is_tensor, items)) and items[0].device.type not in HOST and len({item.device for item in items}) == 1
 
 
-def as_numpy(item: Any) -> Array:
+def _as_numpy(item: Any) -> Array:
     """A NumPy view of an array or a CPU tensor; a copy of a tensor that lies elsewhere."""
     if not _is_tensor(item):
         return np.asarray(item)
