@@ -1,0 +1,211 @@
+"""Writes the tables and figures of README.md from the committed results: python -m simulations.reproductions.page."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib as mpl
+
+from flwr_byzantine.report.cells import PLAIN, load, values
+from flwr_byzantine.report.grid import Field, Grid
+from flwr_byzantine.report.heatmaps import maps, matrices
+from flwr_byzantine.report.published import Published, beside, read_published
+from flwr_byzantine.report.scores import WorstCase
+from flwr_byzantine.report.study import Study, study
+from flwr_byzantine.report.style import RC
+from flwr_byzantine.report.tables import COST, worst_case_grid
+
+HERE = Path(__file__).parent
+PAGE = HERE / "README.md"
+NAMES = ("flanders", "bucketing", "byzfl")
+RULES = ("krum", "median", "geometric-median", "centered-clipping (max_iter=3, tau=10)", "mean")
+DIGITS = 5  # of the committed courses
+MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
+
+
+def results(name: str) -> Study:
+    """The committed results of one reproduction, a learning rate chosen on the validation split where there are several."""
+    cells = load(HERE / "results" / f"{name}.jsonl")
+    return study(cells, choose=["lr"] if len(values(cells, "lr")) > 1 else ())
+
+
+def published(name: str) -> list[Published]:
+    """The published figures of one reproduction."""
+    return read_published(HERE / "published" / f"{name}.toml")
+
+
+def blocks() -> dict[str, str]:
+    """What the page says between its marks, from the results."""
+    return {
+        "flanders": by_attack("flanders"),
+        "flanders-held-against": against_published("flanders"),
+        "bucketing": by_attack("bucketing"),
+        "bucketing-mixing": by_mixing("bucketing"),
+        "byzfl": by_setting("byzfl"),
+    }
+
+
+def by_attack(name: str) -> str:
+    """Rules × attacks for each setting, as Markdown; the honest cost only where it is known."""
+    found = [worst_case_grid(table, beside(table, published(name))) for table in results(name).tables()]
+    return "\n".join(_without_empty(grid).markdown() for grid in found).strip()
+
+
+def _without_empty(grid: Grid) -> Grid:
+    last = [row[-1] for row in grid.rows]
+    if grid.header[-1] != COST or any(item.text != "–" for item in last):
+        return grid
+    return replace(grid, header=grid.header[:-1], rows=tuple(row[:-1] for row in grid.rows))
+
+
+Pair = tuple[float, float]
+"""Ours, and the published figure of the same rule under the same attack."""
+
+
+def pairs(name: str) -> dict[tuple[str, str], Pair]:
+    """By (rule, attack), for each published figure of a rule that was run; the best of our settings where there are several."""
+    found: dict[tuple[str, str], Pair] = {}
+    for table in results(name).tables():
+        for (rule, attack), entry in beside(table, published(name)).items():
+            ours = max((row.column(attack).mean for row in table.rows if row.rule == rule), default=float("nan"))
+            if ours == ours and attack != "worst":
+                found[rule, attack] = max((ours, entry.accuracy), found.get((rule, attack), (0.0, entry.accuracy)))
+    return found
+
+
+def best(name: str) -> dict[str, Pair]:
+    """For each attack the best of our robust rules, and the best published."""
+    tables, known = results(name).tables(), published(name)
+    ours = [(attack, row.column(attack).mean) for table in tables for row in table.rows for attack in table.attacks if row.rule != PLAIN]
+    theirs = [(attack, entry.accuracy) for table in tables for (_, attack), entry in beside(table, known).items()]
+    return {attack: (_top(ours, attack), _top(theirs, attack)) for attack in tables[0].attacks if attack in dict(theirs)}
+
+
+def _top(scores: Sequence[tuple[str, float]], attack: str) -> float:
+    return max(score for name, score in scores if name == attack and score == score)
+
+
+def against_published(name: str) -> str:
+    """Where ours is below the published figure of the same rule, and the best against the best."""
+    below = [f"{rule} under {attack} ({_percents(pair)})" for (rule, attack), pair in sorted(pairs(name).items()) if pair[0] < pair[1]]
+    tops = [f"{attack} {_percents(pair)}" for attack, pair in best(name).items()]
+    count = f"{len(pairs(name)) - len(below)} of {len(pairs(name))}"
+    same = f"Same rule, ours / published: {count} at least as good; below: {', '.join(below) or 'none'}."
+    return f"{same}\n\nBest robust rule, ours / published: {', '.join(tops)}."
+
+
+def _percents(pair: Pair) -> str:
+    return f"{100 * pair[0]:.1f} / {100 * pair[1]:.1f}"
+
+
+def by_momentum(name: str) -> dict[float, dict[str, Pair]]:
+    """The mean over the attacks for each worker momentum and rule, ours and published (NaN where not all are)."""
+    found: dict[float, dict[str, Pair]] = {}
+    for table in results(name).tables():
+        known = beside(table, published(name))
+        theirs = {
+            row.rule: [known[row.rule, a].accuracy if (row.rule, a) in known else math.nan for a in table.attacks] for row in table.rows
+        }
+        means = {row.rule: (fmean(row.column(a).mean for a in table.attacks), fmean(theirs[row.rule])) for row in table.rows}
+        found[table.cells[0].config["momentum"]] = means
+    return dict(sorted(found.items(), reverse=True))
+
+
+def by_mixing(name: str) -> str:
+    """Means over the attacks, rules × what is before them, for each momentum, as Markdown."""
+    return "\n".join(_mixing_grid(momentum, means).markdown() for momentum, means in by_momentum(name).items()).strip()
+
+
+def _mixing_grid(momentum: float, means: Mapping[str, Pair]) -> Grid:
+    alone = [rule for rule in RULES if rule in means]
+    rows = [(Field(rule), *(_mean(means.get(before + rule)) for before in ("", "bucketing+", "nnm+"))) for rule in alone]
+    title = f"Mean over the five attacks, worker momentum {momentum:g}: ours / published"
+    return Grid(title, ("rule", "alone", "bucketing", "NNM"), tuple(rows))
+
+
+def _mean(pair: Pair | None) -> Field:
+    if pair is None:
+        return Field("–")
+    return Field(f"{100 * pair[0]:.1f}", "" if math.isnan(pair[1]) else f"/ {100 * pair[1]:.1f}", number=pair[0])
+
+
+def by_setting(name: str) -> str:
+    """The worst case over attacks, gamma × f for each rule, as Markdown."""
+    found, known = results(name), published(name)
+    return "\n".join(_gamma_by_f(found, known, rule).markdown() for rule in found.rules).strip()
+
+
+def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Grid:
+    at = {(dict(table.setting)["gamma"], dict(table.setting)["f"]): table for table in found.tables()}
+    fs = values(found.cells, "f")
+    rows = [(Field(f"gamma {gamma:g}"), *(_worst(at[gamma, f], known, rule) for f in fs)) for gamma in values(found.cells, "gamma")]
+    return Grid(f"{rule}: worst case, ours / published", ("", *(f"f = {f}" for f in fs)), tuple(rows))
+
+
+def _worst(table: WorstCase, known: Sequence[Published], rule: str) -> Field:
+    row, theirs = table.row(rule), beside(table, known)[rule, "worst"]
+    return Field(f"{100 * row.worst.mean:.1f}", f"/ {100 * theirs.accuracy:.0f}", number=row.worst.mean)
+
+
+def filled(text: str, content: Mapping[str, str]) -> str:
+    """The page with each marked block replaced."""
+    for name, block in content.items():
+        pattern = re.escape(MARKED).replace(re.escape("{name}"), name).replace(re.escape("{text}"), ".*?")
+        marked = MARKED.format(name=name, text=block)
+        text, count = re.subn(pattern, lambda _: marked, text, flags=re.DOTALL)  # noqa: B023
+        if count != 1:
+            raise ValueError(f"{PAGE.name} must hold the marks of {name!r} once, found {count}")
+    return text
+
+
+def draw() -> None:
+    """The figures: rules × attacks, and the heat-maps of the worst case."""
+    with mpl.rc_context(RC):
+        for name in NAMES[:2]:
+            for drawing in matrices(results(name)):
+                label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower())
+                for tick in drawing.figure.axes[0].get_xticklabels():
+                    tick.set(ha="right", rotation_mode="anchor")
+                drawing.figure.savefig(HERE / "figures" / f"{name}{'-' * bool(label)}{label}.png", dpi=110)
+        maps(results("byzfl"))[0].figure.savefig(HERE / "figures" / "byzfl.png", dpi=110)
+
+
+def shorten(path: Path) -> None:
+    """Keep the last record of each cell, sorted by configuration, with courses rounded to `DIGITS` digits."""
+    records = {record["key"]: record for record in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+    for record in records.values():
+        record |= {name: _rounded(record[name]) for name in ("course", "final")}
+    lines = sorted((json.dumps(record, sort_keys=True) for record in records.values()), key=_order)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _order(line: str) -> str:
+    return json.dumps(json.loads(line)["config"], sort_keys=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def main() -> None:
+    """Shorten the results, fill in the page, draw."""
+    (HERE / "figures").mkdir(exist_ok=True)
+    for name in NAMES:
+        shorten(HERE / "results" / f"{name}.jsonl")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), blocks()), encoding="utf-8")
+    draw()
+
+
+if __name__ == "__main__":
+    main()
