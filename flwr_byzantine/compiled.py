@@ -53,8 +53,8 @@ def aligned(rows: int, columns: int, dtype: Any) -> Array:
 
 
 @cache
-def _pointers() -> tuple[Any, Any]:
-    """Two building blocks that Numba lacks: an address as a pointer, and the vectorised exchange of two tile rows."""
+def _pointers() -> tuple[Any, Any, Any]:
+    """What Numba lacks: an address as a pointer, the vectorised exchange of two tile rows, and a hint to fetch a cache line."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
@@ -80,7 +80,18 @@ def _pointers() -> tuple[Any, Any]:
 
         return types.void(types.uintp, types.uintp, like), generate
 
-    return pointer, exchange
+    @intrinsic
+    def fetch(_context: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            flag, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+            kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+            hint = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+            builder.call(hint, [builder.inttoptr(args[0], byte), flag(0), flag(2), flag(1)])  # to read, into the L2 cache, data
+            return context.get_dummy_value()
+
+        return types.void(types.uintp), generate
+
+    return pointer, exchange, fetch
 
 
 @cache
@@ -88,7 +99,7 @@ def _load() -> Callable[..., None]:
     """Columns of all rows into a tile: as they are, or as differences to the origin."""
     import numba
 
-    pointer, _ = _pointers()
+    pointer, _, _ = _pointers()
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def load(places, like, origin, start, stop, tile):  # type: ignore[no-untyped-def]
@@ -148,7 +159,7 @@ def gram_into(rows: Any, origin: Array | None, part: slice, dtype: Any, out: Arr
 def _distances() -> Callable[..., None]:
     import numba
 
-    pointer, _ = _pointers()
+    pointer, _, _ = _pointers()
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def distances(left, right, like, width, out):  # type: ignore[no-untyped-def]
@@ -175,7 +186,7 @@ def distances_into(left: Any, right: Any, part: slice, out: Array) -> None:
 def _combine() -> Callable[..., None]:
     import numba
 
-    pointer, _ = _pointers()
+    pointer, _, _ = _pointers()
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def combine(places, like, weights, origin, rest, width, limit, out):  # type: ignore[no-untyped-def]
@@ -235,7 +246,7 @@ def _nearest() -> Callable[..., None]:
 def _windows() -> Callable[..., bool]:
     import numba
 
-    pointer, exchange = _pointers()
+    pointer, exchange, fetch = _pointers()
     nearest = _nearest()
 
     @numba.njit(nogil=True, cache=True)
@@ -249,6 +260,10 @@ def _windows() -> Callable[..., bool]:
                 for k in range(c):
                     to[k] = row[k]
                     poison[k] += row[k] - row[k]
+            if start + 2 * lanes <= width:  # the next tile's values come while this one is sorted
+                for i in range(n):
+                    for k in range(0, lanes, 64 // like.itemsize):
+                        fetch(places[i] + numba.types.uintp((start + lanes + k) * like.itemsize))
             for p in range(pairs.shape[0]):
                 exchange(base + pairs[p, 0], base + pairs[p, 1], like)
             total[:] = 0.0

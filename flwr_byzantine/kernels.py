@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -76,6 +77,11 @@ def _mean_of_ranks(values: Array, low: int, high: int) -> Array:
 @cache
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()  # finding them takes longer than many a kernel
+
+
+def calm(n: int) -> AbstractContextManager[Any]:
+    """BLAS on one thread while n × n matrices are small: waking the others takes longer than the work."""
+    return _libraries().limit(limits=1, user_api="blas") if n < 512 else nullcontext()
 
 
 @cache

@@ -107,7 +107,7 @@ class Updates:
         """The same rows and below them `vectors`, given as (d,) deltas to the origin: a rule's anchors."""
         blocks, start = [], 0
         for block in self.blocks:
-            parts = [vector[start : start + block.width].astype(np.float64) for vector in vectors]
+            parts = [np.asarray(vector[start : start + block.width], np.float64) for vector in vectors]
             exact = block.rows[0].dtype if block.rows[0].dtype.kind == "f" and block.rows[0].dtype.itemsize >= 4 else np.float64
             extra = [(part if block.origin is None else part + block.origin).astype(exact) for part in parts]
             blocks.append(Block([*block.rows, *extra], block.origin))
@@ -200,19 +200,28 @@ class Updates:
         return total
 
     def sq_norms(self) -> Array:
-        """(n,) float64 squared norms of the deltas to the origin, in one pass over the data."""
-        return self._sq_apart(self._points())
+        """(n,) float64 squared norms of the deltas to the origin, in one pass over the data.
+
+        Raises:
+            NotFinite: a value is not.
+        """
+        return self._within(self._sq_apart(self._points()))
 
     def sq_apart(self, i: int) -> Array:
-        """(n,) float64 squared distances to row i, in one pass over the data."""
-        return self._sq_apart(self._points(i))
+        """(n,) float64 squared distances to row i, in one pass over the data; raises as `sq_norms` does."""
+        return self._within(self._sq_apart(self._points(i)))
+
+    def _within(self, squares: Array) -> Array:
+        if not np.isfinite(squares).all() and not all(self.finite()):
+            raise NotFinite("updates must be finite")
+        return np.minimum(squares, HUGE**2)
 
     def _sq_apart(self, points: Sequence[Any]) -> Array:
         total = np.zeros(self.n)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             for block, point in zip(self.blocks, points, strict=True):
                 total += kernels.distances(block.rows, [np.zeros_like(block.rows[0]) if point is None else point] * self.n)
-        return np.minimum(total, HUGE**2)
+        return total
 
     def order(self) -> Array:
         """(n,) indices that sort the rows by their values, lexicographically: an order that no arrival or numbering can change."""

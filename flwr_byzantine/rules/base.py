@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
 from flwr_byzantine.kernels import Array, Window
 from flwr_byzantine.params import Declared
@@ -203,10 +204,11 @@ def run(rule: Rule, updates: Updates, state: State | None = None, reference: Arr
     for stage in stages:
         stage.check(view.n)
         if isinstance(stage, Mixing):
-            mix = view.by_position(stage.mix) if stage.by_position else stage.mix(view)
-            scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
-            memory.update(stage.remember(view))
-            view.push(mix.matrix)
+            with kernels.calm(view.n):
+                mix = view.by_position(stage.mix) if stage.by_position else stage.mix(view)
+                scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
+                memory.update(stage.remember(view))
+                view.push(mix.matrix)
     blocks, weights, influence = _finish(stages[-1], view, updates.n)
     if any("previous" in stage.anchors for stage in mixing):
         memory["previous"] = ordered.deltas(blocks)
@@ -232,12 +234,12 @@ def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, 
 
 
 def _window_influence(window: Window, view: View, n: int) -> Array:
-    """Each row's share of the averaged windows, over evenly spaced coordinates."""
+    """Each row's share of the averaged windows, over evenly spaced coordinates; rows tied with an end of a window count."""
     values = view.updates.sample(mixing=view.rows).T
-    order = np.argsort(values, axis=1, kind="stable")
-    start, length = window.first(np.take_along_axis(values, order, axis=1))
-    inside = np.take_along_axis(order, start[:, None] + np.arange(length), axis=1)
-    counts = np.bincount(inside.ravel(), minlength=view.n).astype(np.float64)
+    ascending = np.sort(values, axis=1)
+    start, length = window.first(ascending)
+    low, high = (np.take_along_axis(ascending, ranks[:, None], axis=1) for ranks in (start, start + length - 1))
+    counts = ((values >= low) & (values <= high)).sum(axis=0).astype(np.float64)
     return _shares(counts if view.rows is None else np.abs(counts @ view.rows)[:n])
 
 

@@ -48,6 +48,7 @@ class CenteredClipping(Mixing):
     scales: ClassVar[bool] = False
     stateful: ClassVar[bool] = True
     cost: ClassVar[str] = "nd, n²d where max_iter > 1"
+    sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
 
     def mix(self, view: View) -> Mix:
@@ -88,6 +89,7 @@ class Clipping(PreAggregation):
     robust: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963)"
 
     def mix(self, view: View) -> Mix:
@@ -113,6 +115,7 @@ class ARC(PreAggregation):
     f: int = param(ge=0)
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:

@@ -43,6 +43,7 @@ class CGE(Mixing):
     f: int = param(ge=0)
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Gupta, Liu, Vaidya, 2020 (arXiv 2008.04699)"
     by_position: ClassVar[bool] = True
 
