@@ -163,16 +163,13 @@ def _distances() -> Callable[..., None]:
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def distances(left, right, like, width, out):  # type: ignore[no-untyped-def]
-        for start in range(0, width, 2048):
-            c = min(2048, width - start)
-            for p in range(left.shape[0]):
-                x = numba.carray(pointer(left[p], like), (width,))[start : start + c]
-                y = numba.carray(pointer(right[p], like), (width,))[start : start + c]
-                total = 0.0
-                for k in range(c):
-                    apart = np.float64(x[k]) - np.float64(y[k])
-                    total += apart * apart
-                out[p] += total
+        for p in range(left.shape[0]):
+            x, y = numba.carray(pointer(left[p], like), (width,)), numba.carray(pointer(right[p], like), (width,))
+            total = 0.0
+            for k in range(width):
+                apart = np.float64(x[k]) - np.float64(y[k])
+                total += apart * apart
+            out[p] += total
 
     return distances  # type: ignore[no-any-return]
 
@@ -190,9 +187,9 @@ def _combine() -> Callable[..., None]:
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def combine(places, like, weights, origin, rest, width, limit, out):  # type: ignore[no-untyped-def]
-        total = np.zeros(1024)
-        for start in range(0, width, 1024):
-            c = min(1024, width - start)
+        total = np.zeros(4096)
+        for start in range(0, width, 4096):
+            c = min(4096, width - start)
             if origin > 0:
                 base = numba.carray(pointer(origin, like), (width,))[start : start + c]
                 for k in range(c):
