@@ -74,7 +74,8 @@ class MoNNA(Mixing):
 
     f: int = param(ge=0)
     trusted: int | None = param(0, ge=0, optional=True)
-    cost: ClassVar[str] = "nd"
+    cost: ClassVar[str] = "nd, n²d where trusted is None"
+    sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
 
     def __post_init__(self) -> None:
@@ -88,10 +89,10 @@ class MoNNA(Mixing):
 
     def mix(self, view: View) -> Mix:
         """1/(n - f) on the nearest."""
-        D = sq_distances(view.gram)
-        trusted = int(np.argmin(np.median(D, axis=1))) if self.trusted is None else self.trusted
-        order = np.argsort(np.where(np.arange(view.n) == trusted, -1.0, D[trusted]), kind="stable")
-        return keep(order[: view.n - self.f].tolist(), view.n, D[trusted])
+        middle = int(np.argmin(np.median(sq_distances(view.gram), axis=1))) if self.trusted is None else self.trusted
+        apart = view.apart(middle) ** 2
+        order = np.argsort(np.where(np.arange(view.n) == middle, -1.0, apart), kind="stable")
+        return keep(order[: view.n - self.f].tolist(), view.n, apart)
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,11 @@ class View:
             return np.asarray(np.sqrt(self.updates.sq_norms()[: self.n]))
         return np.asarray(np.sqrt(np.maximum(np.diag(self.gram)[: self.n], 0.0)))
 
-    def to_anchor(self) -> Array:
-        """(n,) distances to the first anchor: one cheap pass where the Gram matrix is not there yet."""
+    def apart(self, i: int) -> Array:
+        """(n,) distances to row i, anchors counted from n: one cheap pass where the Gram matrix is not there yet."""
         if self._gram is None and self.matrix is None:
-            return np.asarray(np.sqrt(self.updates.sq_apart(self.n)[: self.n]))
-        return np.asarray(np.sqrt(sq_distances(self.gram)[self.n, : self.n]))
+            return np.asarray(np.sqrt(self.updates.sq_apart(i)[: self.n]))
+        return np.asarray(np.sqrt(sq_distances(self.gram)[i, : self.n]))
 
     @property
     def gram(self) -> Array:
