@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from flwr_byzantine import rules
@@ -149,7 +150,7 @@ def simple(rule: Any) -> Make:
 
 def options_of(rule: type[rules.Rule]) -> tuple[str, ...]:
     """The rule's parameters besides f."""
-    return tuple(name for name in rule.__dataclass_fields__ if name != "f")  # type: ignore[attr-defined]
+    return tuple(item.name for item in fields(rule) if item.name != "f")  # type: ignore[arg-type]
 
 
 CATALOGUE = tuple(  # rules without a namesake in Flower: a strategy for each, in both APIs

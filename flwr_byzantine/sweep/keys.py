@@ -120,7 +120,7 @@ def strategy_of(name: str, options: dict[str, Any], f: int = 0) -> Rule | None:
         'NNM(f=2) + Krum(f=2)'
     """
     parts = [] if name == PLAIN else name.split("+")
-    known = {option for part in parts for option in get(part).__dataclass_fields__} - {"f"}  # type: ignore[attr-defined]
+    known = {option.name for part in parts for option in fields(get(part))} - {"f"}  # type: ignore[arg-type]
     _check_options(name, options, known)
     return parse_rule(name, f, **options) if parts else None
 
@@ -136,7 +136,7 @@ def attack_of(name: str, options: dict[str, Any]) -> attacks.Attack | None:
         ALIE(z=1.5)
     """
     cls = None if name == NO_ATTACK else attacks.get(name)
-    _check_options(name, options, set() if cls is None else set(cls.__dataclass_fields__))  # type: ignore[attr-defined]
+    _check_options(name, options, set() if cls is None else {item.name for item in fields(cls)})  # type: ignore[arg-type]
     return None if cls is None else cls(**options)
 
 
