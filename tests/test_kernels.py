@@ -193,3 +193,12 @@ def test_a_forked_child_aggregates_although_its_parent_had_threads():
     expected = rules.Median(f=1)(X)
     found = isolated(lambda: rules.Median(f=1)(X), timeout=60)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_influence_shares_the_ranks_of_equal_values():
+    X = np.array([[0.0], [0.0], [0.0], [0.0], [1.0], [2.0], [3.0]])  # ranks 2 to 4 are averaged: two of the four zeros, and the one
+    np.testing.assert_allclose(rules.TrimmedMean(f=2).aggregate(X).influence, [1 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 3, 0, 0])
+    np.testing.assert_allclose(rules.TrimmedMean(f=2).aggregate(np.ones((7, 3))).influence, 1 / 7)
+    np.testing.assert_allclose(
+        rules.MeaMed(f=2).aggregate(np.array([[0.0], [1.0], [2.0], [3.0], [90.0], [91.0], [92.0]])).influence[:5], 0.2
+    )

@@ -234,12 +234,18 @@ def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, 
 
 
 def _window_influence(window: Window, view: View, n: int) -> Array:
-    """Each row's share of the averaged windows, over evenly spaced coordinates; rows tied with an end of a window count."""
+    """Each row's share of the averaged windows, over evenly spaced coordinates; equal values share the ranks that they have inside."""
     values = view.updates.sample(mixing=view.rows).T
     ascending = np.sort(values, axis=1)
     start, length = window.first(ascending)
-    low, high = (np.take_along_axis(ascending, ranks[:, None], axis=1) for ranks in (start, start + length - 1))
-    counts = ((values >= low) & (values <= high)).sum(axis=0).astype(np.float64)
+    ranks = np.arange(view.n)
+    within = (ranks >= start[:, None]) & (ranks < start[:, None] + length)
+    low, high = (np.take_along_axis(ascending, ends[:, None], axis=1) for ends in (start, start + length - 1))
+    inside = ((values > low) & (values < high)).astype(np.float64)
+    for end in (low, high):  # where both are one value, the second time changes nothing
+        tied = values == end
+        inside[tied] = np.repeat(((ascending == end) & within).sum(axis=1) / tied.sum(axis=1), tied.sum(axis=1))
+    counts = inside.sum(axis=0)
     return _shares(counts if view.rows is None else np.abs(counts @ view.rows)[:n])
 
 
