@@ -15,8 +15,8 @@ from flwr_byzantine.attacks.base import Attack
 from flwr_byzantine.attacks.data import DataAttack, Predict, like
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.kinds import as_numpy, is_tensor
 from flwr_byzantine.params import Constraint, check
-from flwr_byzantine.updates import _as_numpy, _is_tensor
 
 Keys = tuple[Any, Any] | None
 
@@ -119,7 +119,7 @@ class Recipe:
 
     def alter(self, x: Any, rank: int) -> Any:
         """One poisoned example from one chosen example, the `rank`-th."""
-        one = x.clone()[None] if _is_tensor(x) else np.array(x)[None]
+        one = x.clone()[None] if is_tensor(x) else np.array(x)[None]
         return self.attack.alter(one, np.array([rank]), self.attacker)[0]
 
     def split(self, item: Any) -> tuple[Any, Any]:
@@ -251,9 +251,9 @@ def attack_success_rate(model: Any, attack: Attack, x: Any, y: Any, num_classes:
     shown, wanted = attack.triggered(x, y, num_classes)
     if not len(shown):
         return float("nan")
-    answers = _as_numpy(predictor(model)(shown))
+    answers = as_numpy(predictor(model)(shown))
     labels = answers.argmax(axis=-1) if answers.ndim == 2 else answers
-    return float(np.mean(labels == _as_numpy(wanted)))
+    return float(np.mean(labels == as_numpy(wanted)))
 
 
 def predictor(model: Any) -> Callable[[Any], Any]:
@@ -293,16 +293,14 @@ def _is_map_style(dataset: Any) -> bool:
 
 def _is_pair(dataset: Any) -> bool:
     arrays = (
-        isinstance(dataset, tuple | list)
-        and len(dataset) == 2
-        and all(isinstance(part, np.ndarray) or _is_tensor(part) for part in dataset)
+        isinstance(dataset, tuple | list) and len(dataset) == 2 and all(isinstance(part, np.ndarray) or is_tensor(part) for part in dataset)
     )
     return arrays and np.ndim(dataset[1]) == 1
 
 
 def _stack(items: list[Any]) -> Any:
     """One array or tensor of all examples; an image object is refused, for it does not say where its channels are."""
-    if _is_tensor(items[0]):
+    if is_tensor(items[0]):
         return sys.modules["torch"].stack(items)
     if not isinstance(items[0], np.ndarray | np.generic | numbers.Real | list | tuple):
         kind = type(items[0]).__name__

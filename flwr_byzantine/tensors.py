@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flwr_byzantine import updates
+from flwr_byzantine import kinds
 from flwr_byzantine.errors import NotFinite
 from flwr_byzantine.kernels import Array, Window
-from flwr_byzantine.updates import SAMPLE, Block, Updates, check_rows
+from flwr_byzantine.kinds import check_rows
+from flwr_byzantine.updates import SAMPLE, Block, Updates
 
 BUDGET = 1 << 28  # bytes of extra device memory that a pass may take
 TILE = 1024  # columns multiplied at a time: float32 products, where a device has nothing better, are summed in float64 from there
@@ -31,12 +32,12 @@ def forced(without_float64: bool = False) -> Iterator[None]:
     Args:
         without_float64: as on a device that has no float64.
     """
-    updates.HOST.discard("cpu")
+    kinds.HOST.discard("cpu")
     WITHOUT_FLOAT64.update({"cpu"} if without_float64 else ())
     try:
         yield
     finally:
-        updates.HOST.add("cpu")
+        kinds.HOST.add("cpu")
         WITHOUT_FLOAT64.discard("cpu")
 
 
@@ -71,7 +72,7 @@ class TensorUpdates(Updates):
     @property
     def blocks(self) -> list[Block]:  # type: ignore[override]
         """The rows as NumPy arrays, copied when they are asked for."""
-        return [Block([updates._as_numpy(tensor) for tensor in self.tensors])]
+        return [Block([kinds.as_numpy(tensor) for tensor in self.tensors])]
 
     def _parts(self, rows: int) -> list[slice]:
         """Column slices such that chunks of so many rows, with what is made of them, stay within the budget."""
@@ -132,7 +133,7 @@ class TensorUpdates(Updates):
 
     def _gram(self, origins: Sequence[Any], exact: bool) -> Array:
         if exact and self._single():  # hostile values on a device without float64: the host has it
-            return super()._gram([None if point is None else updates._as_numpy(point) for point in origins], exact)
+            return super()._gram([None if point is None else kinds.as_numpy(point) for point in origins], exact)
         total = np.zeros((self.n, self.n))
         for part in self._parts(self.n):
             tiles = self._differences(part, origins[0]).transpose(0, 1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cmp_to_key
@@ -13,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine import kernels
-from flwr_byzantine.errors import MalformedUpdate, NotFinite
+from flwr_byzantine.errors import NotFinite
 from flwr_byzantine.kernels import Array, Window
+from flwr_byzantine.kinds import Like, as_rows, is_tensor, items_of, on_one_device
 
 SAMPLE = 1 << 11  # coordinates looked at for a row's influence in coordinate-wise rules
 KEYS = 32  # coordinates looked at first when rows are compared
 HUGE = 1e150  # norms are cut here: their squares are still far from overflow
 ROUGH = 2e-2  # below this share of the norms, a distance from products in float32 is computed again
-HOST = {"cpu"}  # devices whose tensors are read where they lie, as NumPy arrays; on others torch does the work
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ class Updates:
 
         Tensors of one device other than the CPU stay there: see `tensors.TensorUpdates`.
         """
-        items = _items(X)
-        like = Like(items[0] if _is_tensor(items[0]) else None)
-        if _on_one_device(items):
+        items = items_of(X)
+        like = Like(items[0] if is_tensor(items[0]) else None)
+        if on_one_device(items):
             from flwr_byzantine.tensors import TensorUpdates
 
             return TensorUpdates(items), like
-        return cls([Block(_as_rows(items))]), like
+        return cls([Block(as_rows(items))]), like
 
     @contextmanager
     def spilled(self, directory: str | Path | None = None) -> Iterator[Updates]:
@@ -291,69 +290,3 @@ def _compare(x: Array, y: Array) -> int:
     """-1, 0 or 1: which of two vectors comes first, by their first different value."""
     different = np.flatnonzero(x != y)
     return 0 if len(different) == 0 else -1 if x[different[0]] < y[different[0]] else 1
-
-
-@dataclass(frozen=True)
-class Like:
-    """The kind of array the caller gave: turns a NumPy vector back into it."""
-
-    template: Any = None  # a torch tensor, or None for NumPy
-
-    def restore(self, value: Array) -> Any:
-        """`value` as the caller's kind, dtype and device."""
-        if self.template is None:
-            return value
-        torch = sys.modules["torch"]
-        tensor: Any = value if _is_tensor(value) else torch.from_numpy(value)
-        return tensor.to(dtype=self.template.dtype, device=self.template.device)
-
-
-def _as_rows(items: Sequence[Any]) -> list[Array]:
-    rows = [_as_numpy(item) for item in items]
-    check_rows(rows, lambda row: row.dtype.kind in "fiu")
-    if any(row.dtype != rows[0].dtype for row in rows):
-        common = np.result_type(*rows)
-        rows = [row.astype(common) for row in rows]
-    return rows
-
-
-def check_rows(rows: Sequence[Any], real: Callable[[Any], bool]) -> None:
-    """Raise `MalformedUpdate` unless these arrays or tensors are vectors of one length, of real numbers."""
-    first = tuple(rows[0].shape)
-    for i, row in enumerate(rows):
-        if not real(row):
-            raise MalformedUpdate(f"updates must be real numbers (float or integer), got dtype {row.dtype} in row {i}")
-        if row.ndim != 1 or tuple(row.shape) != first:
-            raise MalformedUpdate(f"updates must be vectors of one length, got shape {first} in row 0 and {tuple(row.shape)} in row {i}")
-
-
-def _items(X: Any) -> list[Any]:
-    if isinstance(X, np.ndarray) or _is_tensor(X):
-        if X.ndim != 2:
-            raise MalformedUpdate(f"updates must be an (n, d) array, got shape {tuple(X.shape)}; one update is X[None, :]")
-        items = list(X)
-    else:
-        items = [item if _is_tensor(item) else np.asarray(item) for item in X]
-    if not items:
-        raise MalformedUpdate("expected at least one update, got none")
-    return items
-
-
-def _is_tensor(value: Any) -> bool:
-    torch = sys.modules.get("torch")  # a tensor can only exist where torch was imported
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def _on_one_device(items: Sequence[Any]) -> bool:
-    """Whether these are tensors that share a device on which torch does the work."""
-    return all(map(_is_tensor, items)) and items[0].device.type not in HOST and len({item.device for item in items}) == 1
-
-
-def _as_numpy(item: Any) -> Array:
-    """A NumPy view of an array or a CPU tensor; a copy of a tensor that lies elsewhere."""
-    if not _is_tensor(item):
-        return np.asarray(item)
-    item = item.detach().cpu()
-    if str(item.dtype) == "torch.bfloat16":  # NumPy has no bfloat16; float32 holds it exactly
-        item = item.float()
-    return np.asarray(item.numpy())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flwr_byzantine import errors, rules, tensors, updates
+from flwr_byzantine import errors, kinds, rules, tensors, updates
 from flwr_byzantine.kernels import Window
 from flwr_byzantine.tensors import TensorUpdates
 from flwr_byzantine.updates import Updates, sq_distances
@@ -233,7 +233,7 @@ def test_only_tensors_of_one_device_go_through_torch():
         assert type(Updates.wrap(X)[0]) is TensorUpdates
         assert type(Updates.wrap([X[0], X[1].numpy()])[0]) is Updates
         assert type(Updates.wrap(X.numpy())[0]) is Updates
-    assert {"cpu"} == updates.HOST
+    assert {"cpu"} == kinds.HOST
     assert "cpu" not in tensors.WITHOUT_FLOAT64
 
 

@@ -13,8 +13,8 @@ from flwr_byzantine.attacks.base import Scene
 from flwr_byzantine.attacks.data import DataAttack, Predict, as_array, check_class, copied, labels_of, like
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.kinds import as_numpy
 from flwr_byzantine.params import Constraint, param
-from flwr_byzantine.updates import _as_numpy
 
 CORNERS = {"top-left": (0.0, 0.0), "top-right": (0.0, 1.0), "center": (0.5, 0.5), "bottom-left": (1.0, 0.0), "bottom-right": (1.0, 1.0)}
 
@@ -289,7 +289,7 @@ class EdgeCaseBackdoor(TargetedBackdoor):
         rows = np.flatnonzero(labels == self.source)
         if not len(rows):
             return rows
-        members = _as_numpy(as_array(x)[rows]).reshape(len(rows), -1).astype(np.float64)
+        members = as_numpy(as_array(x)[rows]).reshape(len(rows), -1).astype(np.float64)
         far = np.linalg.norm(members - members.mean(axis=0), axis=1)
         return np.sort(rows[np.argsort(-far, kind="stable")[: max(1, round(self.share * len(rows)))]])
 
@@ -304,14 +304,14 @@ class EdgeCaseBackdoor(TargetedBackdoor):
 
     def alter(self, x: Any, ranks: Array, attacker: int) -> Any:
         """The tail as it is, or the given examples."""
-        return x if self.examples is None else like(x, _as_numpy(self.examples)[ranks])
+        return x if self.examples is None else like(x, as_numpy(self.examples)[ranks])
 
     def triggered(self, x: Any, y: Any, num_classes: int) -> tuple[Any, Any]:
         """The tail of (x, y), or the given examples; all wanted as the target."""
         if self.examples is None:
             return super().triggered(x, y, num_classes)
         self._check_examples(x)
-        return like(as_array(x), _as_numpy(self.examples)), like(as_array(y), np.full(len(self.examples), self.target))
+        return like(as_array(x), as_numpy(self.examples)), like(as_array(y), np.full(len(self.examples), self.target))
 
     def _check_examples(self, x: Any) -> None:
         given, data = tuple(self.examples.shape[1:]), tuple(as_array(x).shape[1:])

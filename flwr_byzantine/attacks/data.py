@@ -11,8 +11,8 @@ import numpy as np
 from flwr_byzantine.attacks.base import OwnAttack, Scene
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.kinds import Like, as_numpy, is_tensor
 from flwr_byzantine.params import Constraint, check, param
-from flwr_byzantine.updates import Like, _as_numpy, _is_tensor
 
 Predict = Callable[[Any], Any]
 
@@ -85,23 +85,23 @@ class DataAttack(OwnAttack):
 
 def as_array(values: Any) -> Any:
     """A tensor as it is, anything else as a NumPy array."""
-    return values if _is_tensor(values) else np.asarray(values)
+    return values if is_tensor(values) else np.asarray(values)
 
 
 def copied(values: Any) -> Any:
     """A copy as a tensor or NumPy array."""
-    return values.clone() if _is_tensor(values) else np.array(values)
+    return values.clone() if is_tensor(values) else np.array(values)
 
 
 def like(template: Any, values: Array) -> Any:
     """NumPy values in the kind, dtype and device of the template."""
-    return Like(template).restore(values) if _is_tensor(template) else values.astype(template.dtype)
+    return Like(template).restore(values) if is_tensor(template) else values.astype(template.dtype)
 
 
 def labels_of(owner: str, x: Any, y: Any, num_classes: int) -> Array:
     """(n,) labels as int64, checked against x and the number of classes."""
     check(owner, "num_classes", num_classes, Constraint(int, ge=2))
-    labels = _as_numpy(y)
+    labels = as_numpy(y)
     if labels.ndim != 1 or len(labels) != len(x) or labels.dtype.kind not in "iu":
         raise InvalidParameter(
             f"{owner}: y must be a vector of {len(x)} integer labels, one an example, got {labels.dtype} of shape {labels.shape}"
@@ -209,7 +209,7 @@ class DynamicLabelFlip(DataAttack):
             raise InvalidParameter("DynamicLabelFlip needs the current model; pass predict=, from examples to scores (n, num_classes)")
         if not len(labels):
             return labels, labels
-        scores = np.array(_as_numpy(predict(x)), dtype=np.float64)
+        scores = np.array(as_numpy(predict(x)), dtype=np.float64)
         if scores.shape != (len(labels), num_classes):
             raise InvalidParameter(
                 f"DynamicLabelFlip: predict must give scores of shape {(len(labels), num_classes)}, got {scores.shape}; check num_classes"

@@ -17,10 +17,11 @@ import numpy as np
 from flwr_byzantine import kernels
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
 from flwr_byzantine.kernels import Array, Window
+from flwr_byzantine.kinds import Like
 from flwr_byzantine.params import Declared
 from flwr_byzantine.rules.results import Aggregate, Mix, Outcome, State
 from flwr_byzantine.rules.view import View, vector
-from flwr_byzantine.updates import Like, Updates
+from flwr_byzantine.updates import Updates
 
 
 class Rule(Declared):
