@@ -30,7 +30,7 @@ class CenteredClipping(Mixing):
     Args:
         f: number of Byzantine rows, for `min_n` only; the rule does not use it.
         tau: clipping radius τ, in the units of the updates (the paper's experiments: 10 / (1 - β)).
-        max_iter: iterations a round (the paper's l).
+        max_iter: iterations a round (the paper's l); more than one cost n²d.
 
     Source: Karimireddy, He, Jaggi, ICML 2021.
 
@@ -47,7 +47,7 @@ class CenteredClipping(Mixing):
     anchors: ClassVar[tuple[str, ...]] = ("previous",)
     scales: ClassVar[bool] = False
     stateful: ClassVar[bool] = True
-    cost: ClassVar[str] = "nd, n²d where max_iter > 1"
+    cost: ClassVar[str] = "nd"
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
 

@@ -62,7 +62,7 @@ class MoNNA(Mixing):
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1.
         trusted: index of the trusted row; None takes the row with the least median distance to the others, for servers
-            that have no row of their own (the default of the strategies).
+            that have no row of their own (the default of the strategies), at a cost of n²d.
 
     Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023.
 
@@ -74,7 +74,7 @@ class MoNNA(Mixing):
 
     f: int = param(ge=0)
     trusted: int | None = param(0, ge=0, optional=True)
-    cost: ClassVar[str] = "nd, n²d where trusted is None"
+    cost: ClassVar[str] = "nd"
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
 
