@@ -257,12 +257,13 @@ def _windows() -> Callable[..., bool]:
                 for k in range(c):
                     to[k] = row[k]
                     poison[k] += row[k] - row[k]
-            if start + 2 * lanes <= width:  # the next tile's values come while this one is sorted
-                for i in range(n):
-                    for k in range(0, lanes, 64 // like.itemsize):
-                        fetch(places[i] + numba.types.uintp((start + lanes + k) * like.itemsize))
-            for p in range(pairs.shape[0]):
-                exchange(base + pairs[p, 0], base + pairs[p, 1], like)
+            ahead = numba.types.uintp((start + 2 * lanes) * like.itemsize)
+            for i in range(n):  # a share of the sorting after each row's request, so that the next tile but one comes meanwhile
+                if start + 3 * lanes <= width:
+                    for k in range(0, lanes * like.itemsize, 64):
+                        fetch(places[i] + ahead + numba.types.uintp(k))
+                for p in range(i * pairs.shape[0] // n, (i + 1) * pairs.shape[0] // n):
+                    exchange(base + pairs[p, 0], base + pairs[p, 1], like)
             total[:] = 0.0
             for r in range(ranks[0], ranks[1]):
                 for k in range(lanes):
