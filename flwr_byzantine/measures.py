@@ -17,11 +17,22 @@ from flwr_byzantine.records import is_train, partition_in
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 LAST = 3  # rounds that the final values are the mean of
+OF_MODEL = ("accuracy", "loss", "validation_accuracy", "attack_success")  # the others are of a round
+
+
+def evaluated(rounds: int, every: int = 1) -> set[int]:
+    """The rounds after which the model is evaluated: each `every`-th, the initial model, and those that `final` is of.
+
+    Example:
+        >>> sorted(evaluated(rounds=12, every=5))
+        [0, 5, 10, 11, 12]
+    """
+    return {*range(0, rounds + 1, every), *range(max(0, rounds - LAST + 1), rounds + 1)}
 
 
 @dataclass
 class Course:
-    """One federation, round by round; NaN where there is nothing to measure.
+    """One federation, round by round; NaN where there is nothing to measure, or the model was not evaluated.
 
     Attributes:
         accuracy, loss: on the test split; entry 0 is the initial model.
@@ -51,8 +62,12 @@ class Course:
             >>> Course(accuracy=[0.1, 0.5, 0.75]).final()["accuracy"]
             0.625
         """
-        initial = {"accuracy", "loss", "validation_accuracy", "attack_success"}
-        return {name: _mean(values[name in initial :][-LAST:]) for name, values in asdict(self).items()}
+        return {name: _mean(values[name in OF_MODEL :][-LAST:]) for name, values in asdict(self).items()}
+
+    def skip_model(self) -> None:
+        """Note a round after which the model is not evaluated."""
+        for values in (getattr(self, name) for name in OF_MODEL):
+            values += [math.nan] * bool(values)
 
     def to_json(self) -> dict[str, list[float | None] | None]:
         """The lists with None for what is not finite, and None for an empty `attack_success`."""

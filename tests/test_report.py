@@ -516,6 +516,19 @@ def test_the_curves_show_the_mean_over_seeds_and_the_reference() -> None:
     assert len(honest.collections) == 0
 
 
+def test_the_curves_are_drawn_through_the_evaluated_rounds() -> None:
+    records = [line("krum", "alie", 0.4, seed) for seed in (0, 1)]
+    for record in records:
+        record["course"]["accuracy"] = [0.1, None, None, 0.3, None, 0.5 + record["config"]["seed"] / 10]
+    (drawing,) = curves(study(cells_of(records)))
+    (axis,) = drawing.figure.axes
+    (curve,) = axis.get_lines()
+    assert list(curve.get_xdata()) == [0, 3, 5]
+    assert curve.get_ydata() == pytest.approx([10, 30, 55])
+    (band,) = axis.collections
+    assert band.get_paths()[0].get_extents().ymax == pytest.approx(60)
+
+
 def test_the_heat_map_has_the_worst_case_at_its_place() -> None:
     settings = tuple({"f": f, "gamma": g} for f in (1, 2, 3) for g in (0.0, 1.0))
     records = synthetic(settings=settings)

@@ -62,7 +62,7 @@ BAD = {
     "mistyped key": ("[grid]\nstrateegy = ['krum']", "key in [grid] 'strateegy' is unknown; did you mean 'strategy'?"),
     "unknown general key": (
         "[sweep]\nround = 3",
-        "key in [sweep] 'round' is unknown; did you mean 'rounds'? choose one of: engine, name, processes, rounds",
+        "key in [sweep] 'round' is unknown; did you mean 'rounds'? choose one of: engine, evaluate-every, name, processes, rounds",
     ),
     "unknown rule": ("[grid]\nstrategy = ['krumm']", "[grid] strategy: unknown rule 'krumm'; choose one of: "),
     "only pre-aggregation": ("[task]\nstrategy = 'nnm'", "[task] strategy: "),
@@ -92,6 +92,8 @@ BAD = {
     "twice": ("[task]\nlr = 0.1\n[grid]\nlr = [0.2]", "[grid] lr is given in [task] or [sweep] too; give it once"),
     "twice in general": ("[sweep]\nrounds = 3\n[task]\nrounds = 4", "[task] rounds is given in [sweep] too; give it once"),
     "unknown engine": ("[sweep]\nengine = 'dask'", "[sweep] engine must be one of 'local', 'ray', got 'dask'"),
+    "never evaluated": ("[sweep]\nevaluate-every = 0", "[sweep] evaluate-every must be an integer >= 1, got 0"),
+    "evaluated after half rounds": ("[grid]\nevaluate-every = [1, 2.5]", "[grid] evaluate-every must be an integer >= 1, got 2.5"),
     "no processes": ("[sweep]\nprocesses = 0", "[sweep] processes must be an integer >= 1, got 0"),
     "impossible f": (
         "[task]\nnum-clients = 10\nnum-malicious = 4\n[grid]\nstrategy = ['fedavg', 'krum']",
@@ -169,7 +171,8 @@ def test_keys_that_do_not_matter_make_no_cells(tmp_path):
 SAME = [
     "[task]\nlr = 0.5\nseed = 3\n[grid]\nattack = ['alie']\nstrategy = ['krum']\nnum-malicious = [2]",
     "[grid]\nnum_malicious = [2]\nstrategy = ['krum']\nattack = [{name = 'ALIE'}]\n[task]\nseed = 3\nlr = 0.5",
-    "[sweep]\nprocesses = 7\nname = 'other'\nrounds = 20\nengine = 'local'\n[task]\ndata-root = 'x'\nlr = 0.5\nseed = 3\nattack = 'alie'\n"
+    "[sweep]\nprocesses = 7\nname = 'other'\nrounds = 20\nevaluate-every = 1\nengine = 'local'\n"
+    "[task]\ndata-root = 'x'\nlr = 0.5\nseed = 3\nattack = 'alie'\n"
     "strategy = 'Krum'\nnum-malicious = 2\nf = 2\nhidden = [64]\nvalidation = 0.1",
 ]
 
@@ -195,7 +198,7 @@ def test_configuration_holds_no_paths_and_all_keys_of_the_schema(tmp_path):
     assert set(config) >= {
         *("dataset", "model", "partition", "alpha", "gamma", "num_clients", "method", "optimizer", "local_epochs", "batch_size"),
         *("lr", "momentum", "weight_decay", "strategy", "strategy_options", "attack", "attack_options", "f", "num_malicious"),
-        *("rounds", "seed", "engine"),
+        *("rounds", "seed", "engine", "evaluate_every"),
     }
 
 
@@ -286,6 +289,23 @@ def test_results_do_not_depend_on_the_number_of_processes_or_the_order(tiny, tmp
     backwards = type(sweep)(sweep.file, sweep.name, sweep.cells[::-1], 2)
     run(backwards, tmp_path / "two.jsonl")
     assert results(tmp_path / "two.jsonl") == results(path)
+
+
+def test_a_model_that_is_evaluated_less_often_is_trained_the_same(tmp_path):
+    text = TINY.replace("rounds = 2", "rounds = 9") + "evaluate-every = [1, 4]\n"
+    text = text.replace('["none", "sign-flip", ', '["backdoor", ').replace('["fedavg", "krum", "nnm+trimmed-mean"]', '["krum"]')
+    sweep = read(write(tmp_path, text))
+    run(sweep, tmp_path / "r.jsonl", processes=1)
+    records = Store(tmp_path / "r.jsonl").read().values()
+    by_attack = {(record["config"]["attack"], record["config"]["evaluate_every"]): record for record in records}
+    for attack in ("alie", "backdoor"):
+        always, seldom = by_attack[attack, 1], by_attack[attack, 4]
+        assert seldom["final"] == always["final"]
+        for name, values in always["course"].items():
+            of_model = name in ("accuracy", "loss", "validation_accuracy", "attack_success") and values is not None
+            left = [value if t in (0, 4, 7, 8, 9) else None for t, value in enumerate(values)] if of_model else values
+            assert seldom["course"][name] == left
+    assert by_attack["backdoor", 4]["course"]["attack_success"][4] is not None
 
 
 def test_finished_cells_are_skipped(tiny, tmp_path):

@@ -56,26 +56,26 @@ def _legend(figure: Figure, axes: Sequence[Axes], order: Sequence[str], columns:
 def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: dict[str, Look]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    grey = _courses(reference)
+    rounds, grey = _courses(reference)
     if grey.size:
-        axis.plot(grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
+        axis.plot(rounds, grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
     for rule, look in shown.items():
-        courses = _courses([cell for cell in cells if cell.rule == rule])
+        rounds, courses = _courses([cell for cell in cells if cell.rule == rule])
         if not courses.size:
             continue
-        axis.plot(courses.mean(axis=0), label=rule, **look.line_style(courses.shape[1]))
+        axis.plot(rounds, courses.mean(axis=0), label=rule, **look.line_style(len(rounds)))
         if len(courses) > 1:
-            axis.fill_between(
-                np.arange(courses.shape[1]), courses.min(axis=0), courses.max(axis=0), color=look.colour, alpha=0.12, linewidth=0
-            )
+            axis.fill_between(rounds, courses.min(axis=0), courses.max(axis=0), color=look.colour, alpha=0.12, linewidth=0)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _courses(cells: Sequence[Cell]) -> np.ndarray:
-    """Accuracy in percent, seeds × rounds, cut to the shortest course."""
+def _courses(cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
+    """The rounds that were evaluated in each seed, and accuracy in percent, seeds × these rounds, cut to the shortest course."""
     found = [course for course in (cell.curve() for cell in cells if cell.ok) if course]
     length = min(map(len, found), default=0)
-    return 100 * np.array([course[:length] for course in found], dtype=float)
+    courses = 100 * np.array([course[:length] for course in found], dtype=float).reshape(len(found), length)
+    rounds = np.flatnonzero(np.isfinite(courses).all(axis=0))
+    return rounds, courses[:, rounds]
 
 
 def honest_cost(study: Study) -> list[Drawing]:

@@ -128,7 +128,7 @@ def _federation(cell: Cell, data_root: str) -> Record:
     task, courses = cell.task(data_root), []
 
     def main(grid: Any) -> None:
-        course, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"])
+        course, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"], evaluate_every=cell.config["evaluate_every"])
         courses.append(course)
 
     run_on(cell.config["engine"], main, task.num_clients)

@@ -17,7 +17,8 @@ from flwr_byzantine.sweep.keys import CELL, checked, key_of, shown, unknown
 from flwr_byzantine.tasks.data import ROOT_VARIABLE, available, root_of
 
 TABLES = ("sweep", "task", "grid", "exclude", "choose")
-GENERAL = {"name": Constraint(str), "rounds": CELL["rounds"], "engine": CELL["engine"], "processes": Constraint(int, ge=1)}
+OF_CELLS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
+GENERAL = {"name": Constraint(str), "processes": Constraint(int, ge=1), **{key: CELL[key] for key in OF_CELLS}}
 DATA_ROOT = "data_root"
 CLOSE = ("dataset", "validation", "num_clients", "seed", "partition", "alpha", "gamma")  # cells equal in these share what a process loads
 NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")
@@ -101,7 +102,7 @@ def _general(file: Path, content: Table) -> dict[str, Any]:
     found = _spelled(file, "[sweep]", content, GENERAL)
     for key, value in found.items():
         if not GENERAL[key].accepts(value):
-            raise InvalidParameter(f"{file}: [sweep] {key} must be {GENERAL[key]}, got {value!r}")
+            raise InvalidParameter(f"{file}: [sweep] {shown(key)} must be {GENERAL[key]}, got {value!r}")
     return found
 
 
@@ -113,7 +114,7 @@ def _fixed(file: Path, content: Table, general: Table) -> tuple[dict[str, Any], 
         raise InvalidParameter(f"{file}: [task] data-root must be a string, got {root!r}")
     _not_twice(file, "[task]", found, "[sweep]", general)
     fixed = {key: checked(f"{file}: [task]", key, value) for key, value in found.items()}
-    return fixed | {key: general[key] for key in ("rounds", "engine") if key in general}, root
+    return fixed | {key: general[key] for key in OF_CELLS if key in general}, root
 
 
 def _grid(file: Path, content: Table, fixed: Table) -> dict[str, list[Any]]:

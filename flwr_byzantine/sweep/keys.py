@@ -27,6 +27,7 @@ CELL: dict[str, Constraint] = {
     "f": Constraint(int, ge=0),
     "rounds": Constraint(int, ge=1),
     "engine": Constraint(str, choices=("local", "ray")),
+    "evaluate_every": Constraint(int, ge=1),
 }
 DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Task) if item.name in TASK and item.default is not MISSING} | {
     "hidden": [],
@@ -35,6 +36,7 @@ DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Task) if 
     "attack": (NO_ATTACK, {}),
     "rounds": 20,
     "engine": "local",
+    "evaluate_every": 1,
 }
 
 

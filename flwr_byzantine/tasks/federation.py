@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.kernels import Array
-from flwr_byzantine.measures import Course, Watch
+from flwr_byzantine.measures import Course, Watch, evaluated
 from flwr_byzantine.npy import flat
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
@@ -46,7 +46,13 @@ def wait_for_nodes(grid: Grid, count: int, timeout: float = 120.0) -> list[int]:
 
 
 def federate(
-    grid: Any, task: Task, rule: Rule | None, attack: Attack | None, rounds: int, on_round: OnRound = lambda _round, _accuracy: None
+    grid: Any,
+    task: Task,
+    rule: Rule | None,
+    attack: Attack | None,
+    rounds: int,
+    on_round: OnRound = lambda _round, _accuracy: None,
+    evaluate_every: int = 1,
 ) -> tuple[Course, ArrayRecord]:
     """Run one federation of `client_app` clients: FedAvg where `rule` is None, else `Robust(rule)`.
 
@@ -59,7 +65,8 @@ def federate(
         rule: a rule or chain, or None.
         attack: or None.
         rounds: number of rounds.
-        on_round: gets round and test accuracy after each round, and round 0 before the first.
+        on_round: gets round and test accuracy after each evaluation, and round 0 before the first.
+        evaluate_every: the model is evaluated in round 0, after each so many rounds, and in each of the last three.
 
     Returns:
         What was measured, and the final model.
@@ -86,7 +93,7 @@ def federate(
         grid if attack is None else AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed), bad
     )
     net = model(task)
-    observer = _Observer(task, attack, strategy, watch, net, on_round)
+    observer = _Observer(task, attack, strategy, watch, net, on_round, evaluated(rounds, evaluate_every))
     config = ConfigRecord({**config_of(task, attack)})
     result = strategy.start(watch, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=observer)
     if not result.arrays or watch.answers == 0:
@@ -103,19 +110,24 @@ def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
 class _Observer:
     """The strategy's `evaluate_fn`: measures each new model, and the round that it came from."""
 
-    def __init__(self, task: Task, attack: Attack | None, strategy: Strategy, watch: Watch, net: nn.Module, on_round: OnRound) -> None:
-        self.task, self.strategy, self.watch, self.net, self.on_round = task, strategy, watch, net, on_round
+    def __init__(
+        self, task: Task, attack: Attack | None, strategy: Strategy, watch: Watch, net: nn.Module, on_round: OnRound, due: Container[int]
+    ) -> None:
+        self.task, self.strategy, self.watch, self.net, self.on_round, self.due = task, strategy, watch, net, on_round, due
         self.data, self.course = load(task), Course()
         self.triggered = _triggered(attack, self.data)
         self.before: Array | None = None
 
-    def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord:
-        self.net.load_state_dict(arrays.to_torch_state_dict())
-        loss, accuracy = self._model()
+    def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         now = flat(arrays)
         if self.before is not None:
             self._round(self.before, now)
         self.before = now
+        if server_round not in self.due:
+            self.course.skip_model()
+            return None
+        self.net.load_state_dict(arrays.to_torch_state_dict())
+        loss, accuracy = self._model()
         self.on_round(server_round, accuracy)
         return MetricRecord({"accuracy": accuracy, "loss": loss})
 
