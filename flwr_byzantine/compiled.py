@@ -8,7 +8,9 @@ reorders the matrix bit for bit. Without Numba `kernels` does the same with NumP
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -29,32 +31,47 @@ def suits(rows: Any) -> bool:
     return AVAILABLE and dtype in LANES and dtype.isnative and all(row.dtype == dtype and row.flags.c_contiguous for row in rows)
 
 
-def address(row: Array | None, start: int) -> Any:
-    """The memory address of a row's value `start`; 0 where there is no row."""
-    return np.uintp(0 if row is None else row.__array_interface__["data"][0] + start * row.itemsize)
+@dataclass(frozen=True)
+class Places:
+    """Where rows of one dtype begin in memory, looked up once a pass; valid while the rows live.
+
+    Attributes:
+        starts: (n,) addresses.
+        like: empty, what tells a kernel the dtype: one compiled form for each, whether the rows may be written or not.
+    """
+
+    starts: Array
+    like: Array
+
+    @classmethod
+    def of(cls, rows: Any) -> Places:
+        """Of contiguous rows."""
+        return cls(np.array([row.__array_interface__["data"][0] for row in rows], dtype=np.uintp), np.empty(0, rows[0].dtype))
+
+    def at(self, column: int) -> Array:
+        """(n,) addresses of one column."""
+        return self.starts + np.uintp(column * self.like.itemsize)
 
 
-def addresses(rows: Any, start: int) -> Array:
-    """(n,) memory addresses of column `start` of each row."""
-    return np.array([address(row, start) for row in rows], dtype=np.uintp)
+def _origin(origin: Places | None, column: int) -> Any:
+    return np.uintp(0) if origin is None else origin.at(column)[0]
 
 
-def like(rows: Any) -> Array:
-    """What tells a kernel the rows' dtype: one compiled form for each, whether the rows may be written or not."""
-    return np.empty(0, rows[0].dtype)
+_SCRATCH = threading.local()
 
 
-def aligned(rows: int, columns: int, dtype: Any) -> Array:
-    """(rows, columns) zeros that start on a cache line, so that no vector of a row crosses one."""
+def scratch(rows: int, columns: int, dtype: Any) -> Array:
+    """(rows, columns) values of this thread's to write on, which start on a cache line, so that no vector of a row crosses one."""
     size = rows * columns * np.dtype(dtype).itemsize
-    raw = np.zeros(size + 64, np.uint8)
-    skip = -raw.__array_interface__["data"][0] % 64
-    return np.asarray(raw[skip : skip + size].view(dtype).reshape(rows, columns))
+    if len(getattr(_SCRATCH, "bytes", ())) < size + 64:
+        _SCRATCH.bytes = np.empty(size + 64, np.uint8)  # kept: the system would clear fresh memory page by page
+    skip = -_SCRATCH.bytes.__array_interface__["data"][0] % 64
+    return np.asarray(_SCRATCH.bytes[skip : skip + size].view(dtype).reshape(rows, columns))
 
 
 @cache
-def _pointers() -> tuple[Any, Any, Any]:
-    """What Numba lacks: an address as a pointer, the vectorised exchange of two tile rows, and a hint to fetch a cache line."""
+def _pointers() -> tuple[Any, Any, Any, Any]:
+    """What Numba lacks: addresses as pointers, 16 values moved and two tile rows exchanged as vectors, a hint to fetch a line."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
@@ -65,6 +82,18 @@ def _pointers() -> tuple[Any, Any, Any]:
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
         return types.CPointer(like.dtype)(address, like), generate
+
+    @intrinsic
+    def move(_context: Any, to: Any, source: Any, tile: Any, like: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            sizes = [signature.args[i].dtype.bitwidth // 8 for i in (2, 3)]
+            vectors = [ir.VectorType(context.get_value_type(signature.args[i].dtype), 16) for i in (2, 3)]
+            places = [builder.inttoptr(args[i], vectors[i].as_pointer()) for i in (0, 1)]
+            values = builder.load(places[1], align=sizes[1])
+            builder.store(values if sizes[0] == sizes[1] else builder.fpext(values, vectors[0]), places[0], align=sizes[0])
+            return context.get_dummy_value()
+
+        return types.void(types.uintp, types.uintp, tile, like), generate
 
     @intrinsic
     def exchange(_context: Any, low: Any, high: Any, like: Any) -> Any:
@@ -91,7 +120,42 @@ def _pointers() -> tuple[Any, Any, Any]:
 
         return types.void(types.uintp), generate
 
-    return pointer, exchange, fetch
+    return pointer, move, exchange, fetch
+
+
+@cache
+def _view() -> Callable[..., Any]:
+    """The values start..start + c of the row at an address."""
+    import numba
+
+    pointer, *_ = _pointers()
+
+    @numba.njit(nogil=True, cache=True)
+    def view(place, like, start, c):  # type: ignore[no-untyped-def]
+        return numba.carray(pointer(place, like), (start + c,))[start : start + c]
+
+    return view  # type: ignore[no-any-return]
+
+
+@cache
+def _copy() -> Callable[..., None]:
+    """`to[k] = row[start + k]` for all k below c, while the memory at `after` is asked for."""
+    import numba
+
+    (_, move, _, fetch), view, uintp = _pointers(), _view(), numba.types.uintp
+
+    @numba.njit(nogil=True, cache=True)
+    def copy(place, like, start, c, to, after):  # type: ignore[no-untyped-def]
+        row, source, target = view(place, like, start, c), place + uintp(start * like.itemsize), uintp(to.ctypes.data)
+        for b in range(0, c - 15, 16):
+            if after > 0:
+                for byte in range(b * like.itemsize, (b + 16) * like.itemsize, 64):
+                    fetch(after + uintp(byte))
+            move(target + uintp(b * to.itemsize), source + uintp(b * like.itemsize), to, like)
+        for k in range(c // 16 * 16, c):
+            to[k] = row[k]
+
+    return copy  # type: ignore[no-any-return]
 
 
 @cache
@@ -99,20 +163,19 @@ def _load() -> Callable[..., None]:
     """Columns of all rows into a tile: as they are, or as differences to the origin."""
     import numba
 
-    pointer, _, _ = _pointers()
+    view, copy, uintp = _view(), _copy(), numba.types.uintp
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def load(places, like, origin, start, stop, tile):  # type: ignore[no-untyped-def]
-        tile[:, stop - start :] = tile.dtype.type(0)
-        for i in range(places.shape[0]):
-            row, to = numba.carray(pointer(places[i], like), (stop,))[start:stop], tile[i]
+        n, c = places.shape[0], stop - start
+        tile[:, c:] = tile[n:] = tile.dtype.type(0)
+        for i in range(n):  # the next row comes while this one is copied
+            after = places[i + 1] + uintp(start * like.itemsize) if i + 1 < n else places[0] + uintp(stop * like.itemsize)
+            copy(places[i], like, start, c, tile[i], after)
             if origin > 0:
-                base = numba.carray(pointer(origin, like), (stop,))[start:stop]
-                for k in range(stop - start):
-                    to[k] = tile.dtype.type(row[k]) - tile.dtype.type(base[k])
-            else:
-                for k in range(stop - start):
-                    to[k] = row[k]
+                base, to = view(origin, like, start, c), tile[i]
+                for k in range(c):
+                    to[k] -= tile.dtype.type(base[k])
 
     return load  # type: ignore[no-any-return]
 
@@ -149,22 +212,22 @@ def _gram() -> Callable[..., None]:
     return gram  # type: ignore[no-any-return]
 
 
-def gram_into(rows: Any, origin: Array | None, part: slice, dtype: Any, out: Array) -> None:
+def gram_into(rows: Places, origin: Places | None, part: slice, dtype: Any, out: Array) -> None:
     """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`."""
-    tile = aligned(len(out), DEPTH, dtype)
-    _gram()(addresses(rows, part.start), like(rows), address(origin, part.start), part.stop - part.start, tile, out)
+    tile = scratch(len(out), DEPTH, dtype)
+    _gram()(rows.at(part.start), rows.like, _origin(origin, part.start), part.stop - part.start, tile, out)
 
 
 @cache
 def _distances() -> Callable[..., None]:
     import numba
 
-    pointer, _, _ = _pointers()
+    view = _view()
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def distances(left, right, like, width, out):  # type: ignore[no-untyped-def]
         for p in range(left.shape[0]):
-            x, y = numba.carray(pointer(left[p], like), (width,)), numba.carray(pointer(right[p], like), (width,))
+            x, y = view(left[p], like, 0, width), view(right[p], like, 0, width)
             total = 0.0
             for k in range(width):
                 apart = np.float64(x[k]) - np.float64(y[k])
@@ -174,16 +237,16 @@ def _distances() -> Callable[..., None]:
     return distances  # type: ignore[no-any-return]
 
 
-def distances_into(left: Any, right: Any, part: slice, out: Array) -> None:
+def distances_into(left: Places, right: Places, part: slice, out: Array) -> None:
     """Add to `out` the squared distances, over columns `part`, of each row of `left` to its partner in `right`."""
-    _distances()(addresses(left, part.start), addresses(right, part.start), like(left), part.stop - part.start, out)
+    _distances()(left.at(part.start), right.at(part.start), left.like, part.stop - part.start, out)
 
 
 @cache
 def _combine() -> Callable[..., None]:
     import numba
 
-    pointer, _, _ = _pointers()
+    view = _view()
 
     @numba.njit(nogil=True, fastmath=FAST, cache=True)
     def combine(places, like, weights, origin, rest, width, limit, out):  # type: ignore[no-untyped-def]
@@ -191,15 +254,17 @@ def _combine() -> Callable[..., None]:
         for start in range(0, width, 4096):
             c = min(4096, width - start)
             if origin > 0:
-                base = numba.carray(pointer(origin, like), (width,))[start : start + c]
+                base = view(origin, like, start, c)
                 for k in range(c):
                     total[k] = rest * np.float64(base[k])
             else:
                 total[:] = 0.0
-            for i in range(places.shape[0]):
-                row, weight = numba.carray(pointer(places[i], like), (width,))[start : start + c], weights[i]
+            for i in range(0, places.shape[0], 4):  # four rows at a time: reading and writing `total` costs more than the rows
+                r0, r1 = view(places[i], like, start, c), view(places[i + 1], like, start, c)
+                r2, r3 = view(places[i + 2], like, start, c), view(places[i + 3], like, start, c)
+                w0, w1, w2, w3 = weights[i], weights[i + 1], weights[i + 2], weights[i + 3]
                 for k in range(c):
-                    total[k] += weight * np.float64(row[k])
+                    total[k] += w0 * np.float64(r0[k]) + w1 * np.float64(r1[k]) + w2 * np.float64(r2[k]) + w3 * np.float64(r3[k])
             to = out[start : start + c]
             for k in range(c):
                 to[k] = min(max(total[k], -limit), limit)
@@ -207,10 +272,10 @@ def _combine() -> Callable[..., None]:
     return combine  # type: ignore[no-any-return]
 
 
-def combine_into(rows: Any, weights: Array, origin: Array | None, rest: float, part: slice, out: Array) -> None:
-    """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range."""
-    places, width, limit = addresses(rows, part.start), part.stop - part.start, float(np.finfo(out.dtype).max)
-    _combine()(places, like(rows), weights, address(origin, part.start), rest, width, limit, out[part])
+def combine_into(rows: Places, weights: Array, origin: Places | None, rest: float, part: slice, out: Array) -> None:
+    """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range; 4m rows."""
+    places, limit = rows.at(part.start), float(np.finfo(out.dtype).max)
+    _combine()(places, rows.like, weights, _origin(origin, part.start), rest, part.stop - part.start, limit, out[part])
 
 
 @cache
@@ -243,25 +308,24 @@ def _nearest() -> Callable[..., None]:
 def _windows() -> Callable[..., bool]:
     import numba
 
-    pointer, exchange, fetch = _pointers()
-    nearest = _nearest()
+    (_, _, exchange, fetch), copy, nearest, uintp = _pointers(), _copy(), _nearest(), numba.types.uintp
 
     @numba.njit(nogil=True, cache=True)
     def windows(places, like, width, pairs, ranks, length, tile, limit, out):  # type: ignore[no-untyped-def]
-        (n, lanes), base = tile.shape, numba.types.uintp(tile.ctypes.data)
+        (n, lanes), base = tile.shape, uintp(tile.ctypes.data)
         poison, total, best, first = np.zeros(lanes, tile.dtype), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes, np.int64)
         for start in range(0, width, lanes):
             c = min(lanes, width - start)
+            tile[:, c:] = tile.dtype.type(0)
             for i in range(n):
-                row, to = numba.carray(pointer(places[i], like), (width,))[start : start + c], tile[i]
-                for k in range(c):
-                    to[k] = row[k]
-                    poison[k] += row[k] - row[k]
-            ahead = numba.types.uintp((start + 2 * lanes) * like.itemsize)
+                copy(places[i], like, start, c, tile[i], uintp(0))
+                for k in range(lanes):
+                    poison[k] += tile[i, k] - tile[i, k]
+            ahead = uintp((start + 2 * lanes) * like.itemsize)
             for i in range(n):  # a share of the sorting after each row's request, so that the next tile but one comes meanwhile
                 if start + 3 * lanes <= width:
                     for k in range(0, lanes * like.itemsize, 64):
-                        fetch(places[i] + ahead + numba.types.uintp(k))
+                        fetch(places[i] + ahead + uintp(k))
                 for p in range(i * pairs.shape[0] // n, (i + 1) * pairs.shape[0] // n):
                     exchange(base + pairs[p, 0], base + pairs[p, 1], like)
             total[:] = 0.0
@@ -280,11 +344,11 @@ def _windows() -> Callable[..., bool]:
     return windows  # type: ignore[no-any-return]
 
 
-def windows_into(rows: Any, pairs: Array, window: Any, part: slice, out: Array) -> bool:
+def windows_into(rows: Places, pairs: Array, window: Any, part: slice, out: Array) -> bool:
     """Write the means of `window` (a `kernels.Window`) over the sorted columns `part` to `out`; False where a value is not finite.
 
-    The rows have one dtype; `pairs` are (c, 2) byte offsets into a tile, see `network.offsets`.
+    `pairs` are (c, 2) byte offsets into a tile, see `network.offsets`.
     """
-    tile, ranks = aligned(len(rows), LANES[rows[0].dtype], rows[0].dtype), np.array([window.low, window.high])
-    places, width, limit = addresses(rows, part.start), part.stop - part.start, float(np.finfo(out.dtype).max)
-    return _windows()(places, like(rows), width, pairs, ranks, window.length, tile, limit, out)
+    dtype, ranks, limit = rows.like.dtype, np.array([window.low, window.high]), float(np.finfo(out.dtype).max)
+    tile = scratch(len(rows.starts), LANES[dtype], dtype)
+    return _windows()(rows.at(part.start), rows.like, part.stop - part.start, pairs, ranks, window.length, tile, limit, out)

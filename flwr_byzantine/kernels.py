@@ -147,10 +147,11 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False) -> Array:
     n, width = len(rows), len(rows[0])
     if compiled.suits(rows if origin is None else [*rows, origin]):
         dtype, padded = np.float32 if single(rows) and not exact else np.float64, -(-n // 4) * 4
+        places, base = compiled.Places.of(rows), None if origin is None else compiled.Places.of([origin])
 
         def upper(part: slice) -> Array:
             out = np.zeros((padded, padded))
-            compiled.gram_into(rows, origin, part, dtype, out)
+            compiled.gram_into(places, base, part, dtype, out)
             return out
 
         total = _sum(run(upper, _slices(width, COMPILED_WIDTH)), padded)[:n, :n]
@@ -181,12 +182,13 @@ def centred_block(rows: Rows, origin: Array | None, part: slice) -> Array:
 def distances(left: Rows, right: Rows) -> Array:
     """(p,) squared Euclidean distances, in float64, of each row of `left` to its partner in `right`."""
     fast, width, total = compiled.suits([*left, *right]), len(left[0]), np.zeros(len(left))
+    places = [compiled.Places.of(rows) for rows in (left, right)] if fast else []
 
     def partial(part: slice) -> Array:
         if not fast:
             return np.asarray(((gather(left, part) - gather(right, part)) ** 2).sum(axis=1))
         out = np.zeros(len(left))
-        compiled.distances_into(left, right, part, out)
+        compiled.distances_into(*places, part, out)
         return out
 
     for part in run(partial, _slices(width, COMPILED_WIDTH) if fast else spans(len(left), width)):
@@ -206,10 +208,13 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array) -> Non
         return
     rest, origin = (rest, origin) if origin is not None and abs(rest) > 1e-12 else (0.0, None)
     fast = bool(chosen) and compiled.suits([*chosen, out] if origin is None else [*chosen, out, origin])
+    spare = -len(chosen) % 4  # the kernel takes four rows at a time: the last one again, with weight zero
+    places, shares = compiled.Places.of(chosen + chosen[-1:] * spare) if fast else None, np.append(weights[used], np.zeros(spare))
+    base = compiled.Places.of([origin]) if fast and origin is not None else None
 
     def partial(part: slice) -> None:
-        if fast:
-            compiled.combine_into(chosen, weights[used], origin, rest, part, out)
+        if places is not None:
+            compiled.combine_into(places, shares, base, rest, part, out)
             return
         value = weights[used] @ gather(chosen, part) if chosen else np.zeros(part.stop - part.start)
         store(value if origin is None else value + rest * origin[part], out[part])
@@ -228,13 +233,14 @@ def windows(rows: Rows, mixing: Array | None, window: Window, origin: Array | No
     n = len(rows) if mixing is None else len(mixing)
     pairs = network.offsets(n, *window.ranks(n), compiled.TILE_BYTES) if n <= network.MAX_ROWS else None
     direct = mixing is None and pairs is not None and compiled.suits([*rows, out])
+    places = compiled.Places.of(rows) if direct else None
 
     def partial(part: slice) -> bool:
-        if direct and pairs is not None:
-            return compiled.windows_into(rows, pairs, window, part, out[part])
+        if places is not None and pairs is not None:
+            return compiled.windows_into(places, pairs, window, part, out[part])
         block = mixed(rows, mixing, origin, part)
         if pairs is not None and compiled.suits([block]) and out.dtype in compiled.LANES:
-            return compiled.windows_into(list(block), pairs, window, slice(0, block.shape[1]), out[part])
+            return compiled.windows_into(compiled.Places.of(block), pairs, window, slice(0, block.shape[1]), out[part])
         values = np.ascontiguousarray(block.T)
         values.sort(axis=1)
         store(window.mean(values), out[part])
