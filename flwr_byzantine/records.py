@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MessageType
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 
 from flwr_byzantine import kernels
 from flwr_byzantine.kernels import Array as NDArray
+from flwr_byzantine.npy import pack, unpack
 
 ROUNDS = ("server-round", "server_round")  # how the two APIs, and users of the legacy one, call the round in a config
 REPLY, GRADIENT = "reply-kind", "gradient"  # `ByzantineSGD` tells clients, and attacks mounted in them, what the reply is
@@ -21,14 +24,15 @@ def array_key(message: Message) -> str | None:
     """Key of the message's only ArrayRecord ("arrays", "fitins.parameters", "fitres.parameters", ...), or None."""
     if message.has_error() or not message.has_content():
         return None
-    keys = list(message.content.array_records)
+    keys = [key for key, record in message.content.items() if isinstance(record, ArrayRecord)]  # Flower's view of them costs ten times this
     return keys[0] if len(keys) == 1 else None
 
 
 def arrays_of(message: Message) -> dict[str, NDArray]:
     """Name -> array of the message's model; empty where it has none."""
     key = array_key(message)
-    return {} if key is None else {name: array.numpy() for name, array in message.content.array_records[key].items()}
+    record: Any = {} if key is None else message.content[key]
+    return {name: unpack(array.data) for name, array in record.items()}
 
 
 def round_of(message: Message) -> int | None:
@@ -41,8 +45,8 @@ def round_of(message: Message) -> int | None:
 
 def partition_in(reply: Message) -> int | None:
     """The "partition-id" that a reply carries in its metrics, or None."""
-    metrics, configs = reply.content.metric_records.values(), reply.content.config_records.values()  # the legacy format has a config
-    found = [record.get("partition-id") for records in (metrics, configs) for record in records]
+    kinds = (MetricRecord, ConfigRecord)  # the legacy format has a config
+    found = [record.get("partition-id") for kind in kinds for record in reply.content.values() if isinstance(record, kind)]
     return next((int(value) for value in found if isinstance(value, int | float)), None)
 
 
@@ -79,9 +83,9 @@ def replace_model(message: Message, broadcast: dict[str, NDArray], update: NDArr
     """Let the reply carry broadcast + update, with its own names, shapes and dtypes."""
     key = array_key(message)
     assert key is not None
-    old = {name: array.numpy() for name, array in message.content.array_records[key].items()}
+    old = arrays_of(message)
     new = moved(list(old.values()), list(broadcast.values()), update)
-    message.content[key] = ArrayRecord({name: Array(value) for name, value in zip(old, new, strict=True)})
+    message.content[key] = pack(dict(zip(old, new, strict=True)))
 
 
 def moved(like: list[NDArray], broadcast: list[NDArray], update: NDArray) -> list[NDArray]:

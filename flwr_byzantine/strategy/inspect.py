@@ -7,19 +7,17 @@ allocated, and `Array.dtype` and `Array.shape`, which the client fills in, are n
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from flwr_byzantine import kernels
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.npy import layout
 
-MAX_HEADER = 10_000  # bytes; NumPy's own limit for headers from untrusted files
 BUDGET = 4  # a reply may be this many times the model's size (float64 for float16), and not be decoded beyond
 SLACK = 1 << 16
 
@@ -31,16 +29,13 @@ def decode(data: bytes) -> Array:
         MalformedUpdate: not npy, an oversized header, a dtype that is not plain numbers, or a payload whose length
             is not what the header says.
     """
-    stream = io.BytesIO(data[: MAX_HEADER + 16])  # the header only
     try:
-        version = npy.read_magic(stream)
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, fortran, dtype = read(stream, max_header_size=MAX_HEADER)
+        (shape, fortran, dtype), offset = layout(data)
     except Exception as error:  # whatever a forged header makes NumPy raise
         raise MalformedUpdate(f"expected npy bytes, got {len(data)} bytes that are none ({type(error).__name__})") from None
     if dtype.hasobject or dtype.kind not in "fiu":
         raise MalformedUpdate(f"expected real numbers, got dtype {dtype}")
-    offset, count = stream.tell(), math.prod(shape)
+    count = math.prod(shape)
     if any(side < 0 for side in shape) or count * dtype.itemsize != len(data) - offset:
         raise MalformedUpdate(f"expected the {count} values of shape {shape} that the header declares, got {len(data) - offset} bytes")
     flat = np.frombuffer(data, dtype, count, offset)
