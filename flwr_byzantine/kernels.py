@@ -182,10 +182,10 @@ def centred_block(rows: Rows, origin: Array | None, part: slice) -> Array:
 def distances(left: Rows, right: Rows) -> Array:
     """(p,) squared Euclidean distances, in float64, of each row of `left` to its partner in `right`."""
     fast, width, total = compiled.suits([*left, *right]), len(left[0]), np.zeros(len(left))
-    places = [compiled.Places.of(rows) for rows in (left, right)] if fast else []
+    places = (compiled.Places.of(left), compiled.Places.of(right)) if fast else None
 
     def partial(part: slice) -> Array:
-        if not fast:
+        if places is None:
             return np.asarray(((gather(left, part) - gather(right, part)) ** 2).sum(axis=1))
         out = np.zeros(len(left))
         compiled.distances_into(*places, part, out)
