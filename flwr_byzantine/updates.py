@@ -116,10 +116,10 @@ class Updates:
     def deltas(self, values: Sequence[Array]) -> Array:
         """(d,) float64 difference of per-block `values` to the origin."""
         parts = [
-            np.subtract(value, 0 if block.origin is None else block.origin, dtype=np.float64)
+            value.astype(np.float64) if block.origin is None else np.subtract(value, block.origin, dtype=np.float64)
             for value, block in zip(values, self.blocks, strict=True)
         ]
-        return np.concatenate(parts)
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def at(self, coordinates: Array) -> Array:
         """(n, len(coordinates)) float64 deltas at these coordinates, which ascend."""
@@ -252,13 +252,15 @@ class Updates:
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
         """(n, ≤ size) float64 values of evenly spaced coordinates."""
-        stride = max(1, -(-self.d // size))
-        thin, parts = kernels.followed(lambda row: row[::stride].copy()), []
+        stride, parts = max(1, -(-self.d // size)), []
+        pick = kernels.followed(lambda pair: np.copyto(pair[0], pair[1][::stride]))
         for block in self.blocks:
-            rows = [thin(row) for row in block.rows]
+            thin = np.empty((self.n, len(range(0, block.width, stride))))
+            for pair in zip(thin, block.rows, strict=True):
+                pick(pair)
             origin = None if block.origin is None else block.origin[::stride]
-            parts.append(kernels.mixed(rows, mixing, origin, slice(0, len(rows[0]))).astype(np.float64))
-        return np.concatenate(parts, axis=1)
+            parts.append(thin if mixing is None else kernels.mixed(list(thin), mixing, origin, slice(0, thin.shape[1])))
+        return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def shifted(self, values: Sequence[Array], steps: Iterable[Array]) -> list[Array]:
         """Per block, `values + steps`, rounding once to the block's dtype."""
