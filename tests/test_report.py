@@ -16,13 +16,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.path import Path as Path2D
+from matplotlib.transforms import Affine2D
 from typer.testing import CliRunner
 
 from flwr_byzantine import cli, report
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.report import Cell
 from flwr_byzantine.report.curves import curves
-from flwr_byzantine.report.heatmaps import maps
+from flwr_byzantine.report.heatmaps import maps, matrices
 from flwr_byzantine.report.published import beside, unmatched
 from flwr_byzantine.report.study import study
 from flwr_byzantine.report.style import looks
@@ -540,6 +543,30 @@ def test_the_heat_map_has_the_worst_case_at_its_place() -> None:
     ]
     assert np.asarray(krum.images[0].get_array()) == pytest.approx(100 * np.array(expected))
     assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["1", "0"]
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_labels_of_the_matrix_stay_clear_of_each_other(count: int) -> None:
+    attacks = [f"ipm-{k}" for k in range(count)]
+    options = {"strategy_options": {"max_iter": 3, "tau": 10}, "attack_options": {"epsilon": 0.1}}
+    records = [line("bucketing+centered-clipping", attack, 0.5, **options) for attack in attacks]
+    (drawing,) = matrices(study(cells_of(records)))
+    canvas = FigureCanvasAgg(drawing.figure)
+    canvas.draw()
+    labels = drawing.figure.axes[0].get_xticklabels()
+    assert [label.get_text().split()[0] for label in labels] == [*attacks, "worst"]
+    boxes = []
+    for label in labels:
+        turn = label.get_rotation()
+        corner = label.get_transform().transform(label.get_position())
+        label.set_rotation(0)  # the box of the text itself, which is then turned about its place back to where it is drawn
+        boxes.append(Affine2D().rotate_deg_around(*corner, turn).transform(corners(label.get_window_extent(canvas.get_renderer()))))
+        label.set_rotation(turn)
+    assert not [k for k in range(count) if Path2D(boxes[k]).intersects_path(Path2D(boxes[k + 1]), filled=True)]
+
+
+def corners(box: Any) -> np.ndarray:
+    return np.array([(box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1), (box.x0, box.y0)])
 
 
 def test_the_command_prints_tables_and_its_errors_are_one_line_with_status_2(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:

@@ -32,6 +32,7 @@ TITLES = {
     "malicious_kept": (KEPT, "Share of the malicious updates that the rule kept, in percent. Lower is better"),
 }
 GOOD, BAD = "viridis", "magma_r"
+SIDE_BY_SIDE = 8  # characters of a column's label that need not be slanted
 
 
 def matrices(study: Study, measure: str = "accuracy") -> list[Drawing]:
@@ -50,11 +51,10 @@ def _known(table: WorstCase) -> list[bool]:
 def _matrix(table: WorstCase, measure: str) -> Drawing:
     columns = _columns(table, measure)
     data = np.array([[100 * _trusted(row, name) for name in columns] for row in table.rows])
-    figure, (axis,) = panels(1, 1, 0.72 * len(columns) + 3.4, 0.33 * len(table.rows) + 1.5)
-    image = draw(
-        axis, data, [row.rule for row in table.rows], [wrapped(name, 14) for name in columns], GOOD if measure == "accuracy" else BAD
-    )
-    axis.tick_params(axis="x", rotation=35 if len(columns) > 4 else 0)
+    figure, (axis,) = panels(1, 1, 0.72 * len(columns) + 0.085 * max(len(row.rule) for row in table.rows) + 1, 0.33 * len(table.rows) + 1.5)
+    image = draw(axis, data, [row.rule for row in table.rows], columns, GOOD if measure == "accuracy" else BAD)
+    if max(map(len, columns)) > SIDE_BY_SIDE:
+        axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
     figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
     section, words = TITLES[measure]
     return Drawing(
