@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
+from flwr_byzantine.children import belong_to_parent, cause
 from flwr_byzantine.sweep.cell import Cell, Record, record, run
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -74,7 +72,7 @@ class Worker:
         except (EOFError, OSError):
             self.dead = True
             self.process.join()
-            error = f"WorkerDied: the process that ran it ended without a result ({_cause(self.process.exitcode)})"
+            error = f"WorkerDied: the process that ran it ended without a result ({cause(self.process.exitcode)})"
             return record(self.cell, {"status": "failed", "error": error, "course": {}, "final": {}}, 0.0)
         return found
 
@@ -85,29 +83,15 @@ class Worker:
         self.process.join()
 
 
-def _cause(code: int | None) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-
-
 def serve(pipe: Connection) -> None:
-    """What the process does: cells in, records out, until the other side is gone.
-
-    The terminal's Ctrl-C is left to the sweep, and a sweep that is killed ends its processes with it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """What the process does: cells in, records out, until the other side is gone."""
+    belong_to_parent()
     while True:
         try:
             cell, data_root = pipe.recv()
         except EOFError:
             return
         pipe.send(run(cell, data_root))
-
-
-def _end_with_parent() -> None:
-    parent: Any = multiprocessing.parent_process()
-    parent.join()
-    os._exit(1)
 
 
 @contextmanager

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
 
 from flwr_byzantine.local import LocalGrid
 from flwr_byzantine.tasks.client import client_app
@@ -14,23 +19,32 @@ from flwr_byzantine.tasks.client import client_app
 ENGINES = ("local", "ray")
 
 
-def run_on(engine: str, main: Callable[[Any], None], num_clients: int) -> None:
+def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes: int | None = None) -> None:
     """Call `main(grid)` where the Grid's nodes are `num_clients` clients of `tasks.client.client_app`.
 
     Args:
-        engine: "local" (this process, no Ray) or "ray" (Flower's simulation engine).
+        engine: "local" (no Ray) or "ray" (Flower's simulation engine).
         main: what a ServerApp does.
         num_clients: number of nodes.
+        processes: how many share the nodes of "local"; None is one for each core, or one where this process is itself
+            one of several (as in a sweep), or where forking is not safe. Results do not depend on it.
 
     Example:
         >>> run_on("local", lambda grid: print(grid.get_node_ids()), 2)
         [1, 2]
     """
-    with quiet():
+    with quiet(), threadpool_limits(1, "blas"):  # OpenBLAS's idle threads would spin for a while, on cores that clients need
         if engine == "local":
-            main(LocalGrid(client_app(), num_clients))
+            with LocalGrid(client_app(), num_clients, processes=_processes() if processes is None else processes) as grid:
+                main(grid)
         else:
             _on_ray(main, num_clients)
+
+
+def _processes() -> int:
+    """PyTorch cannot compute gradients in a fork where it sees a GPU; macOS has fork, but its libraries do not survive it."""
+    forks = sys.platform == "linux" and multiprocessing.parent_process() is None and not torch.cuda.is_available()
+    return len(os.sched_getaffinity(0)) if forks else 1
 
 
 def _on_ray(main: Callable[[Any], None], num_clients: int) -> None:

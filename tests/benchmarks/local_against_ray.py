@@ -1,6 +1,6 @@
 """Rounds a second of the digits task (20 clients, one local epoch) in process and on Flower's simulation engine, in one run.
 
-Prints both and their ratio, without and with attack and defence; medians over the rounds, the first ones left out.
+Both use all cores. Prints both and their ratio, without and with attack and defence; medians over the rounds, the first ones left out.
 Run: python tests/benchmarks/local_against_ray.py
 """
 
