@@ -45,7 +45,10 @@ class Places:
 
     @classmethod
     def of(cls, rows: Any) -> Places:
-        """Of contiguous rows."""
+        """Of contiguous rows, or of a matrix's."""
+        if isinstance(rows, np.ndarray):
+            starts = rows.__array_interface__["data"][0] + rows.strides[0] * np.arange(len(rows))
+            return cls(starts.astype(np.uintp), np.empty(0, rows.dtype))
         return cls(np.array([row.__array_interface__["data"][0] for row in rows], dtype=np.uintp), np.empty(0, rows[0].dtype))
 
     def at(self, column: int) -> Array:
@@ -60,13 +63,13 @@ def _origin(origin: Places | None, column: int) -> Any:
 _SCRATCH = threading.local()
 
 
-def scratch(rows: int, columns: int, dtype: Any) -> Array:
-    """(rows, columns) values of this thread's to write on, which start on a cache line, so that no vector of a row crosses one."""
-    size = rows * columns * np.dtype(dtype).itemsize
-    if len(getattr(_SCRATCH, "bytes", ())) < size + 64:
-        _SCRATCH.bytes = np.empty(size + 64, np.uint8)  # kept: the system would clear fresh memory page by page
-    skip = -_SCRATCH.bytes.__array_interface__["data"][0] % 64
-    return np.asarray(_SCRATCH.bytes[skip : skip + size].view(dtype).reshape(rows, columns))
+def scratch(rows: int, columns: int, dtype: Any, use: str = "tile") -> Array:
+    """(rows, columns) values of this thread's to write on, one array for each use; they start on a cache line, as vectors like it."""
+    size, buffers = rows * columns * np.dtype(dtype).itemsize, _SCRATCH.__dict__
+    if len(buffers.get(use, ())) < size + 64:
+        buffers[use] = np.empty(size + 64, np.uint8)  # kept: the system would clear fresh memory page by page
+    skip = -buffers[use].__array_interface__["data"][0] % 64
+    return np.asarray(buffers[use][skip : skip + size].view(dtype).reshape(rows, columns))
 
 
 @cache

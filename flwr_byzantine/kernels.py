@@ -125,9 +125,10 @@ def followed(task: Callable[[Any], T]) -> Callable[[Any], T]:
     return work
 
 
-def gather(rows: Rows, part: slice, dtype: npt.DTypeLike = np.float64) -> Array:
-    """Columns `part` of all rows as a fresh (n, c) array of `dtype`."""
-    out = np.empty((len(rows), part.stop - part.start), dtype)
+def gather(rows: Rows, part: slice, dtype: npt.DTypeLike = np.float64, use: str = "") -> Array:
+    """Columns `part` of all rows as a fresh (n, c) array of `dtype`, or in this thread's scratch memory for `use`."""
+    shape = len(rows), part.stop - part.start
+    out = compiled.scratch(*shape, dtype, use) if use else np.empty(shape, dtype)
     for target, row in zip(out, rows, strict=True):
         target[...] = row[part]
     return out
@@ -250,10 +251,11 @@ def windows(rows: Rows, mixing: Array | None, window: Window, origin: Array | No
 
 
 def mixed(rows: Rows, mixing: Array | None, origin: Array | None, part: slice) -> Array:
-    """Columns `part` of `mixing @ rows`, with the origin taking what a row's weights leave of 1."""
+    """Columns `part` of `mixing @ rows`, with the origin taking what a row's weights leave of 1; in scratch memory of this thread."""
     if mixing is None:
-        return gather(rows, part, rows[0].dtype)
-    value = mixing @ gather(rows, part)
+        return gather(rows, part, rows[0].dtype, "mixed")
+    block = gather(rows, part, use="rows")
+    value = np.matmul(mixing, block, out=compiled.scratch(len(mixing), block.shape[1], np.float64, "mixed"))
     rest = 1.0 - mixing.sum(axis=1)
     if origin is not None and np.abs(rest).max() > 1e-12:
         value += rest[:, None] * origin[part]

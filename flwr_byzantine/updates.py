@@ -259,7 +259,7 @@ class Updates:
             for pair in zip(thin, block.rows, strict=True):
                 pick(pair)
             origin = None if block.origin is None else block.origin[::stride]
-            parts.append(thin if mixing is None else kernels.mixed(list(thin), mixing, origin, slice(0, thin.shape[1])))
+            parts.append(thin if mixing is None else kernels.mixed(list(thin), mixing, origin, slice(0, thin.shape[1])).copy())
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def shifted(self, values: Sequence[Array], steps: Iterable[Array]) -> list[Array]:
