@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 CHUNK_VALUES = 1 << 18  # values in one chunk: 2 MiB of float64 a thread, about the L2 cache
 MIN_WIDTH = 256
-COMPILED_WIDTH = 1 << 14  # columns of one task of a compiled kernel
+COMPILED_WIDTH = 1 << 15  # columns of one task of a compiled kernel, at most
 AFTER_PART: list[Callable[[], None]] = []  # called after each part of a pass, in its thread: `spill` hands pages back
 SINGLE_WIDTH = 1 << 16  # from here on Gram tiles multiply float32 rows in float32: 64 and more tiles average the rounding out
 
@@ -98,6 +98,12 @@ def spans(n: int, width: int) -> list[slice]:
     return _slices(width, max(MIN_WIDTH, CHUNK_VALUES // max(n, 1)))
 
 
+def even(width: int) -> list[slice]:
+    """Column slices for a compiled kernel: 8, 16, ... about equal ones, whole Gram tiles, so that no core waits for the last."""
+    tiles, count = -(-width // compiled.DEPTH), 8 * -(-width // (8 * COMPILED_WIDTH))
+    return _slices(width, compiled.DEPTH * max(4, -(-tiles // count)))
+
+
 def _slices(width: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, width)) for start in range(0, width, step)]
 
@@ -155,7 +161,7 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False) -> Array:
             compiled.gram_into(places, base, part, dtype, out)
             return out
 
-        total = _sum(run(upper, _slices(width, COMPILED_WIDTH)), padded)[:n, :n]
+        total = _sum(run(upper, even(width)), padded)[:n, :n]
         return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
     def partial(part: slice) -> Array:
@@ -192,7 +198,7 @@ def distances(left: Rows, right: Rows) -> Array:
         compiled.distances_into(*places, part, out)
         return out
 
-    for part in run(partial, _slices(width, COMPILED_WIDTH) if fast else spans(len(left), width)):
+    for part in run(partial, even(width) if fast else spans(len(left), width)):
         total += part
     return total
 
@@ -220,7 +226,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array) -> Non
         value = weights[used] @ gather(chosen, part) if chosen else np.zeros(part.stop - part.start)
         store(value if origin is None else value + rest * origin[part], out[part])
 
-    run(partial, _slices(len(out), COMPILED_WIDTH) if fast else spans(len(used), len(out)))
+    run(partial, even(len(out)) if fast else spans(len(used), len(out)))
 
 
 def windows(rows: Rows, mixing: Array | None, window: Window, origin: Array | None, out: Array) -> bool:
@@ -247,7 +253,7 @@ def windows(rows: Rows, mixing: Array | None, window: Window, origin: Array | No
         store(window.mean(values), out[part])
         return bool(np.isfinite(values[:, [0, -1]]).all())
 
-    return all(run(partial, _slices(len(out), COMPILED_WIDTH) if direct else spans(n, len(out))))
+    return all(run(partial, even(len(out)) if direct else spans(n, len(out))))
 
 
 def mixed(rows: Rows, mixing: Array | None, origin: Array | None, part: slice) -> Array:
