@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from flwr_byzantine.kernels import Array
+from flwr_byzantine.tasks import backprop
 from flwr_byzantine.tasks.data import Data, load
 from flwr_byzantine.tasks.partitions import partitions
 from flwr_byzantine.tasks.task import Task
@@ -81,21 +82,19 @@ def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
         >>> 2.0 < loss < 2.5
         True
     """
-    weights: list[torch.Tensor] = list(net.parameters())
-    step, losses = _step(task, [weight.detach() for weight in weights]), []  # the same memory
+    weights = [weight.detach() for weight in net.parameters()]  # the same memory
+    step, losses = _step(task, weights), []
     for images, labels in batches(task, x, y, generator):
-        gradients, loss = _gradients(net, weights, images, labels)
+        gradients, loss = _gradients(net, images, labels) if task.model == "cnn" else backprop.gradients(weights, images, labels)
         step(gradients)
         losses.append(loss)  # read at the end only: each reading would wait for the result
     return float(torch.stack(losses).mean())
 
 
-def _gradients(
-    net: nn.Module, weights: list[torch.Tensor], x: torch.Tensor, y: torch.Tensor
-) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+def _gradients(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
     """Gradients and loss of one batch; its graph ends with the call, so that the next one finds its memory in the cache."""
     loss = nn.functional.cross_entropy(net(x), y)
-    return torch.autograd.grad(loss, weights), loss.detach()
+    return torch.autograd.grad(loss, list(net.parameters())), loss.detach()
 
 
 def _step(task: Task, weights: list[torch.Tensor]) -> Step:
