@@ -100,8 +100,8 @@ def spans(n: int, width: int) -> list[slice]:
 
 def even(width: int) -> list[slice]:
     """Column slices for a compiled kernel: 8, 16, ... about equal ones, whole Gram tiles, so that no core waits for the last."""
-    tiles, count = -(-width // compiled.DEPTH), 8 * -(-width // (8 * COMPILED_WIDTH))
-    return _slices(width, compiled.DEPTH * max(4, -(-tiles // count)))
+    count = 8 * max(1, -(-width // (8 * COMPILED_WIDTH)))
+    return _slices(width, compiled.DEPTH * max(4, -(-width // (count * compiled.DEPTH))))
 
 
 def _slices(width: int, step: int) -> list[slice]:
