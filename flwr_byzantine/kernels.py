@@ -111,10 +111,8 @@ def _slices(width: int, step: int) -> list[slice]:
 def run(task: Callable[[Any], T], parts: Sequence[Any]) -> Iterable[T]:
     """`task` of each part, in order, on all cores (NumPy and compiled kernels release the lock)."""
     work = followed(task)
-    if len(parts) < 2:
-        return [work(part) for part in parts]
-    with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours
-        return list(_pool().map(work, parts))
+    with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours; those of BLAS keep spinning after a small product
+        return [work(part) for part in parts] if len(parts) < 2 else list(_pool().map(work, parts))
 
 
 def followed(task: Callable[[Any], T]) -> Callable[[Any], T]:

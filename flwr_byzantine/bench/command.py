@@ -11,11 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from flwr_byzantine import rules
 from flwr_byzantine.bench import claims, machine, output
 from flwr_byzantine.bench.contestants import PEERS, peers
 from flwr_byzantine.bench.measure import isolated
-from flwr_byzantine.bench.runner import Result, Size, bench, entries, select
+from flwr_byzantine.bench.runner import Result, Size, bench, entries, select, updates
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.kernels import SINGLE_WIDTH
 
 QUICK = ("11x1e5", "32x1e6", "100x2e5")
 WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)
@@ -48,6 +50,7 @@ def run(
     found = peers()
     for name in found:
         importlib.import_module(PEERS[name])  # once, before the forks
+    compile_kernels()
     about = machine.describe()
     console.print(
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB; "
@@ -68,6 +71,13 @@ def run(
     if plot is not None and results:
         output.plot(results, found, plot)
     return all(verdict.holds for verdict in verdicts)
+
+
+def compile_kernels() -> None:
+    """Compile what the contests use before the first of them, since contestants' processes are ended when their time is up."""
+    X, mixed = updates(Size(11, SINGLE_WIDTH)), rules.chain(rules.NNM(f=2), rules.Median())
+    for rule in (rules.Krum(f=2), rules.GeometricMedian(f=2), rules.MeaMed(f=2), rules.CGE(f=2), mixed):
+        rule(X)
 
 
 def limits_here() -> dict[str, float]:

@@ -113,12 +113,12 @@ def plot(results: Sequence[Result], contestants: Sequence[str], path: Path) -> N
 
     sizes = list(dict.fromkeys(result.size for result in results))
     names = list(dict.fromkeys(result.rule for result in results))
-    figure, panels = plt.subplots(
-        1, len(sizes), figsize=(4.2 * len(sizes) + 1.5, 0.34 * len(names) + 1.6), sharey=True, squeeze=False, layout="constrained"
-    )
-    everyone = [OURS, *contestants]
+    columns, lines = min(4, len(sizes)), -(-len(sizes) // 4)
+    height = lines * (0.34 * len(names) + 0.8) + 0.8
+    figure, grid = plt.subplots(lines, columns, figsize=(4.2 * columns + 1.5, height), sharey=True, squeeze=False, layout="constrained")
+    everyone, panels = [OURS, *contestants], list(grid.flat)
     colours = dict(zip(everyone, ("#08519c", "#d95f02", "#1b9e77", "#7570b3"), strict=False))
-    for panel, size in zip(panels[0], sizes, strict=True):
+    for panel, size in zip(panels, sizes, strict=False):
         for shift, who in enumerate(everyone):
             mine = {
                 item.rule: item.timing.seconds for item in results if item.contestant == who and item.size == size and item.timing.seconds
@@ -128,7 +128,9 @@ def plot(results: Sequence[Result], contestants: Sequence[str], path: Path) -> N
         panel.set(title=str(size), xscale="log", xlabel="milliseconds")
         panel.set_yticks(range(len(names)), names)
         panel.grid(axis="x", alpha=0.3)
-    panels[0][0].invert_yaxis()
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(everyone), frameon=False)
-    figure.savefig(path, dpi=110)
+    for panel in panels[len(sizes) :]:
+        panel.remove()
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(everyone), frameon=False)
+    figure.savefig(path, dpi=110 if len(sizes) < 5 else 60)
     plt.close(figure)
