@@ -106,7 +106,7 @@ def _percents(pair: Pair) -> str:
 
 
 def by_momentum(name: str) -> dict[float, dict[str, Pair]]:
-    """The mean over the attacks for each worker momentum and rule, ours and published (NaN where not all are)."""
+    """The mean over the attacks for each worker momentum and rule, ours and published (NaN where one is missing)."""
     found: dict[float, dict[str, Pair]] = {}
     for table in results(name).tables():
         known = beside(table, published(name))
@@ -124,14 +124,14 @@ def by_mixing(name: str) -> str:
 
 
 def _mixing_grid(momentum: float, means: Mapping[str, Pair]) -> Grid:
-    alone = [rule for rule in RULES if rule in means]
+    alone = [rule for rule in RULES if rule in means and not math.isnan(means[rule][0])]
     rows = [(Field(rule), *(_mean(means.get(before + rule)) for before in ("", "bucketing+", "nnm+"))) for rule in alone]
     title = f"Mean over the five attacks, worker momentum {momentum:g}: ours / published"
     return Grid(title, ("rule", "alone", "bucketing", "NNM"), tuple(rows))
 
 
 def _mean(pair: Pair | None) -> Field:
-    if pair is None:
+    if pair is None or math.isnan(pair[0]):
         return Field("–")
     return Field(f"{100 * pair[0]:.1f}", "" if math.isnan(pair[1]) else f"/ {100 * pair[1]:.1f}", number=pair[0])
 
@@ -171,8 +171,6 @@ def draw() -> None:
         for name in NAMES[:2]:
             for drawing in matrices(results(name)):
                 label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower())
-                for tick in drawing.figure.axes[0].get_xticklabels():
-                    tick.set(ha="right", rotation_mode="anchor")
                 drawing.figure.savefig(HERE / "figures" / f"{name}{'-' * bool(label)}{label}.png", dpi=110)
         maps(results("byzfl"))[0].figure.savefig(HERE / "figures" / "byzfl.png", dpi=110)
 
