@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from flwr_byzantine.bench import CONTESTS, Size, Timing, bench, measure, peers
 from flwr_byzantine.bench.claims import faster
+from flwr_byzantine.bench.command import everything
 from flwr_byzantine.bench.machine import gram_limit, read_bandwidth
 from flwr_byzantine.bench.measure import isolated
 from flwr_byzantine.bench.output import ratio
@@ -103,3 +104,10 @@ def test_command_line_prints_tables_and_writes_files(tmp_path):
     assert found["machine"]["cores"] >= 1
     assert "| krum | " in files["markdown"].read_text()
     assert files["plot"].stat().st_size > 5000
+
+
+def test_the_full_contest_has_ours_at_every_size():
+    for size in everything():
+        ours = [contest.name for contest, who, _ in entries(select([]), size, [], np.empty((1, 1))) if who == OURS]
+        assert {"krum", "median", "nnm+trimmed-mean"} <= set(ours)
+        assert ("mda" in ours) == (size.n <= 32)

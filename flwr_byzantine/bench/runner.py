@@ -115,8 +115,10 @@ def entries(
 ) -> Iterator[tuple[Contest, str, Callable[[], Any]]]:
     """(contest, contestant, call) of all that can run at this size."""
     for contest in chosen:
+        if size.n > contest.limit:
+            continue
         rule = contest.ours(size.f)
-        if size.n > contest.limit or size.n < rule.min_n():
+        if size.n < rule.min_n():
             continue
         trusted = {"reference": X[0]} if "fltrust" in contest.name else {}
         yield contest, OURS, partial(rule, X, **trusted)
