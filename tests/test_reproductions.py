@@ -46,7 +46,7 @@ def test_results_are_those_of_the_configuration(name, no_data_needed):
 
 
 def test_committed_results_are_small():
-    assert sum(path.stat().st_size for path in page.HERE.rglob("*") if path.is_file() and path.suffix != ".pyc") < 5e6
+    assert sum(path.stat().st_size for path in page.HERE.rglob("*") if path.is_file() and path.suffix != ".pyc") < 8e6
 
 
 @by_name
@@ -106,20 +106,20 @@ def test_flanders_attacks_ruin_the_average_krum_and_an_unclipped_mean_and_no_oth
 def test_bucketing_the_order_of_the_rules_without_mixing():
     krum, median, rfa, clipping = (page.by_momentum("bucketing")[0.9][rule][0] for rule in page.RULES[:4])
     assert max(krum, median) + 0.3 < rfa < clipping - 0.1
-    (plain,) = (table for table in page.results("bucketing").tables() if dict(table.setting)["momentum"] == 0)
-    krum, median, rfa, clipping = (plain.row(rule).column("mimic").mean for rule in page.RULES[:4])
+    krum, median, rfa, clipping = (page.by_momentum("bucketing")[0.0][rule][0] for rule in page.RULES[:4])
     assert krum < median < rfa < clipping
 
 
-def test_bucketing_mixing_helps_the_rules_that_choose():
-    means = {rule: ours for rule, (ours, _) in page.by_momentum("bucketing")[0.9].items()}
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_bucketing_mixing_helps_the_rules_that_choose(momentum):
+    means = {rule: ours for rule, (ours, _) in page.by_momentum("bucketing")[momentum].items()}
     for rule in ("krum", "median", "geometric-median"):
         assert means[f"bucketing+{rule}"] > means[rule] + 0.05
     for rule in ("krum", "median"):
         assert means[f"nnm+{rule}"] > means[f"bucketing+{rule}"] + 0.1
 
 
-def test_bucketing_hides_what_was_not_run():
+def test_bucketing_has_a_published_mean_only_where_all_five_attacks_are_published():
     mixing = page.by_mixing("bucketing")
     assert "nan" not in mixing
     rows = [line for line in mixing.split("worker momentum 0:")[1].splitlines() if line.startswith("| ") and "/" in line]
