@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,9 @@ class AdversarialGrid:
         self.attacked = sorted(reply.metadata.src_node_id for reply in bad) if knows else []
         if not self.attacked:
             return
-        updates = np.array([delta(arrays_of(reply), origin) for reply in knows])
-        for reply, update in zip(bad, self._vectors(updates, bad), strict=True):
+        if self.attack.knowledge == "rule":
+            self._scene = replace(self._scene, own=_updates(bad, origin))
+        for reply, update in zip(bad, self._vectors(_updates(knows, origin), bad), strict=True):
             replace_model(reply, origin, update)
 
     def _vectors(self, updates: Array, bad: list[Message]) -> list[Array]:
@@ -107,6 +109,10 @@ class AdversarialGrid:
 
     def _is_bad(self, reply: Message) -> bool:
         return self.nodes(reply) if callable(self.nodes) else reply.metadata.src_node_id in self.nodes
+
+
+def _updates(replies: list[Message], origin: dict[str, Array]) -> Array:
+    return np.array([delta(arrays_of(reply), origin) for reply in replies])
 
 
 def _sender(reply: Message) -> int:

@@ -6,7 +6,7 @@ import pytest
 from flwr_byzantine import attacks, rules
 from flwr_byzantine.attacks import Scene
 from flwr_byzantine.attacks.ascent import climb
-from flwr_byzantine.attacks.base import Attack
+from flwr_byzantine.attacks.base import Attack, Career
 from flwr_byzantine.attacks.oracle import Oracle, line_search
 
 F, H, D = 3, 10, 60
@@ -171,6 +171,17 @@ def test_fang_krum_gives_up_at_the_floor():
     X = np.random.default_rng(0).normal(100.0, 1.0, (H, 40))  # the origin is far from all
     B = attacks.FangKrum(floor=1e-3)(X, F)
     assert 0 < np.abs(B).max() < 1e-3
+
+
+def test_flanders_fang_krum_starts_in_all_rounds_from_the_first_model_that_an_honest_client_sent():
+    attack, model = attacks.FangKrum(form="flanders"), np.random.default_rng(7).normal(size=D)
+    first = problem(0) + model
+    career = Career(attack, seed=0)
+    sent = [career.play(first + 3.0 * k - (model + 3.0 * k), F, Scene(k + 1, broadcast=model + 3.0 * k)) + model + 3.0 * k for k in range(3)]
+    for lam, stayed in ((None, sent[0]), (attack.floor, sent[1]), (attack.floor, sent[2])):
+        apart = (first[0] - stayed) * np.sign(first[0])  # λ in each coordinate
+        np.testing.assert_allclose(apart, np.broadcast_to(apart[0, 0], apart.shape), rtol=1e-6, atol=1e-12)
+        assert apart[0, 0] > 1e-3 if lam is None else 0 < apart[0, 0] < lam  # the model has left, and Krum takes nothing near the first
 
 
 def test_fang_trimmed_mean_lies_in_the_papers_intervals_on_the_side_against_the_mean():

@@ -32,10 +32,11 @@ class Adaptive(Attack):
         evals: how often the rule is tried during the ascent.
         starts: from how many of the best attacks to climb.
         goal: what damage is. "distance": ‖F - honest mean‖, which κ bounds. "descent": how far F goes against the honest mean,
-            which is what training loses; the two have different worst cases.
+            which is what training loses. "own": how far it goes against the mean of what the attackers' own data would have
+            them send, so that what these data teach is lost. The three have different worst cases.
 
     Raises:
-        InvalidParameter: the rule is not known.
+        InvalidParameter: the rule is not known, or for "own" the attackers' own updates.
         TooFewUpdates: the rule refuses so few rows.
 
     Source: the adversary of Shejwalkar, Houmansadr, NDSS 2021 (maximal damage to a known rule), by ascent.
@@ -51,7 +52,7 @@ class Adaptive(Attack):
 
     evals: int = param(1000, ge=0)
     starts: int = param(1, ge=1)
-    goal: str = param("distance", kind=str, choices=("distance", "descent"))
+    goal: str = param("distance", kind=str, choices=("distance", "descent", "own"))
     knowledge: ClassVar[str] = "rule"
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 

@@ -17,15 +17,18 @@ FANG = "Fang, Cao, Jia, Gong, USENIX Security 2020"
 
 @dataclass(frozen=True)
 class FangKrum(ColludingAttack):
-    """-λ s with the largest λ that Krum still selects, halved from the paper's bound; s is the sign of the honest mean.
+    """w_Re - λ s with the largest λ that Krum still selects, halved from the paper's bound; all attackers send it (its ε = 0).
 
-    Convention: in updates, so that the paper's w_Re is the origin; all attackers send the same vector (its ε = 0). Krum is
-    simulated over all n updates with the f attackers; where it selects none of them above the floor, the last λ is sent.
+    Convention: in updates, so that the paper's w_Re, the broadcast model, is the origin, and s the sign of the honest mean.
+    Krum is simulated over all n updates with the f attackers; where it selects none of them above the floor, the last λ is
+    sent. FLANDERS' code does otherwise: w_Re is in all rounds the model that an honest client sent in the first, and s the
+    signs of its weights. Once training has left that model behind, Krum selects no λ, and a stale model is what they send.
 
     Args:
         floor: λ below which the search ends.
+        form: "paper", or "flanders" as above; it needs the broadcast model, for which it takes 0 where that is not known.
 
-    Source: Fang, Cao, Jia, Gong, USENIX Security 2020.
+    Source: Fang, Cao, Jia, Gong, USENIX Security 2020; "flanders": Gabrielli, Tolomei, Belli, Miori, 2023, Flower's baseline.
 
     Example:
         >>> import numpy as np
@@ -34,17 +37,34 @@ class FangKrum(ColludingAttack):
     """
 
     floor: float = param(1e-5, kind=float, gt=0)
+    form: str = param("paper", kind=str, choices=("paper", "flanders"))
     reference: ClassVar[str] = FANG
 
     def vector(self, honest: Array, f: int, scene: Scene) -> Array:
         """Halve λ until Krum selects."""
-        mean = honest.mean(axis=0)
-        sign, D = np.sign(mean), sq_distances(honest, mean)
-        square, along = (honest**2).sum(axis=1), (honest * sign).sum(axis=1)
-        lam = self._bound(D, honest, f)
+        start, sign = self._start(honest, scene)
+        moved = honest - start
+        D = sq_distances(moved, moved.mean(axis=0))
+        square, along = (moved**2).sum(axis=1), (moved * sign).sum(axis=1)
+        lam = self._bound(D, moved, f)
         while lam >= self.floor and not _krum_selects(D, square + lam * (2 * along + lam * np.abs(sign).sum()), f):
             lam /= 2
-        return np.asarray(-lam * sign)
+        return np.asarray(start - lam * sign)
+
+    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
+        """The model of the first round, where the form starts from it."""
+        return {} if self.form == "paper" else {"first": self._first(honest, scene)}
+
+    def _start(self, honest: Array, scene: Scene) -> tuple[Array, Array]:
+        """(d,) w_Re as an update, and s."""
+        if self.form == "paper":
+            return np.zeros(honest.shape[1]), np.sign(honest.mean(axis=0))
+        first = self._first(honest, scene)
+        return first - _broadcast(scene), np.sign(first)
+
+    @staticmethod
+    def _first(honest: Array, scene: Scene) -> Array:
+        return np.asarray(scene.memory.get("first", honest[0] + _broadcast(scene)))
 
     @staticmethod
     def _bound(D: Array, honest: Array, f: int) -> float:
@@ -53,6 +73,10 @@ class FangKrum(ColludingAttack):
         nearest = np.sort(np.sqrt(D), axis=1)[:, 1 : max(h - 1, 2)].sum(axis=1)
         far = np.linalg.norm(honest, axis=1).max()
         return float((nearest.min() / max(h - f - 1, 1) + far) / np.sqrt(d))
+
+
+def _broadcast(scene: Scene) -> Array | float:
+    return 0.0 if scene.broadcast is None else scene.broadcast
 
 
 def _krum_selects(D: Array, to_bad: Array, f: int) -> bool:

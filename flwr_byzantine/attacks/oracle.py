@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from flwr_byzantine.attacks.base import Attack, Scene
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.kernels import Array
 from flwr_byzantine.rules.base import Mixing, run
 from flwr_byzantine.rules.results import Outcome, State
@@ -24,13 +25,14 @@ class Oracle:
         attack: who asks, for its name in errors.
         honest: (h, d) float64.
         scene: with the rule.
-        goal: what damage is: "distance", ‖aggregate - honest mean‖; or "descent", how far the aggregate goes against the mean.
+        goal: what damage is: "distance", ‖aggregate - honest mean‖; or how far the aggregate is from the mean against the
+            mean itself, "descent", or against the attackers' own honest updates, "own".
 
     Attributes:
         mean: (d,) of the honest rows.
 
     Raises:
-        InvalidParameter: the scene has no rule.
+        InvalidParameter: the scene has no rule, or for "own" no update of the attackers'.
 
     Example:
         >>> from flwr_byzantine import attacks, rules
@@ -41,6 +43,7 @@ class Oracle:
 
     def __init__(self, attack: Attack, honest: Array, scene: Scene, goal: str = "distance") -> None:
         self.rule, self.honest, self.mean, self.goal = attack.needs_rule(scene), honest, honest.mean(axis=0), goal
+        self._way = _mean_of_own(attack, scene) if goal == "own" else self.mean
         known = {} if scene.previous is None else {"previous": scene.previous}
         self._state = State(scene.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
 
@@ -72,11 +75,11 @@ class Oracle:
     def _harm(self, shift: Array) -> float:
         if self.goal == "distance":
             return float(np.linalg.norm(shift))
-        return float(-shift @ self.mean / max(float(np.linalg.norm(self.mean)), np.finfo(float).tiny))
+        return float(-shift @ self._way / max(float(np.linalg.norm(self._way)), np.finfo(float).tiny))
 
     def harms(self, shifts: Array) -> Array:
         """The same of each coordinate by itself, of (k, d) aggregates minus the honest mean."""
-        return np.abs(shifts) if self.goal == "distance" else -shifts * np.sign(self.mean)
+        return np.abs(shifts) if self.goal == "distance" else -shifts * self._way
 
     def compressed(self, bad: Array, *directions: Array) -> tuple[Oracle, Array] | None:
         """The same in few coordinates, and the (m, d) orthonormal rows that lead back; None where the rule answers otherwise there.
@@ -85,16 +88,26 @@ class Oracle:
         their span. Some look at coordinates as well, or add noise: that is tried out on `bad`.
         """
         anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
-        spanning = np.concatenate([self.honest, bad, *anchors, *directions])
+        spanning = np.concatenate([self.honest, bad, self._way[None], *anchors, *directions])
         if spanning.shape[1] <= 8 * len(spanning) or not all(isinstance(stage, Mixing) for stage in self.rule.stages()):
             return None
         basis = np.linalg.qr(spanning.T)[0].T
         small = copy.copy(self)
-        small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
+        small.honest, small.mean, small._way = self.honest @ basis.T, self.mean @ basis.T, self._way @ basis.T
         arrays = {key: value @ basis.T if value.shape == self.mean.shape else value for key, value in self._state.arrays.items()}
         small._state = State(self._state.round, arrays)
         back = small.shift(bad @ basis.T) @ basis
         return (small, basis) if np.allclose(back, self.shift(bad), rtol=1e-6, atol=1e-9 * np.abs(self.mean).max()) else None
+
+
+def _mean_of_own(attack: Attack, scene: Scene) -> Array:
+    finite = [] if scene.own is None else [update for update in scene.own if np.isfinite(update).all()]
+    if not finite:
+        raise InvalidParameter(
+            f"{type(attack).__name__}(goal='own') must know the attackers' own honest updates, got none; "
+            "mount it on an AdversarialGrid, or call play with Scene(own=...)"
+        )
+    return np.asarray(np.mean(finite, axis=0))
 
 
 def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:
