@@ -177,7 +177,9 @@ def test_flanders_fang_krum_starts_in_all_rounds_from_the_first_model_that_an_ho
     attack, model = attacks.FangKrum(form="flanders"), np.random.default_rng(7).normal(size=D)
     first = problem(0) + model
     career = Career(attack, seed=0)
-    sent = [career.play(first + 3.0 * k - (model + 3.0 * k), F, Scene(k + 1, broadcast=model + 3.0 * k)) + model + 3.0 * k for k in range(3)]
+    sent = [
+        career.play(first + 3.0 * k - (model + 3.0 * k), F, Scene(k + 1, broadcast=model + 3.0 * k)) + model + 3.0 * k for k in range(3)
+    ]
     for lam, stayed in ((None, sent[0]), (attack.floor, sent[1]), (attack.floor, sent[2])):
         apart = (first[0] - stayed) * np.sign(first[0])  # λ in each coordinate
         np.testing.assert_allclose(apart, np.broadcast_to(apart[0, 0], apart.shape), rtol=1e-6, atol=1e-12)
