@@ -1,6 +1,10 @@
 """Kernels: compiled and NumPy forms agree; distances are right where float32 products are not; order changes no bit."""
 
+import importlib
 import os
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,3 +206,24 @@ def test_influence_shares_the_ranks_of_equal_values():
     np.testing.assert_allclose(
         rules.MeaMed(f=2).aggregate(np.array([[0.0], [1.0], [2.0], [3.0], [90.0], [91.0], [92.0]])).influence[:5], 0.2
     )
+
+
+# --- what Numba keeps -----------------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_what_one_process_compiled_the_next_one_finds(tmp_path):
+    script = "import numpy as np; from flwr_byzantine import rules; X = np.ones((7, 20000), np.float32); "
+    script += "[rule(X) for rule in (rules.Krum(f=2), rules.Median(f=2), rules.Mean())]"
+    kept = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+        kept.append(sorted(path.name for path in tmp_path.rglob("*.nbc")))
+    assert kept[0] == kept[1] != []
+
+
+@needs_numba
+def test_kernels_are_compiled_where_nothing_can_be_kept():
+    space: dict[str, Any] = {}
+    exec("def twice(x):\n    return 2 * x", space)  # of no file, so that Numba finds no place beside it
+    assert importlib.import_module("flwr_byzantine.loops")._kernel()(space["twice"])(3) == 6
