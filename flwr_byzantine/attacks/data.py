@@ -27,6 +27,7 @@ class DataAttack(OwnAttack):
     """
 
     poisons: ClassVar[bool] = True
+    asks_model: ClassVar[bool] = False  # whether what is poisoned depends on `predict`
     share: float = 1.0  # of the examples in `targets` that `poison` changes; a field where an attack leaves it to the user
 
     def targets(self, x: Any, y: Any, num_classes: int, predict: Predict | None = None) -> tuple[Array, Array]:
@@ -200,6 +201,7 @@ class DynamicLabelFlip(DataAttack):
     """
 
     share: float = param(1.0, kind=float, gt=0, le=1)
+    asks_model: ClassVar[bool] = True
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, Kairouz, Ramage, S&P 2022"
 
     def targets(self, x: Any, y: Any, num_classes: int, predict: Predict | None = None) -> tuple[Array, Array]:

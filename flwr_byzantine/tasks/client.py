@@ -90,11 +90,19 @@ def _attack(name: str, options: str) -> Attack:
 
 def _examples(task: Task, client: int, net: nn.Module, config: Mapping[str, Any]) -> Examples:
     """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
-    x, y = training.local_data(task, client)
     if ATTACK not in config or client >= task.num_malicious:
-        return x, y
-    attack: Any = _attack(config[ATTACK], config[OPTIONS])
+        return training.local_data(task, client)
+    attack = config[ATTACK], config[OPTIONS]
+    return _poisoned(task, client, *attack, net) if _attack(*attack).asks_model else _poisoned_once(task, client, *attack)  # type: ignore[attr-defined]
+
+
+def _poisoned(task: Task, client: int, name: str, options: str, net: nn.Module | None = None) -> Examples:
+    attack: Any = _attack(name, options)
+    x, y = training.local_data(task, client)
     return attack.poison(x, y, load(task).classes, np.random.default_rng([task.seed, client]), attacker=client, predict=net)  # type: ignore[no-any-return]
+
+
+_poisoned_once = lru_cache(maxsize=128)(_poisoned)
 
 
 def _arrays(net: nn.Module) -> dict[str, Array]:
