@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from flwr_byzantine.records import (
     replace_model,
     round_of,
     step_between,
+    wants_gradients,
 )
 from flwr_byzantine.rules.base import Rule
 
 Nodes = Container[int] | Callable[[Message], bool]
+Harm = Callable[[Array, Array], float]
 
 
 def by_partition(partitions: Container[int]) -> Callable[[Message], bool]:
@@ -44,6 +46,8 @@ class AdversarialGrid:
         attack: any attack. One of own knowledge gets each attacker's own honest update.
         nodes: node ids, or a function of the reply (see `by_partition`).
         rule: the server's rule, for attacks that use it.
+        harm: for attacks that look at the model: from the broadcast model and an aggregate of this round, both (d,), to how bad
+            the model is that follows, larger is worse.
         seed: of the attack's randomness: `default_rng([seed, server round])`, for an attack of own knowledge
             `default_rng([seed, server round, partition id])`, as in the client mounts.
 
@@ -60,8 +64,10 @@ class AdversarialGrid:
         []
     """
 
-    def __init__(self, grid: Grid | None, attack: Attack, nodes: Nodes, rule: Rule | None = None, seed: int = 0) -> None:
-        self.grid, self.attack, self.nodes, self.rule, self.seed = grid, attack, nodes, rule, seed
+    def __init__(
+        self, grid: Grid | None, attack: Attack, nodes: Nodes, rule: Rule | None = None, seed: int = 0, harm: Harm | None = None
+    ) -> None:
+        self.grid, self.attack, self.nodes, self.rule, self.seed, self.harm = grid, attack, nodes, rule, seed, harm
         self.attacked: list[int] = []
         self._scene = Scene(round=0)
         self._careers: dict[int | None, Career] = {}
@@ -83,7 +89,8 @@ class AdversarialGrid:
     def _enter(self, message: Message) -> dict[str, Array]:
         """Begin a round; what its updates are measured from."""
         past, heading = self._scene, heading_of(message).astype(np.float64)
-        self._scene = Scene(round_of(message) or past.round + 1, step_between(past.broadcast, heading), broadcast=heading)
+        harm = None if self.harm is None else partial(self.harm, -heading if wants_gradients(message) else heading)
+        self._scene = Scene(round_of(message) or past.round + 1, step_between(past.broadcast, heading), broadcast=heading, harm=harm)
         return origin_of(message)
 
     def _replace(self, replies: list[Message], origin: dict[str, Array]) -> None:
@@ -93,9 +100,8 @@ class AdversarialGrid:
         self.attacked = sorted(reply.metadata.src_node_id for reply in bad) if knows else []
         if not self.attacked:
             return
-        if self.attack.knowledge == "rule":
-            self._scene = replace(self._scene, own=_updates(bad, origin))
-        for reply, update in zip(bad, self._vectors(_updates(knows, origin), bad), strict=True):
+        updates = np.array([delta(arrays_of(reply), origin) for reply in knows])
+        for reply, update in zip(bad, self._vectors(updates, bad), strict=True):
             replace_model(reply, origin, update)
 
     def _vectors(self, updates: Array, bad: list[Message]) -> list[Array]:
@@ -109,10 +115,6 @@ class AdversarialGrid:
 
     def _is_bad(self, reply: Message) -> bool:
         return self.nodes(reply) if callable(self.nodes) else reply.metadata.src_node_id in self.nodes
-
-
-def _updates(replies: list[Message], origin: dict[str, Array]) -> Array:
-    return np.array([delta(arrays_of(reply), origin) for reply in replies])
 
 
 def _sender(reply: Message) -> int:

@@ -200,12 +200,11 @@ def test_where_gradients_are_asked_for_they_point_the_way_a_step_back_would(atta
 class Witness(Attack):
     """Keeps what it was shown."""
 
-    knowledge = "rule"
     shown: list = dataclasses.field(default_factory=list, hash=False)
 
     def craft(self, honest, f, scene):
         self.shown.append(
-            (scene.round, scene.previous, scene.broadcast, scene.rule, dict(scene.memory), honest.copy(), scene.own, scene.rng.random())
+            (scene.round, scene.previous, scene.broadcast, scene.rule, dict(scene.memory), honest.copy(), scene.rng.random(), scene.harm)
         )
         return np.zeros((f, honest.shape[1]))
 
@@ -213,9 +212,9 @@ class Witness(Attack):
         return {"count": np.array(int(scene.memory.get("count", 0)) + 1)}
 
 
-def test_colluders_are_shown_the_round_the_step_the_rule_and_their_memory_with_all_rows_by_partition():
+def test_colluders_are_shown_the_round_the_step_the_rule_and_their_memory_with_honest_rows_by_partition():
     witness, rule = Witness(), rules.Median(f=2)
-    grid = AdversarialGrid(None, witness, by_partition(BAD), rule, seed=5)
+    grid = AdversarialGrid(None, witness, by_partition(BAD), rule, seed=5, harm=lambda model, aggregate: float(model @ aggregate))
 
     def mount(inner):
         inner.order = lambda replies: replies[::-1]
@@ -224,14 +223,23 @@ def test_colluders_are_shown_the_round_the_step_the_rule_and_their_memory_with_a
 
     played(modern, mount)
     assert grid.attacked == [1, 4]
-    for k, (round, previous, broadcast, known, memory, honest, own, drawn) in enumerate(witness.shown):
+    for k, (round, previous, broadcast, known, memory, honest, drawn, harm) in enumerate(witness.shown):
         assert (round, known, int(memory.get("count", 0))) == (k + 1, rule, k)
         assert previous is None if k == 0 else np.allclose(previous, MODELS[k] - MODELS[k - 1])
         np.testing.assert_array_equal(broadcast, MODELS[k])
-        rows = [flat_sum(MODELS[k], training(who, k + 1)) - MODELS[k] for who in range(N)]
-        np.testing.assert_allclose(honest, [row for who, row in enumerate(rows) if who not in BAD])
-        np.testing.assert_allclose(own, [rows[who] for who in sorted(BAD)])
+        rows = [flat_sum(MODELS[k], training(who, k + 1)) - MODELS[k] for who in range(N) if who not in BAD]
+        np.testing.assert_allclose(honest, rows)
         assert drawn == rng_of(5, k + 1).random()
+        assert harm(np.arange(7.0)) == pytest.approx(MODELS[k] @ np.arange(7.0))
+
+
+def test_where_gradients_are_asked_for_harm_is_told_the_model_itself():
+    witness = Witness()
+    grid = AdversarialGrid(None, witness, by_partition(BAD), harm=lambda model, aggregate: float(model @ aggregate))
+    played(modern, lambda inner: setattr(grid, "grid", inner) or grid, config=lambda round: {"server-round": round, REPLY: GRADIENT})
+    _, _, broadcast, *_, harm = witness.shown[0]
+    np.testing.assert_array_equal(broadcast, -MODELS[0])
+    assert harm(np.arange(7.0)) == pytest.approx(MODELS[0] @ np.arange(7.0))
 
 
 def test_evaluation_and_failed_clients_change_nothing():

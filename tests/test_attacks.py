@@ -294,7 +294,7 @@ def test_attacks_of_the_users_own_see_the_scene():
         (lambda: attacks.Inf(sign=0), "Inf: sign must be one of 1, -1, got 0"),
         (lambda: attacks.OptimalIPM()(honest(), 1), "OptimalIPM must know the server's rule, got None; pass it as rule="),
         (lambda: attacks.Adaptive()(honest(), 3, rule=rules.Krum(f=6)), "needs at least"),
-        (lambda: attacks.Adaptive(goal="own")(honest(), 1, rule=rules.Mean()), "goal='own'. must know the attackers' own honest updates"),
+        (lambda: attacks.Adaptive(goal="model")(honest(), 1, rule=rules.Mean()), "goal='model'. must be able to tell how bad a model is"),
     ],
 )
 def test_mistakes_get_one_clear_sentence(make, message):

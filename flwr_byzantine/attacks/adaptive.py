@@ -25,18 +25,19 @@ class Adaptive(Attack):
 
     Convention: every other attack that sends finite numbers is tried at several distances from the honest mean, those of
     knowledge "rule" as they are, so that none of them does more damage; then, in each coordinate, the level among and around
-    the honest values that hurts most there: for a coordinate-wise rule the end of the search. For others B climbs from the
-    best; see `flwr_byzantine.attacks.ascent`. Deterministic for the same `rng`.
+    the honest values that hurts most there: for a coordinate-wise rule the end of the search, unless the goal is "model". For
+    others B climbs from the best; see `flwr_byzantine.attacks.ascent`. Deterministic for the same `rng`.
 
     Args:
         evals: how often the rule is tried during the ascent.
         starts: from how many of the best attacks to climb.
         goal: what damage is. "distance": ‖F - honest mean‖, which κ bounds. "descent": how far F goes against the honest mean,
-            which is what training loses. "own": how far it goes against the mean of what the attackers' own data would have
-            them send, so that what these data teach is lost. The three have different worst cases.
+            which is what training loses. "model": what `Scene.harm` says of the model that F leads to, such as its error on
+            data that the attackers have: what they are after in the end, at the price of asking it each time. The three have
+            different worst cases.
 
     Raises:
-        InvalidParameter: the rule is not known, or for "own" the attackers' own updates.
+        InvalidParameter: the rule is not known, or for "model" no `harm`.
         TooFewUpdates: the rule refuses so few rows.
 
     Source: the adversary of Shejwalkar, Houmansadr, NDSS 2021 (maximal damage to a known rule), by ascent.
@@ -52,7 +53,7 @@ class Adaptive(Attack):
 
     evals: int = param(1000, ge=0)
     starts: int = param(1, ge=1)
-    goal: str = param("distance", kind=str, choices=("distance", "descent", "own"))
+    goal: str = param("distance", kind=str, choices=("distance", "descent", "model"))
     knowledge: ClassVar[str] = "rule"
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
@@ -61,7 +62,8 @@ class Adaptive(Attack):
         oracle = Oracle(self, honest, scene, self.goal)
         tried = [(oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene))]
         best = sorted(tried, key=lambda item: item[:2], reverse=True)[: self.starts]
-        evals = 0 if all(isinstance(stage, Coordinatewise) for stage in oracle.rule.stages()) else self.evals // len(best)
+        solved = self.goal != "model" and all(isinstance(stage, Coordinatewise) for stage in oracle.rule.stages())
+        evals = 0 if solved else self.evals // len(best)
         climbs = [climb(oracle, bad, damage, evals) for damage, _, bad in best]
         return max(climbs, key=lambda found: found[0])[1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -41,7 +41,7 @@ class Scene:
         round: server round, from 1.
         previous: (d,) the last global step w_k - w_{k-1}, which every client can compute; None in the first round.
         broadcast: (d,) the global model w_k that the updates are deltas to; None where it is not known.
-        own: (f, d) the attackers' own honest updates, for attacks of knowledge "rule"; None where they are not known.
+        harm: from a (d,) aggregate of this round to how bad the model is that it leads to; None where the attacker cannot tell.
         rng: source of randomness.
         rule: the server's rule, for attacks of knowledge "rule".
         memory: what this attack kept from earlier rounds, as arrays by name.
@@ -60,7 +60,7 @@ class Scene:
     rule: Rule | None = None
     memory: Mapping[str, Array] = field(default_factory=dict)
     broadcast: Array | None = None
-    own: Array | None = None
+    harm: Callable[[Array], float] | None = None
 
 
 class Attack(Declared):

@@ -25,14 +25,14 @@ class Oracle:
         attack: who asks, for its name in errors.
         honest: (h, d) float64.
         scene: with the rule.
-        goal: what damage is: "distance", ‖aggregate - honest mean‖; or how far the aggregate is from the mean against the
-            mean itself, "descent", or against the attackers' own honest updates, "own".
+        goal: what damage is: "distance", ‖aggregate - honest mean‖; "descent", how far the aggregate goes against the mean;
+            or "model", how bad the model is that it leads to.
 
     Attributes:
         mean: (d,) of the honest rows.
 
     Raises:
-        InvalidParameter: the scene has no rule, or for "own" no update of the attackers'.
+        InvalidParameter: the scene has no rule, or for "model" no `harm`.
 
     Example:
         >>> from flwr_byzantine import attacks, rules
@@ -43,7 +43,7 @@ class Oracle:
 
     def __init__(self, attack: Attack, honest: Array, scene: Scene, goal: str = "distance") -> None:
         self.rule, self.honest, self.mean, self.goal = attack.needs_rule(scene), honest, honest.mean(axis=0), goal
-        self._way = _mean_of_own(attack, scene) if goal == "own" else self.mean
+        self._harmed = _harm_of(attack, scene) if goal == "model" else None
         known = {} if scene.previous is None else {"previous": scene.previous}
         self._state = State(scene.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
 
@@ -73,13 +73,15 @@ class Oracle:
         return (found if np.isfinite(found) else -np.inf), accepted
 
     def _harm(self, shift: Array) -> float:
+        if self._harmed is not None:
+            return float(self._harmed(self.mean + shift))
         if self.goal == "distance":
             return float(np.linalg.norm(shift))
-        return float(-shift @ self._way / max(float(np.linalg.norm(self._way)), np.finfo(float).tiny))
+        return float(-shift @ self.mean / max(float(np.linalg.norm(self.mean)), np.finfo(float).tiny))
 
     def harms(self, shifts: Array) -> Array:
-        """The same of each coordinate by itself, of (k, d) aggregates minus the honest mean."""
-        return np.abs(shifts) if self.goal == "distance" else -shifts * self._way
+        """The same of each coordinate by itself, of (k, d) aggregates minus the honest mean; for "model" as for "descent"."""
+        return np.abs(shifts) if self.goal == "distance" else -shifts * np.sign(self.mean)
 
     def compressed(self, bad: Array, *directions: Array) -> tuple[Oracle, Array] | None:
         """The same in few coordinates, and the (m, d) orthonormal rows that lead back; None where the rule answers otherwise there.
@@ -88,26 +90,27 @@ class Oracle:
         their span. Some look at coordinates as well, or add noise: that is tried out on `bad`.
         """
         anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
-        spanning = np.concatenate([self.honest, bad, self._way[None], *anchors, *directions])
+        spanning = np.concatenate([self.honest, bad, *anchors, *directions])
         if spanning.shape[1] <= 8 * len(spanning) or not all(isinstance(stage, Mixing) for stage in self.rule.stages()):
             return None
         basis = np.linalg.qr(spanning.T)[0].T
         small = copy.copy(self)
-        small.honest, small.mean, small._way = self.honest @ basis.T, self.mean @ basis.T, self._way @ basis.T
+        small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
+        if (harmed := self._harmed) is not None:
+            small._harmed = lambda aggregate: harmed(aggregate @ basis)
         arrays = {key: value @ basis.T if value.shape == self.mean.shape else value for key, value in self._state.arrays.items()}
         small._state = State(self._state.round, arrays)
         back = small.shift(bad @ basis.T) @ basis
         return (small, basis) if np.allclose(back, self.shift(bad), rtol=1e-6, atol=1e-9 * np.abs(self.mean).max()) else None
 
 
-def _mean_of_own(attack: Attack, scene: Scene) -> Array:
-    finite = [] if scene.own is None else [update for update in scene.own if np.isfinite(update).all()]
-    if not finite:
+def _harm_of(attack: Attack, scene: Scene) -> Callable[[Array], float]:
+    if scene.harm is None:
         raise InvalidParameter(
-            f"{type(attack).__name__}(goal='own') must know the attackers' own honest updates, got none; "
-            "mount it on an AdversarialGrid, or call play with Scene(own=...)"
+            f"{type(attack).__name__}(goal='model') must be able to tell how bad a model is, got no harm; "
+            "pass harm= to the AdversarialGrid, or call play with Scene(harm=...)"
         )
-    return np.asarray(np.mean(finite, axis=0))
+    return scene.harm
 
 
 def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:

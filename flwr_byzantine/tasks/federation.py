@@ -23,6 +23,7 @@ from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
 from flwr_byzantine.tasks.client import config_of
 from flwr_byzantine.tasks.data import Data, load
+from flwr_byzantine.tasks.harm import Harm
 from flwr_byzantine.tasks.models import model
 from flwr_byzantine.tasks.partitions import partitions
 from flwr_byzantine.tasks.task import Task
@@ -89,9 +90,7 @@ def federate(
     bad = range(task.num_malicious if attack is not None else 0)
     average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
     strategy = _strategy(task, rule, average)
-    watch: Any = Watch(
-        grid if attack is None else AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed), bad
-    )
+    watch: Any = Watch(grid if attack is None else _under(attack, grid, task, rule, bad), bad)
     net = model(task)
     observer = _Observer(task, attack, strategy, watch, net, on_round, evaluated(rounds, evaluate_every))
     config = ConfigRecord({**config_of(task, attack)})
@@ -99,6 +98,11 @@ def federate(
     if not result.arrays or watch.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {watch.error or 'no reply came'}")
     return observer.course, result.arrays
+
+
+def _under(attack: Attack, grid: Any, task: Task, rule: Rule | None, bad: Container[int]) -> AdversarialGrid:
+    harm = Harm(task) if attack.knowledge == "rule" else None
+    return AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed, harm)
 
 
 def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
