@@ -69,7 +69,7 @@ class Adaptive(Attack):
 
 
 def _candidates(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
-    """(f, d) what the other attacks send, each from the same randomness, at several strengths; then the worst extremes."""
+    """(f, d) what the other attacks send, each from the same randomness, at several strengths; copies; the worst extremes."""
     from flwr_byzantine.attacks import available  # it lists this module
 
     for cls in available():
@@ -78,6 +78,7 @@ def _candidates(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
         bad = cls().play(oracle.honest, f, replace(scene, rng=copy.deepcopy(scene.rng), memory={}))
         strengths = STRENGTHS if cls.knowledge == "honest" else STRENGTHS[:1]
         yield from (bad if strength == 1 else oracle.mean + strength * (bad - oracle.mean) for strength in strengths)
+    yield from (np.tile(row, (f, 1)) for row in oracle.honest)  # whom Mimic may choose
     yield _mosaic(oracle, f)
 
 
