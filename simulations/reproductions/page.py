@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from flwr_byzantine.measures import OF_MODEL, evaluated
 from flwr_byzantine.report.cells import PLAIN, load, values
 from flwr_byzantine.report.grid import Field, Grid
 from flwr_byzantine.report.heatmaps import maps, matrices
@@ -176,12 +177,21 @@ def draw() -> None:
 
 
 def shorten(path: Path) -> None:
-    """Keep the last record of each cell, sorted by configuration, with courses rounded to `DIGITS` digits."""
+    """Keep the last record of each cell, sorted by configuration: values of `DIGITS` digits, of the rounds with an evaluated model."""
     records = {record["key"]: record for record in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
     for record in records.values():
-        record |= {name: _rounded(record[name]) for name in ("course", "final")}
-    lines = sorted((json.dumps(record, sort_keys=True) for record in records.values()), key=_order)
+        record |= {"course": _rounded(_thinned(record["course"], record["config"])), "final": _rounded(record["final"])}
+    lines = sorted((json.dumps(record, sort_keys=True, separators=(",", ":")) for record in records.values()), key=_order)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _thinned(course: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = evaluated(config["rounds"], config["evaluate_every"])
+    return {name: values if name in OF_MODEL else _only(kept, values) for name, values in course.items()}
+
+
+def _only(kept: set[int], values: list[Any] | None) -> list[Any] | None:
+    return values and [value if k in kept else None for k, value in enumerate(values, 1)]
 
 
 def _order(line: str) -> str:
