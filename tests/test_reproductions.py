@@ -13,7 +13,6 @@ from flwr_byzantine.sweep.command import command
 from simulations.reproductions import page
 
 NAMES = page.NAMES
-BELOW = {("bulyan", "fang-krum"), ("bulyan", "min-max")}
 by_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -85,11 +84,11 @@ def test_every_published_figure_stands_beside_one_of_ours_or_in_a_row_of_its_own
 # --- what must hold -------------------------------------------------------------------------------------------
 
 
-def test_flanders_robust_rules_match_the_published_row_of_the_same_rule_but_where_the_page_says():
+def test_flanders_robust_rules_at_least_match_the_published_row_of_the_same_rule():
     pairs = {key: pair for key, pair in page.pairs("flanders").items() if key[0] != "fedavg"}
     assert {rule for rule, _ in pairs} == {"median", "trimmed-mean", "multi-krum", "bulyan"}
     assert len(pairs) == 20
-    assert {key for key, (ours, theirs) in pairs.items() if ours < theirs} == BELOW
+    assert all(ours >= theirs for ours, theirs in pairs.values())
 
 
 def test_flanders_our_best_is_at_least_the_best_published_under_every_attack():

@@ -32,9 +32,8 @@ MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
 
 
 def results(name: str) -> Study:
-    """The committed results of one reproduction, a learning rate chosen on the validation split where there are several."""
-    cells = load(HERE / "results" / f"{name}.jsonl")
-    return study(cells, choose=["lr"] if len(values(cells, "lr")) > 1 else ())
+    """The committed results of one reproduction."""
+    return study(load(HERE / "results" / f"{name}.jsonl"))
 
 
 def published(name: str) -> list[Published]:
