@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -23,10 +24,11 @@ STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # of a fixed attack's distance
 class Adaptive(Attack):
     """Gradient ascent on the damage to F(honest ∪ B), F the server's rule, from the best of all other attacks.
 
-    Convention: every other attack that sends finite numbers is tried at several distances from the honest mean, those of
-    knowledge "rule" as they are, so that none of them does more damage; then, in each coordinate, the level among and around
-    the honest values that hurts most there: for a coordinate-wise rule the end of the search, unless the goal is "model". For
-    others B climbs from the best; see `flwr_byzantine.attacks.ascent`. Deterministic for the same `rng`.
+    Convention: every other attack that sends finite numbers is tried with its defaults, without a memory of earlier rounds;
+    those of knowledge "honest" at several distances from the honest mean; copies of each honest update; then, in each
+    coordinate, the level among and around the honest values that hurts most there: for a coordinate-wise rule the end of the
+    search, unless the goal is "model". For others B climbs from the best; see `flwr_byzantine.attacks.ascent`. Deterministic
+    for the same `rng`.
 
     Args:
         evals: how often the rule is tried during the ascent.
@@ -60,8 +62,8 @@ class Adaptive(Attack):
     def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """The best of several climbs."""
         oracle = Oracle(self, honest, scene, self.goal)
-        tried = [(oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene))]
-        best = sorted(tried, key=lambda item: item[:2], reverse=True)[: self.starts]
+        tried = ((oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene)))
+        best = heapq.nlargest(self.starts, tried, key=lambda item: item[:2])
         solved = self.goal != "model" and all(isinstance(stage, Coordinatewise) for stage in oracle.rule.stages())
         evals = 0 if solved else self.evals // len(best)
         climbs = [climb(oracle, bad, damage, evals) for damage, _, bad in best]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch.nn.utils import vector_to_parameters
@@ -18,7 +20,7 @@ EXAMPLES = 2000  # of the training data, at most: attackers ask often
 class Harm:
     """`harm` of an `AdversarialGrid`: the error rate of the model that follows an aggregate, on training data.
 
-    A thousandth of its loss is added, which tells apart what is wrong as often.
+    A thousandth at most is added by its loss l, as l / (1 + l), which tells apart what is wrong as often.
 
     Args:
         task: whose model and training data of all clients; under "byzantine-sgd" its step size too.
@@ -39,4 +41,4 @@ class Harm:
         """Of the model broadcast + aggregate, or a step against the aggregate; both (d,)."""
         vector_to_parameters(torch.from_numpy(broadcast + self.step * aggregate).float(), self.net.parameters())
         loss, accuracy = evaluate(self.net, self.x, self.y)
-        return 1.0 - accuracy + 1e-3 * loss
+        return 1.0 - accuracy + 1e-3 * (loss / (1.0 + loss) if math.isfinite(loss) else 1.0)
