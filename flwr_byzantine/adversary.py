@@ -54,6 +54,9 @@ class AdversarialGrid:
     The round is the message's "server-round" (else rounds are counted), and the rows that the attack sees are in the order
     of the "partition-id" that the replies carry in their metrics (of the node ids where they carry none).
 
+    Raises:
+        InvalidParameter: the attack must know the rule, and none is given.
+
     Attributes:
         attacked: node ids whose replies were replaced in the last training round.
 
@@ -68,6 +71,8 @@ class AdversarialGrid:
         self, grid: Grid | None, attack: Attack, nodes: Nodes, rule: Rule | None = None, seed: int = 0, harm: Harm | None = None
     ) -> None:
         self.grid, self.attack, self.nodes, self.rule, self.seed, self.harm = grid, attack, nodes, rule, seed, harm
+        if attack.knowledge == "rule":
+            attack.needs_rule(Scene(rule=rule))
         self.attacked: list[int] = []
         self._scene = Scene(round=0)
         self._careers: dict[int | None, Career] = {}

@@ -16,8 +16,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from flwr_byzantine.compiled import TILE_BYTES  # compiled in: Numba compiles anew where this file changes, not that one
+from flwr_byzantine.compiled import TILE_BYTES
 
+if TILE_BYTES != 256:  # it is compiled in, and Numba compiles anew where this file changes, not where that one does
+    raise ImportError(f"loops.py is compiled for tiles of 256 bytes a row, got TILE_BYTES = {TILE_BYTES}; change the number here too")
 FAST = {"reassoc", "contract", "nsz"}  # vector sums and fused multiply-adds; NaN and infinity keep their meaning
 uintp = types.uintp
 

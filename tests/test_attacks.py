@@ -136,6 +136,16 @@ def test_drives_some_rule_away_from_the_honest_mean_over_rounds(cls):
     assert max(bias(rule, attack) / usual(rule) for rule in CLASSICAL) > 1.4
 
 
+@pytest.mark.parametrize("cls", [cls for cls in attacks.available() if cls.finite], ids=lambda cls: cls.__name__)
+def test_an_update_that_is_not_finite_spoils_no_round_after_it(cls):
+    options = {"evals": 20} if cls is attacks.Adaptive else {"form": "flanders"} if cls is attacks.FangKrum else {}
+    career = Career(dataclasses.replace(cls(), **options), seed=0, rule=rules.Median())
+    for round in (1, 2, 3):
+        X = honest(6, 8)
+        X[0, round] = [np.nan, np.inf, 0.0][round - 1]
+        assert np.isfinite(career.play(X, 2, Scene(round, broadcast=np.ones(8)))).all()
+
+
 # One by one
 
 

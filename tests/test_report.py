@@ -545,6 +545,13 @@ def test_the_heat_map_has_the_worst_case_at_its_place() -> None:
     assert [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()] == ["1", "0"]
 
 
+def test_one_rule_under_attacks_with_long_names_has_room_for_both() -> None:
+    options = {"attack_options": {"direction": "unit", "gamma_init": 5}}
+    (drawing,) = matrices(study(cells_of([line("median", attack, 0.5, **options) for attack in ("agr-tailored", "min-max")])))
+    FigureCanvasAgg(drawing.figure).draw()
+    assert drawing.figure.axes[0].get_window_extent().height > 20  # pixels of the one row
+
+
 @pytest.mark.parametrize("count", [3, 6])
 def test_labels_of_the_matrix_stay_clear_of_each_other(count: int) -> None:
     attacks = [f"ipm-{k}" for k in range(count)]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from flwr.app import Array, ConfigRecord, RecordDict
 
 from flwr_byzantine import InvalidParameter, attacks
 from flwr_byzantine.local import twin
-from flwr_byzantine.npy import pack
-from flwr_byzantine.tasks import Task, data, training
+from flwr_byzantine.npy import flat, pack
+from flwr_byzantine.tasks import Task, client, data, training
 from flwr_byzantine.tasks.client import client_app
 from flwr_byzantine.tasks.federation import federate
+from flwr_byzantine.tasks.harm import Harm
 from flwr_byzantine.tasks.models import model
 from flwr_byzantine.tasks.partitions import partitions, similar
 from tests.flower import LocalGrid
@@ -174,6 +176,37 @@ def test_seeds_are_the_same_in_another_process():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1], check=True
     )
     assert int(done.stdout) == training.randomness(Task(seed=3), 5, 7).initial_seed()
+
+
+def test_data_are_poisoned_once_as_long_as_attack_seed_and_data_stay(monkeypatch):
+    made, calm = [], client._poisoned
+    monkeypatch.setattr(client, "_poisoned", lambda *args: made.append(args) or calm(*args))
+    task, flip = Task(num_clients=4, num_malicious=2), attacks.LabelFlip()
+    kept = client._Poisoned()
+    first = kept.of(task, 0, flip)
+    assert kept.of(replace(task, lr=0.5), 0, flip) is first
+    kept.of(task, 1, flip)
+    assert len(made) == 2
+    for other, attack in (
+        (replace(task, seed=1), flip),
+        (task, attacks.Backdoor(target=2)),
+        (replace(task, alpha=5.0), attacks.Backdoor(target=2)),
+    ):
+        x, y = kept.of(other, 0, attack)
+        expected = calm(other, 0, attack)
+        assert torch.equal(x, expected[0])
+        assert torch.equal(y, expected[1])
+    assert len(made) == 5
+
+
+def test_the_harm_of_a_model_is_its_error_rate_whatever_its_scale():
+    task = Task(model="softmax", num_clients=2, local_epochs=20, lr=0.5)
+    harm = Harm(task)
+    good = flat(federate(LocalGrid(client_app(), 2), task, None, None, 3)[1])
+    assert harm(good, 0.0 * good) < 0.1 < 0.8 < harm(0.0 * good, 0.0 * good)
+    assert harm(good, 999.0 * good) < harm(good, 0.0 * good) + 2e-3
+    assert harm(good, np.full(len(good), np.nan)) > 0.8
+    assert Harm(replace(task, method="byzantine-sgd"))(0.0 * good, -good / task.lr) == pytest.approx(harm(0.0 * good, good))
 
 
 def test_only_malicious_clients_train_on_poisoned_data():

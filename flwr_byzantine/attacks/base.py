@@ -98,15 +98,18 @@ class Attack(Declared):
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        values = self.craft(self._usable(rows), int(f), scene) if f else np.zeros((0, updates.d))
+        values = self.craft(self.usable(rows), int(f), scene) if f else np.zeros((0, updates.d))
         largest = np.finfo(rows.dtype).max if self.finite else np.inf
         return like.restore(np.clip(values, -largest, largest).astype(rows.dtype))
 
-    def _usable(self, rows: Array) -> Array:
-        """The rows in float64, none so large that squares overflow; those that are not finite are nothing to collude on."""
+    def usable(self, rows: Array) -> Array:
+        """The rows in float64, none so large that squares overflow; those that are not finite are nothing to collude on.
+
+        An attacker's own row stays, and all do where none is finite: with zero in place of what is no number.
+        """
         finite = np.isfinite(rows).all(axis=1)
         chosen = rows if self.knowledge == "own" or not finite.any() else rows[finite]
-        return np.clip(chosen.astype(np.float64), -LARGEST, LARGEST)
+        return np.clip(np.nan_to_num(chosen.astype(np.float64)), -LARGEST, LARGEST)
 
     def craft(self, honest: Array, f: int, scene: Scene) -> Array:
         """(f, d) float64 vectors from (h, d) float64 rows."""
@@ -190,5 +193,5 @@ class Career:
         """(f, d) vectors in `scene`, completed by the randomness, rule and memory of this career."""
         scene = replace(scene, rng=rng_of(self.seed, scene.round, self.who), rule=self.rule, memory=self.memory)
         sent = self.attack.play(honest, f, scene)
-        self.memory = self.attack.remember(honest, f, scene)
+        self.memory = self.attack.remember(self.attack.usable(np.asarray(honest)), f, scene)
         return np.asarray(sent)

@@ -51,9 +51,11 @@ def _known(table: WorstCase) -> list[bool]:
 def _matrix(table: WorstCase, measure: str) -> Drawing:
     columns = _columns(table, measure)
     data = np.array([[100 * _trusted(row, name) for name in columns] for row in table.rows])
-    figure, (axis,) = panels(1, 1, 0.72 * len(columns) + 0.085 * max(len(row.rule) for row in table.rows) + 1, 0.33 * len(table.rows) + 1.5)
+    slanted = max(map(len, columns)) > SIDE_BY_SIDE
+    wide, high = 0.72 * len(columns) + 0.085 * max(len(row.rule) for row in table.rows) + 1, 0.33 * len(table.rows) + 1.5
+    figure, (axis,) = panels(1, 1, wide, high + slanted * 0.045 * max(map(len, columns)))
     image = draw(axis, data, [row.rule for row in table.rows], columns, GOOD if measure == "accuracy" else BAD)
-    if max(map(len, columns)) > SIDE_BY_SIDE:
+    if slanted:
         axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
     figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
     section, words = TITLES[measure]

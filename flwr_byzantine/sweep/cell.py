@@ -14,6 +14,7 @@ from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.sweep.keys import DEFAULTS, NO_ATTACK, TASK, attack_of, shown, strategy_of
+from flwr_byzantine.sweep.trial import try_attack
 from flwr_byzantine.tasks.task import Task
 
 Record = dict[str, Any]
@@ -60,7 +61,11 @@ class Cell:
         return {"f": complete["num_malicious"], **complete}
 
     def check(self) -> None:
-        """Raise `InvalidParameter` where the strategy cannot work with so many clients."""
+        """Raise `InvalidParameter` where the strategy or the attack cannot work with such clients and data."""
+        if self.config["attack"] != NO_ATTACK and not self.config["num_malicious"]:
+            problem = f"nobody mounts the attack {self.config['attack']!r}: num-malicious = 0"
+            raise InvalidParameter(f"{problem}; set num-malicious, or leave the cell out by [[exclude]]")
+        try_attack(self.config)
         rule, n, f = self.rule(), self.config["num_clients"], self.config["f"]
         if rule is not None and n < rule.min_n():
             problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got num-clients = {n}"

@@ -15,6 +15,7 @@ from flwr_byzantine.params import Constraint
 from flwr_byzantine.sweep.cell import Cell
 from flwr_byzantine.sweep.keys import CELL, checked, key_of, shown, unknown
 from flwr_byzantine.tasks.data import ROOT_VARIABLE, available, root_of
+from flwr_byzantine.tasks.partitions import partitions
 
 TABLES = ("sweep", "task", "grid", "exclude", "choose")
 OF_CELLS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
@@ -67,8 +68,12 @@ def read(path: str | Path) -> Sweep:
     grid = _grid(file, tables.get("grid", {}), fixed)
     cells = _cells(file, fixed, grid, _excludes(file, tables.get("exclude", [])))
     _check_data(file, cells, root)
+    _check_partitions(file, cells, root)
     processes = general.get("processes", len(os.sched_getaffinity(0)))
-    return Sweep(file, general.get("name", file.stem), cells, processes, root, _choose(file, tables.get("choose", {}), grid))
+    chosen = _choose(file, tables.get("choose", {}), grid)
+    if chosen and not all(cell.config["validation"] for cell in cells):
+        raise InvalidParameter(f"{file}: [choose] needs a validation split to choose on, got validation = 0; set it, say to 0.1")
+    return Sweep(file, general.get("name", file.stem), cells, processes, root, chosen)
 
 
 def _tables(file: Path) -> dict[str, Any]:
@@ -92,6 +97,9 @@ def _spelled(file: Path, table: str, content: Table, known: Iterable[str]) -> di
     """The table by the keys' own spelling."""
     found = {key_of(key): value for key, value in content.items()}
     known = list(known)
+    if len(found) < len(content):
+        twice = next(key for key in content if key != shown(key_of(key)) and shown(key_of(key)) in content)
+        raise InvalidParameter(f"{file}: {table} gives {shown(key_of(twice))} twice, as {twice} too; give it once")
     for key in found:
         if key not in known:
             raise unknown(f"{file}: key in {table}", shown(key), map(shown, known))
@@ -194,6 +202,16 @@ def _check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
             folder = root_of(root) or "data"
             problem = f"{file}: data-root: {folder!r} holds no {dataset} in torchvision's layout (FashionMNIST/raw/*-ubyte.gz)"
             raise InvalidParameter(f"{problem}; set data-root in [task] or the variable {ROOT_VARIABLE}, or take dataset = 'digits'")
+
+
+def _check_partitions(file: Path, cells: Iterable[Cell], root: str) -> None:
+    """Divide the data as each cell wants it."""
+    found = {tuple(cell.config[key] for key in (*CLOSE, "shares", "num_malicious")): cell for cell in cells}
+    for cell in found.values():
+        try:
+            partitions(cell.task(root))
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
 
 
 def _choose(file: Path, content: Table, grid: Mapping[str, list[Any]]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
@@ -88,6 +89,7 @@ def checked(where: str, key: str, value: Any) -> Any:
     if key in ("strategy", "attack"):
         return _named(f"{where} {shown(key)}", key, value)
     constraint = CELL[key]
+    _finite(f"{where} {shown(key)}", value)
     if not constraint.accepts(value) or (key == "hidden" and not all(Constraint(int, ge=1).accepts(width) for width in value)):
         wanted = "a list of integers >= 1" if key == "hidden" else constraint
         raise InvalidParameter(f"{where} {shown(key)} must be {wanted}, got {value!r}")
@@ -99,6 +101,7 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise InvalidParameter(f'{where} must be a name or a table such as {{name = "alie", z = 1.5}}, got {value!r}')
+    _finite(where, table)
     name = table["name"].lower().replace(" ", "").replace("_", "-")
     options = {key_of(option): choice for option, choice in table.items() if option != "name"}
     make = strategy_of if key == "strategy" else attack_of
@@ -109,6 +112,15 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     except TypeError as error:
         raise InvalidParameter(f"{where}: {name!r} cannot have the options {options}: {error}") from None
     return name, options
+
+
+def _finite(where: str, value: Any) -> None:
+    """Results are JSON, which knows no infinity."""
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in values:
+        _finite(where, item)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidParameter(f"{where} must be finite, got {value!r}")
 
 
 def strategy_of(name: str, options: dict[str, Any], f: int = 0) -> Rule | None:
@@ -128,7 +140,7 @@ def strategy_of(name: str, options: dict[str, Any], f: int = 0) -> Rule | None:
 
 
 def attack_of(name: str, options: dict[str, Any]) -> attacks.Attack | None:
-    """The attack called `name`; None for "none".
+    """The attack called `name`; None for "none". Attacks that wrap another take it as a name, or a table with its options.
 
     Raises:
         InvalidParameter: an unknown attack or option, or a value that it cannot have.
@@ -139,6 +151,11 @@ def attack_of(name: str, options: dict[str, Any]) -> attacks.Attack | None:
     """
     cls = None if name == NO_ATTACK else attacks.get(name)
     _check_options(name, options, set() if cls is None else {item.name for item in fields(cls)})  # type: ignore[arg-type]
+    inner = options.get("attack")
+    if isinstance(inner, str):
+        options = options | {"attack": attack_of(inner, {})}
+    elif isinstance(inner, dict) and isinstance(inner.get("name"), str):
+        options = options | {"attack": attack_of(inner["name"], {key_of(key): value for key, value in inner.items() if key != "name"})}
     return None if cls is None else cls(**options)
 
 

@@ -35,7 +35,8 @@ class Summary:
     def text(self) -> str:
         """One line."""
         left = f", {self.left} left" if self.left else ""
-        return f"{self.finished} cells finished, {len(self.failed)} failed, {self.skipped} skipped (finished before){left}"
+        cells = "1 cell" if self.finished == 1 else f"{self.finished} cells"
+        return f"{cells} finished, {len(self.failed)} failed, {self.skipped} skipped (finished before){left}"
 
 
 @dataclass(frozen=True)

@@ -92,17 +92,33 @@ def _examples(task: Task, client: int, net: nn.Module, config: Mapping[str, Any]
     """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
     if ATTACK not in config or client >= task.num_malicious:
         return training.local_data(task, client)
-    attack = config[ATTACK], config[OPTIONS]
-    return _poisoned(task, client, *attack, net) if _attack(*attack).asks_model else _poisoned_once(task, client, *attack)  # type: ignore[attr-defined]
+    attack: Any = _attack(config[ATTACK], config[OPTIONS])
+    return _poisoned(task, client, attack, net) if attack.asks_model else _POISONED.of(task, client, attack)
 
 
-def _poisoned(task: Task, client: int, name: str, options: str, net: nn.Module | None = None) -> Examples:
-    attack: Any = _attack(name, options)
+def _poisoned(task: Task, client: int, attack: Any, net: nn.Module | None = None) -> Examples:
     x, y = training.local_data(task, client)
     return attack.poison(x, y, load(task).classes, np.random.default_rng([task.seed, client]), attacker=client, predict=net)  # type: ignore[no-any-return]
 
 
-_poisoned_once = lru_cache(maxsize=128)(_poisoned)
+class _Poisoned:
+    """The poisoned examples of each client, made once for all rounds: those of the last data, attack and seed."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Any, ...] = ()
+        self._found: dict[int, tuple[torch.Tensor, Examples]] = {}
+
+    def of(self, task: Task, client: int, attack: Attack) -> Examples:
+        """Those of one client, from its examples as they are now."""
+        now, clean = (load(task), attack, task.seed), training.local_data(task, client)[0]
+        if not self._of or now[0] is not self._of[0] or now[1:] != self._of[1:]:
+            self._of, self._found = now, {}
+        if client not in self._found or self._found[client][0] is not clean:
+            self._found[client] = clean, _poisoned(task, client, attack)
+        return self._found[client][1]
+
+
+_POISONED = _Poisoned()
 
 
 def _arrays(net: nn.Module) -> dict[str, Array]:

@@ -46,6 +46,8 @@ def partitions(task: Task) -> list[Array]:
 @lru_cache(maxsize=8)
 def _partitions(data: tuple[str, str, int, float], partition: str, degree: float, parts: int) -> list[Array]:
     labels, seed = split(*data).train_y.numpy(), data[2]
+    if parts > len(labels):
+        raise InvalidParameter(f"{len(labels)} examples cannot be divided among {parts} clients; lower num-clients")
     if partition in ("iid", "dirichlet"):
         return _by_flower(labels, partition, degree, parts, seed)
     return similar(labels, degree, parts, np.random.default_rng([seed, PARTITION_STREAM]))
