@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ RUNS = {
     "local-sgd": "attack='alie' attack-strength=1.5 num-server-rounds=3",
     "byzantine-sgd": "method='byzantine-sgd' lr=0.5 worker-momentum=0.5 batch-size=64 attack='sign-flip' num-server-rounds=10",
 }
+
+
+def test_the_app_that_flower_sends_to_clients_holds_code_only(tmp_path):
+    app = tmp_path / "app"
+    for name in ("flwr_byzantine", "simulations"):
+        shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", ".gitignore"):
+        shutil.copy(ROOT / name, app)
+    command, home = [Path(sys.executable).parent / "flwr", "build"], str(tmp_path / "home")
+    done = subprocess.run(command, cwd=app, env={**os.environ, "FLWR_HOME": home}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (bundle,) = app.glob("*.fab")
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+    assert {Path(name).suffix for name in names if not name.startswith(".info/")} == {".py", ".toml"}
+    assert bundle.stat().st_size < 2e6  # Flower takes 10 MB
 
 
 @pytest.mark.slow
