@@ -10,8 +10,8 @@ from flwr.client import NumPyClient
 
 from clients.base import MaliciousClient
 from flwr_byzantine import attacks
+from flwr_byzantine.flower.records import ROUNDS, moved
 from flwr_byzantine.mods import partition_of, turn
-from flwr_byzantine.records import ROUNDS, moved
 
 
 class ModelAttackClient(MaliciousClient):

@@ -10,7 +10,7 @@ from flwr.client import NumPyClient
 
 from clients.model_attack import ModelAttackClient
 from flwr_byzantine import attacks
-from flwr_byzantine.poison import poisoned, predictor
+from flwr_byzantine.attacks.poisoning import poisoned, predictor
 
 
 class PoisoningClient(ModelAttackClient):
@@ -19,7 +19,7 @@ class PoisoningClient(ModelAttackClient):
     Args:
         honest: the client to wrap; it must keep its training data in an attribute, which is exchanged while it trains.
         num_classes: number of classes.
-        data: the attribute's name; it may hold whatever `flwr_byzantine.poison.poisoned` takes: a DataLoader, a dataset,
+        data: the attribute's name; it may hold whatever `flwr_byzantine.attacks.poisoning.poisoned` takes: a DataLoader, a dataset,
             a pair (x, y), an iterable of batches.
         seed: of the choice of examples, the same in every round, and of the attack's randomness.
         attacker: which attacker this is, from 0; it decides the choice of examples and the part of a distributed

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-_MODULES = ("adversary", "attacks", "audit", "client", "legacy", "mods", "poison", "report", "rules", "theory")
+_MODULES = {
+    **{name: name for name in ("adversary", "attacks", "client", "legacy", "mods", "rules", "theory")},
+    "audit": "experiments.audit",
+    "poison": "attacks.poisoning",
+    "report": "experiments.report",
+}
 _STRATEGIES = [
     "Bulyan",
     "ByzantineSGD",
@@ -74,9 +79,9 @@ __all__ = sorted(
 def __getattr__(name: str) -> Any:
     """Load submodules and strategies at their first use."""
     if name in _MODULES:
-        return importlib.import_module(f"flwr_byzantine.{name}")
+        return importlib.import_module(f"flwr_byzantine.{_MODULES[name]}")
     if name == "citation":
-        return importlib.import_module("flwr_byzantine.citations").citation
+        return importlib.import_module("flwr_byzantine.declare.citations").citation
     if name in _STRATEGIES:
         return getattr(importlib.import_module("flwr_byzantine.strategy"), name)
     raise AttributeError(f"module 'flwr_byzantine' has no attribute {name!r}")

@@ -10,13 +10,13 @@ import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from flwr_byzantine.attacks.base import Attack, Career, OwnAttack, Scene
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.records import (
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import Attack, AttackContext, Attacker, OwnAttack
+from flwr_byzantine.flower.records import (
     array_key,
     arrays_of,
+    broadcast_vector,
     delta,
-    heading_of,
     is_train,
     origin_of,
     partition_in,
@@ -72,10 +72,10 @@ class AdversarialGrid:
     ) -> None:
         self.grid, self.attack, self.nodes, self.rule, self.seed, self.harm = grid, attack, nodes, rule, seed, harm
         if attack.knowledge == "rule":
-            attack.needs_rule(Scene(rule=rule))
+            attack.needs_rule(AttackContext(rule=rule))
         self.attacked: list[int] = []
-        self._scene = Scene(round=0)
-        self._careers: dict[int | None, Career] = {}
+        self._context = AttackContext(round=0)
+        self._attackers: dict[int | None, Attacker] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grid, name)
@@ -93,9 +93,11 @@ class AdversarialGrid:
 
     def _enter(self, message: Message) -> dict[str, Array]:
         """Begin a round; what its updates are measured from."""
-        past, heading = self._scene, heading_of(message).astype(np.float64)
+        past, heading = self._context, broadcast_vector(message).astype(np.float64)
         harm = None if self.harm is None else partial(self.harm, -heading if wants_gradients(message) else heading)
-        self._scene = Scene(round_of(message) or past.round + 1, step_between(past.broadcast, heading), broadcast=heading, harm=harm)
+        self._context = AttackContext(
+            round_of(message) or past.round + 1, step_between(past.broadcast, heading), broadcast=heading, harm=harm
+        )
         return origin_of(message)
 
     def _replace(self, replies: list[Message], origin: dict[str, Array]) -> None:
@@ -111,12 +113,12 @@ class AdversarialGrid:
 
     def _vectors(self, updates: Array, bad: list[Message]) -> list[Array]:
         if not isinstance(self.attack, OwnAttack):
-            return list(self._career(None).play(updates, len(bad), self._scene))
+            return list(self._attacker(None).vectors(updates, len(bad), self._context))
         own = [updates[:1] if self.attack.pools else update[None] for update in updates]
-        return [self._career(_sender(reply)).play(mine, 1, self._scene)[0] for reply, mine in zip(bad, own, strict=True)]
+        return [self._attacker(_sender(reply)).vectors(mine, 1, self._context)[0] for reply, mine in zip(bad, own, strict=True)]
 
-    def _career(self, who: int | None) -> Career:
-        return self._careers.setdefault(who, Career(self.attack, self.seed, who, self.rule))
+    def _attacker(self, who: int | None) -> Attacker:
+        return self._attackers.setdefault(who, Attacker(self.attack, self.seed, who, self.rule))
 
     def _is_bad(self, reply: Message) -> bool:
         return self.nodes(reply) if callable(self.nodes) else reply.metadata.src_node_id in self.nodes

@@ -43,8 +43,8 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Of data split, partition, model and batches.")] = 0,
 ) -> None:
     """Attacks and defences on real data: 20 virtual clients on Flower's engine, 4 of them malicious."""
-    from flwr_byzantine.demo import report, runner
-    from flwr_byzantine.demo.task import Task
+    from flwr_byzantine.experiments.demo import report, runner
+    from flwr_byzantine.experiments.demo.task import Task
 
     task, rounds = (Task(seed=seed, lr=0.2, batch_size=8), 5) if quick else (Task(seed=seed), 20)
     bar = _Bar(rounds * len(runner.plan()))
@@ -82,7 +82,7 @@ def cite(
     names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum) or attacks by name.")],
 ) -> None:
     """BibTeX of exactly the rules and attacks named."""
-    from flwr_byzantine.citations import citation, named
+    from flwr_byzantine.declare.citations import citation, named
 
     typer.echo(citation(*(item for name in names for item in named(name))))
 
@@ -112,7 +112,7 @@ def plan(
     """Which f to declare, how many clients to sample, and what that promises; exit status 1 if it is impossible."""
     import json as encoder
 
-    from flwr_byzantine import plan as planning
+    from flwr_byzantine.theory import advice as planning
 
     size = None if sample is None else max(1, int(sample * clients)) if 0 < sample < 1 else int(sample)
     advice = planning.advise(clients, malicious, size, rounds, epsilon, rule, noise)
@@ -136,7 +136,7 @@ def audit(
     import json as encoder
     from dataclasses import asdict
 
-    from flwr_byzantine import audit as auditing
+    from flwr_byzantine.experiments import audit as auditing
 
     try:
         given = encoder.loads(options)
@@ -161,7 +161,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
 ) -> None:
     """Run a grid of experiments, in parallel and resumable; exit status 1 if a cell failed, 2 for a mistake in the file."""
-    from flwr_byzantine.sweep.command import command
+    from flwr_byzantine.experiments.sweep.command import command
 
     raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))
 
@@ -188,7 +188,7 @@ def report(
     published: Annotated[Path | None, typer.Option(help="TOML file of published figures to show beside ours.")] = None,
 ) -> None:
     """Worst-case tables, curves, heat-maps and one HTML page from a sweep's results."""
-    from flwr_byzantine import report as reporting
+    from flwr_byzantine.experiments import report as reporting
 
     with console.status("drawing"):
         written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
@@ -207,7 +207,7 @@ def bench(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
 ) -> None:
     """Speed of every rule against the peers found installed and against the machine's limits, in one run."""
-    from flwr_byzantine.bench import command
+    from flwr_byzantine.experiments.bench import command
 
     if not command.run(console, sizes or [], rule or [], full, claims, timeout, json, plot, markdown):
         raise typer.Exit(1)

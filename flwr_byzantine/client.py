@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 
+from flwr_byzantine.arrays.typing import Array as NDArray
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array as NDArray
-from flwr_byzantine.npy import pack, unpack
-from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.strategy.core import NOISE_KEY
 from flwr_byzantine.theory import momentum_variance_factor
 

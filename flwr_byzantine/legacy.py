@@ -14,18 +14,19 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.supercore import log
 
 from flwr_byzantine import rules
+from flwr_byzantine.arrays.kernels import round_into
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.kernels import Array, store
-from flwr_byzantine.records import GRADIENT, REPLY
+from flwr_byzantine.flower.records import GRADIENT, REPLY
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
 from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
-from flwr_byzantine.strategy.durable import Durable
-from flwr_byzantine.strategy.inspect import Template, decode
 from flwr_byzantine.strategy.message import as_rule_for
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.resume import Durable
 from flwr_byzantine.strategy.sgd import Descending
+from flwr_byzantine.strategy.template import Template, decode
 from flwr_byzantine.strategy.trusted import own_update
 
 Fit = tuple[ClientProxy, FitRes]
@@ -220,7 +221,7 @@ def conform(parameters: Parameters, template: Template) -> Parameters:
     for data, dtype in zip(parameters.tensors, template.dtypes, strict=True):
         values = decode(data).reshape(-1)
         block = np.empty(values.shape, dtype)
-        store(values, block)
+        round_into(values, block)
         blocks.append(block)
     return _parameters(template, blocks)
 

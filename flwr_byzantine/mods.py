@@ -9,10 +9,20 @@ from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
-from flwr_byzantine.attacks.base import Attack, Career, OwnAttack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import Attack, AttackContext, Attacker, OwnAttack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.records import array_key, arrays_of, delta, heading_of, is_train, origin_of, replace_model, round_of, step_between
+from flwr_byzantine.flower.records import (
+    array_key,
+    arrays_of,
+    broadcast_vector,
+    delta,
+    is_train,
+    origin_of,
+    replace_model,
+    round_of,
+    step_between,
+)
 
 Nodes = Container[int] | Callable[[Context], bool] | None
 
@@ -27,7 +37,7 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
         seed: of the attack's randomness: `default_rng([seed, server round, partition id])`.
 
     What the attack keeps between rounds lies in `context.state`, in a record of its own, so that it outlives the process.
-    An attack on training data (`attack.poisons`) has its other half in the data: see `flwr_byzantine.poison`.
+    An attack on training data (`attack.poisons`) has its other half in the data: see `flwr_byzantine.attacks.poisoning`.
 
     Raises:
         InvalidParameter: the attack needs the honest updates; a client does not see them.
@@ -43,7 +53,7 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if not is_train(message) or not _is_bad(context, nodes):
             return call_next(message, context)
-        origin, heading, round = origin_of(message), heading_of(message), round_of(message)
+        origin, heading, round = origin_of(message), broadcast_vector(message), round_of(message)
         reply = call_next(message, context)
         if array_key(reply) is not None:
             honest = delta(arrays_of(reply), origin)
@@ -59,7 +69,7 @@ def turn(attack: OwnAttack, update: Array, broadcast: Array, state: RecordDict, 
     Args:
         attack: what it does.
         update: (d,) honest delta to the broadcast model.
-        broadcast: (d,) that model, see `records.heading_of`.
+        broadcast: (d,) that model, see `records.broadcast_vector`.
         state: a client's `context.state`, or any RecordDict that lasts.
         who: partition id.
         seed: of the randomness.
@@ -68,10 +78,10 @@ def turn(attack: OwnAttack, update: Array, broadcast: Array, state: RecordDict, 
     key = f"byzantine_mod.{type(attack).__name__}"
     past = {name: array.numpy() for name, array in state.array_records[key].items()} if key in state else {}
     now = int(past.pop("round", 0)) + 1 if round is None else round
-    scene = Scene(now, step_between(past.pop("broadcast", None), broadcast), broadcast=broadcast.astype(np.float64))
-    career = Career(attack, seed, who, memory={name: value for name, value in past.items() if name != "round"})
-    sent = career.play(update[None], 1, scene)[0]
-    kept = {**career.memory, "round": np.array(now), "broadcast": broadcast}
+    context = AttackContext(now, step_between(past.pop("broadcast", None), broadcast), broadcast=broadcast.astype(np.float64))
+    attacker = Attacker(attack, seed, who, memory={name: value for name, value in past.items() if name != "round"})
+    sent = attacker.vectors(update[None], 1, context)[0]
+    kept = {**attacker.memory, "round": np.array(now), "broadcast": broadcast}
     state[key] = ArrayRecord({name: FlowerArray(np.asarray(value)) for name, value in kept.items()})
     return np.asarray(sent)
 

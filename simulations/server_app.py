@@ -11,7 +11,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore import log
 
-from flwr_byzantine.demo.apps import federate
+from flwr_byzantine.experiments.demo.apps import federate
 from simulations.settings import Settings
 
 app = ServerApp()

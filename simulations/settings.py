@@ -8,11 +8,11 @@ from typing import Any
 
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.spec import parse_rule
-from flwr_byzantine.tasks import Task
+from flwr_byzantine.rules.parsing import parse_rule
 
 DEFAULT = Task()
 

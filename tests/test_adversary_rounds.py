@@ -11,10 +11,10 @@ from flwr.clientapp import ClientApp
 from clients import DriftClient, ModelAttackClient
 from flwr_byzantine import attacks, rules
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
-from flwr_byzantine.attacks.base import Attack, Scene, rng_of
+from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
+from flwr_byzantine.flower.records import GRADIENT, REPLY, arrays_of
 from flwr_byzantine.mods import byzantine_mod
-from flwr_byzantine.records import GRADIENT, REPLY, arrays_of
-from tests.flower import LocalGrid
+from tests.support.flower import LocalGrid
 
 N = 6
 BAD = {0, 3}  # partitions; nodes 1 and 4
@@ -128,10 +128,10 @@ def test_what_each_attacker_sends_is_the_attack_on_its_own_update_step_and_memor
         memory = {}
         for k, w in enumerate(MODELS[:3].astype(np.float64)):
             previous = None if k == 0 else w - MODELS[k - 1]
-            scene = Scene(k + 1, previous, rng_of(5, k + 1, who), memory=memory, broadcast=w)
+            context = AttackContext(k + 1, previous, rng_of(5, k + 1, who), memory=memory, broadcast=w)
             own = (flat_sum(MODELS[k], training(who, k + 1)) - w)[None]
-            np.testing.assert_allclose(replies[k, who], w + attack.play(own, 1, scene)[0], rtol=1e-5, atol=1e-6)
-            memory = attack.remember(own, 1, scene)
+            np.testing.assert_allclose(replies[k, who], w + attack.vectors(own, 1, context)[0], rtol=1e-5, atol=1e-6)
+            memory = attack.remember(own, 1, context)
 
 
 def flat_sum(model, step):
@@ -154,9 +154,9 @@ def test_a_client_without_context_remembers_by_itself():
     for k in range(3):
         sent = np.concatenate([value.ravel() for value in client.fit(split(MODELS[k]), {"now": k + 1})[0]])
         own = flat_sum(MODELS[k], training(3, k + 1)) - MODELS[k]
-        scene = Scene(k + 1, memory=memory)
-        np.testing.assert_allclose(sent, MODELS[k] + attack.play(own[None], 1, scene)[0], rtol=1e-5, atol=1e-6)
-        memory = attack.remember(own[None], 1, scene)
+        context = AttackContext(k + 1, memory=memory)
+        np.testing.assert_allclose(sent, MODELS[k] + attack.vectors(own[None], 1, context)[0], rtol=1e-5, atol=1e-6)
+        memory = attack.remember(own[None], 1, context)
 
 
 def test_two_mods_keep_their_memories_apart():
@@ -202,14 +202,23 @@ class Witness(Attack):
 
     shown: list = dataclasses.field(default_factory=list, hash=False)
 
-    def craft(self, honest, f, scene):
+    def craft(self, honest, f, context):
         self.shown.append(
-            (scene.round, scene.previous, scene.broadcast, scene.rule, dict(scene.memory), honest.copy(), scene.rng.random(), scene.harm)
+            (
+                context.round,
+                context.previous,
+                context.broadcast,
+                context.rule,
+                dict(context.memory),
+                honest.copy(),
+                context.rng.random(),
+                context.harm,
+            )
         )
         return np.zeros((f, honest.shape[1]))
 
-    def remember(self, honest, f, scene):
-        return {"count": np.array(int(scene.memory.get("count", 0)) + 1)}
+    def remember(self, honest, f, context):
+        return {"count": np.array(int(context.memory.get("count", 0)) + 1)}
 
 
 def test_colluders_are_shown_the_round_the_step_the_rule_and_their_memory_with_honest_rows_by_partition():

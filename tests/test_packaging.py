@@ -30,7 +30,7 @@ def wheel(tmp_path_factory):
 def test_wheel_top_level_is_the_package_only(wheel):
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert names == {"flwr_byzantine", next(name for name in names if name.endswith(".dist-info"))}
-    assert {"flwr_byzantine/py.typed", "flwr_byzantine/report/page.html.j2"} <= set(zipfile.ZipFile(wheel).namelist())
+    assert {"flwr_byzantine/py.typed", "flwr_byzantine/experiments/report/page.html.j2"} <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.slow

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from flwr_byzantine.attacks.adaptive import Adaptive
 from flwr_byzantine.attacks.backdoors import Backdoor, DistributedBackdoor, EdgeCaseBackdoor
-from flwr_byzantine.attacks.base import Attack, OwnAttack, Scene
+from flwr_byzantine.attacks.base import Attack, AttackContext, OwnAttack
 from flwr_byzantine.attacks.colluding import ALIE, IPM, PGA, MinMax, MinSum
 from flwr_byzantine.attacks.data import DataAttack, DynamicLabelFlip, LabelFlip
 from flwr_byzantine.attacks.fake import MPAF, DisguisedFreeRider, Sybil
 from flwr_byzantine.attacks.fang import FangKrum, FangTrimmedMean
 from flwr_byzantine.attacks.mimic import Mimic
+from flwr_byzantine.attacks.multi_round import Drift, OnOff
 from flwr_byzantine.attacks.own import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
-from flwr_byzantine.attacks.patient import Drift, OnOff
 from flwr_byzantine.attacks.tailored import AGRTailored, OptimalALIE, OptimalIPM
-from flwr_byzantine.params import unknown_name
+from flwr_byzantine.declare.params import unknown_name
 
 __all__ = [
     "ALIE",
@@ -23,6 +23,7 @@ __all__ = [
     "AGRTailored",
     "Adaptive",
     "Attack",
+    "AttackContext",
     "Backdoor",
     "DataAttack",
     "DisguisedFreeRider",
@@ -44,7 +45,6 @@ __all__ = [
     "OptimalIPM",
     "OwnAttack",
     "Scaling",
-    "Scene",
     "SignFlip",
     "Sybil",
     "Zero",

@@ -10,11 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.ascent import climb
-from flwr_byzantine.attacks.base import Attack, Scene
+from flwr_byzantine.attacks.base import Attack, AttackContext
 from flwr_byzantine.attacks.oracle import Oracle
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
+from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Coordinatewise
 
 STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # of a fixed attack's distance from the honest mean
@@ -34,7 +34,7 @@ class Adaptive(Attack):
         evals: how often the rule is tried during the ascent.
         starts: from how many of the best attacks to climb.
         goal: what damage is. "distance": ‖F - honest mean‖, which κ bounds. "descent": how far F goes against the honest mean,
-            which is what training loses. "model": what `Scene.harm` says of the model that F leads to, such as its error on
+            which is what training loses. "model": what `AttackContext.harm` says of the model that F leads to, such as its error on
             data that the attackers have: what they are after in the end, at the price of asking it each time. The three have
             different worst cases.
 
@@ -59,10 +59,10 @@ class Adaptive(Attack):
     knowledge: ClassVar[str] = "rule"
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
-    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
+    def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """The best of several climbs."""
-        oracle = Oracle(self, honest, scene, self.goal)
-        tried = ((oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, scene)))
+        oracle = Oracle(self, honest, context, self.goal)
+        tried = ((oracle.damage(bad), -k, bad) for k, bad in enumerate(_candidates(oracle, f, context)))
         best = heapq.nlargest(self.starts, tried, key=lambda item: item[:2])
         solved = self.goal != "model" and all(isinstance(stage, Coordinatewise) for stage in oracle.rule.stages())
         evals = 0 if solved else self.evals // len(best)
@@ -70,14 +70,14 @@ class Adaptive(Attack):
         return max(climbs, key=lambda found: found[0])[1]
 
 
-def _candidates(oracle: Oracle, f: int, scene: Scene) -> Iterator[Array]:
+def _candidates(oracle: Oracle, f: int, context: AttackContext) -> Iterator[Array]:
     """(f, d) what the other attacks send, each from the same randomness, at several strengths; copies; the worst extremes."""
     from flwr_byzantine.attacks import available  # it lists this module
 
     for cls in available():
         if cls is Adaptive or not cls.finite:
             continue
-        bad = cls().play(oracle.honest, f, replace(scene, rng=copy.deepcopy(scene.rng), memory={}))
+        bad = cls().vectors(oracle.honest, f, replace(context, rng=copy.deepcopy(context.rng), memory={}))
         strengths = STRENGTHS if cls.knowledge == "honest" else STRENGTHS[:1]
         yield from (bad if strength == 1 else oracle.mean + strength * (bad - oracle.mean) for strength in strengths)
     yield from (np.tile(row, (f, 1)) for row in oracle.honest)  # whom Mimic may choose

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.oracle import Oracle
-from flwr_byzantine.kernels import Array
 
 STRETCHES = (1.0, 1.05, 0.95, 1.2, 0.8)  # of all distances from the honest mean, beside a step aside
 SHORTEST, LONGEST = 0.03, 8.0  # step in units of the honest spread

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import Scene
+from flwr_byzantine.arrays.conversion import as_numpy
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext
 from flwr_byzantine.attacks.data import DataAttack, Predict, as_array, check_class, copied, labels_of, like
+from flwr_byzantine.declare.params import Constraint, param
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.kinds import as_numpy
-from flwr_byzantine.params import Constraint, param
 
 CORNERS = {"top-left": (0.0, 0.0), "top-right": (0.0, 1.0), "center": (0.5, 0.5), "bottom-left": (1.0, 0.0), "bottom-right": (1.0, 1.0)}
 
@@ -38,10 +38,10 @@ class TargetedBackdoor(DataAttack):
     boost: float = param(1.0, kind=float, gt=0)
     mask_ratio: float = param(0.0, kind=float, ge=0, lt=1)
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Boost times the update, without the coordinates that are masked."""
         sent = self.boost * update
-        sent[busiest(type(self).__name__, scene.previous, len(update), self.mask_ratio)] = 0.0
+        sent[busiest(type(self).__name__, context.previous, len(update), self.mask_ratio)] = 0.0
         return np.asarray(sent)
 
     def victims(self, x: Any, y: Any, num_classes: int) -> Array:

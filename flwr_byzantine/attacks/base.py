@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.wrap import wrap
+from flwr_byzantine.declare.params import Constraint, Declared, check
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import Constraint, Declared, check
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.updates import Updates
 
 KNOWLEDGE = ("own", "honest", "rule")
 LARGEST = 1e120  # what attacks compute with: sums of squares stay finite
@@ -34,7 +34,7 @@ def rng_of(seed: int, round: int, who: int | None = None) -> np.random.Generator
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackContext:
     """What an attacker has beside the updates of this round.
 
     Attributes:
@@ -50,7 +50,7 @@ class Scene:
     they point the way the answers do.
 
     Example:
-        >>> Scene().round, Scene().previous
+        >>> AttackContext().round, AttackContext().previous
         (1, None)
     """
 
@@ -68,8 +68,8 @@ class Attack(Declared):
 
     `attack(honest, f, rng=..., rule=...)` maps h honest updates, an (h, d) array or tensor or a list of vectors, to
     f Byzantine ones, (f, d), of the same kind and dtype. `knowledge` says what the attacker must see: "own" its own
-    honest update, "honest" all of them, "rule" the server's rule as well. Over rounds, the mounts call `play` with a
-    `Scene` and keep what `remember` returns for the next one.
+    honest update, "honest" all of them, "rule" the server's rule as well. Over rounds, the mounts call `vectors` with a
+    `AttackContext` and keep what `remember` returns for the next one.
     """
 
     knowledge: ClassVar[str] = "honest"
@@ -89,16 +89,16 @@ class Attack(Declared):
         Raises:
             InvalidParameter: the attack needs the rule and got none.
         """
-        return self.play(honest, f, Scene(rng=np.random.default_rng(0) if rng is None else rng, rule=rule))
+        return self.vectors(honest, f, AttackContext(rng=np.random.default_rng(0) if rng is None else rng, rule=rule))
 
-    def play(self, honest: Any, f: int, scene: Scene) -> Any:
-        """(f, d) Byzantine updates in `scene`; the arguments as for a call."""
+    def vectors(self, honest: Any, f: int, context: AttackContext) -> Any:
+        """(f, d) Byzantine updates in `context`; the arguments as for a call."""
         check(type(self).__name__, "f", f, Constraint(int, ge=0))
-        updates, like = Updates.wrap(honest)
+        updates, like = wrap(honest)
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        values = self.craft(self.usable(rows), int(f), scene) if f else np.zeros((0, updates.d))
+        values = self.craft(self.usable(rows), int(f), context) if f else np.zeros((0, updates.d))
         largest = np.finfo(rows.dtype).max if self.finite else np.inf
         return like.restore(np.clip(values, -largest, largest).astype(rows.dtype))
 
@@ -111,29 +111,29 @@ class Attack(Declared):
         chosen = rows if self.knowledge == "own" or not finite.any() else rows[finite]
         return np.clip(np.nan_to_num(chosen.astype(np.float64)), -LARGEST, LARGEST)
 
-    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
+    def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """(f, d) float64 vectors from (h, d) float64 rows."""
         raise NotImplementedError  # every final attack defines it
 
-    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
-        """Memory for the next round, from the same arguments as `craft` (after it: `scene.rng` has moved on)."""
+    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """Memory for the next round, from the same arguments as `craft` (after it: `context.rng` has moved on)."""
         return {}
 
     def poison(self, x: Any, y: Any, num_classes: int, rng: np.random.Generator) -> tuple[Any, Any]:
         """The attack's half on training data: inputs and labels of one batch or data set; here they stay."""
         return x, y
 
-    def needs_rule(self, scene: Scene) -> Rule:
+    def needs_rule(self, context: AttackContext) -> Rule:
         """The server's rule.
 
         Raises:
-            InvalidParameter: the scene has none.
+            InvalidParameter: the context has none.
         """
-        if scene.rule is None:
+        if context.rule is None:
             raise InvalidParameter(
                 f"{type(self).__name__} must know the server's rule, got None; pass it as rule=, e.g. rule=rules.Krum(f=2)"
             )
-        return scene.rule
+        return context.rule
 
 
 class OwnAttack(Attack):
@@ -145,29 +145,29 @@ class OwnAttack(Attack):
     knowledge: ClassVar[str] = "own"
     pools: ClassVar[bool] = False
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """(d,) float64 Byzantine update from the client's honest one."""
         raise NotImplementedError  # every final attack defines it
 
-    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
+    def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Each attacker's own update, turned."""
-        return np.array([self.own(honest[0 if self.pools else i % len(honest)], scene) for i in range(f)])
+        return np.array([self.own(honest[0 if self.pools else i % len(honest)], context) for i in range(f)])
 
 
 class ColludingAttack(Attack):
     """An attack in which all attackers send the same vector, computed from all honest updates."""
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """(d,) float64 vector that all send."""
         raise NotImplementedError  # every final attack defines it
 
-    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
+    def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """F copies."""
-        return np.tile(self.vector(honest, f, scene), (f, 1))
+        return np.tile(self.vector(honest, f, context), (f, 1))
 
 
 @dataclass
-class Career:
+class Attacker:
     """One attacker, or one group of colluders, over rounds: its scenes, and what it keeps between them.
 
     Args:
@@ -178,8 +178,8 @@ class Career:
 
     Example:
         >>> from flwr_byzantine import attacks
-        >>> career = Career(attacks.SignFlip(), seed=0)
-        >>> career.play(np.ones((1, 2)), 1, Scene(round=1)).tolist()
+        >>> attacker = Attacker(attacks.SignFlip(), seed=0)
+        >>> attacker.vectors(np.ones((1, 2)), 1, AttackContext(round=1)).tolist()
         [[-1.0, -1.0]]
     """
 
@@ -189,9 +189,9 @@ class Career:
     rule: Rule | None = None
     memory: dict[str, Array] = field(default_factory=dict)
 
-    def play(self, honest: Array, f: int, scene: Scene) -> Array:
-        """(f, d) vectors in `scene`, completed by the randomness, rule and memory of this career."""
-        scene = replace(scene, rng=rng_of(self.seed, scene.round, self.who), rule=self.rule, memory=self.memory)
-        sent = self.attack.play(honest, f, scene)
-        self.memory = self.attack.remember(self.attack.usable(np.asarray(honest)), f, scene)
+    def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
+        """(f, d) vectors in `context`, completed by the randomness, rule and memory of this attacker."""
+        context = replace(context, rng=rng_of(self.seed, context.round, self.who), rule=self.rule, memory=self.memory)
+        sent = self.attack.vectors(honest, f, context)
+        self.memory = self.attack.remember(self.attack.usable(np.asarray(honest)), f, context)
         return np.asarray(sent)

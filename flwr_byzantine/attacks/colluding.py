@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import ColludingAttack, Scene
-from flwr_byzantine.kernels import Array, gram
-from flwr_byzantine.params import param
-from flwr_byzantine.updates import sq_distances as from_gram
+from flwr_byzantine.arrays.kernels import gram
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import sq_distances as from_gram
+from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
+from flwr_byzantine.declare.params import param
 
 NDSS21 = "Shejwalkar, Houmansadr, NDSS 2021"
 
@@ -38,7 +39,7 @@ class ALIE(ColludingAttack):
     z: float | None = param(None, kind=float, optional=True)
     reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Mean minus z deviations."""
         return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
 
@@ -68,7 +69,7 @@ class IPM(ColludingAttack):
     epsilon: float = param(0.5, kind=float, gt=0)
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, UAI 2019"
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Against the mean."""
         return np.asarray(-self.epsilon * honest.mean(axis=0))
 
@@ -93,7 +94,7 @@ class PGA(ColludingAttack):
     norm: str = param("max", kind=str, choices=("max", "mean"))
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, Kairouz, Ramage, IEEE S&P 2022"
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """The reversed mean at the bound."""
         norms = np.linalg.norm(honest, axis=1)
         return np.asarray((norms.max() if self.norm == "max" else norms.mean()) * perturbation(honest, "unit"))
@@ -148,7 +149,7 @@ class MinMax(ColludingAttack):
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
     reference: ClassVar[str] = NDSS21
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """By bisection on γ."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).max()
@@ -173,7 +174,7 @@ class MinSum(ColludingAttack):
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
     reference: ClassVar[str] = NDSS21
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """By bisection on γ."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).sum(axis=1).max()

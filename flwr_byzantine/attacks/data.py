@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import OwnAttack, Scene
+from flwr_byzantine.arrays.conversion import ArrayKind, as_numpy, is_tensor
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext, OwnAttack
+from flwr_byzantine.declare.params import Constraint, check, param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.kinds import Like, as_numpy, is_tensor
-from flwr_byzantine.params import Constraint, check, param
 
 Predict = Callable[[Any], Any]
 
@@ -79,7 +79,7 @@ class DataAttack(OwnAttack):
         rows, labels = self.targets(x, y, num_classes)
         return self.trigger(as_array(x)[rows]), like(as_array(y), labels)
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """The update as it is: it was trained on poisoned data."""
         return update
 
@@ -96,7 +96,7 @@ def copied(values: Any) -> Any:
 
 def like(template: Any, values: Array) -> Any:
     """NumPy values in the kind, dtype and device of the template."""
-    return Like(template).restore(values) if is_tensor(template) else values.astype(template.dtype)
+    return ArrayKind(template).restore(values) if is_tensor(template) else values.astype(template.dtype)
 
 
 def labels_of(owner: str, x: Any, y: Any, num_classes: int) -> Array:

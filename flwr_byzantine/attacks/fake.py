@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import OwnAttack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext, OwnAttack
 from flwr_byzantine.attacks.own import SignFlip
 from flwr_byzantine.attacks.wrapping import WrappingAttack
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
+from flwr_byzantine.declare.params import param
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class DisguisedFreeRider(OwnAttack):
 
     Example:
         >>> import numpy as np
-        >>> step = Scene(round=2, previous=np.array([1.0, -1.0]))
-        >>> DisguisedFreeRider(sigma=0.0).play(np.zeros((3, 2)), 1, step).tolist()
+        >>> step = AttackContext(round=2, previous=np.array([1.0, -1.0]))
+        >>> DisguisedFreeRider(sigma=0.0).vectors(np.zeros((3, 2)), 1, step).tolist()
         [[1.0, -1.0]]
     """
 
@@ -39,20 +39,20 @@ class DisguisedFreeRider(OwnAttack):
     delta: bool = param(True, kind=bool)
     reference: ClassVar[str] = "Fraboni, Vidal, Lorenzi, AISTATS 2021; Lin, Du, Liu, 2019 (arXiv 1911.12560)"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """The step and the noise."""
-        step = scene.previous if self.delta and scene.previous is not None else np.zeros_like(update)
-        noise = scene.rng.normal(0.0, 1.0, len(update))
-        return np.asarray(step + self._sigma(scene) * scene.round**-self.gamma * noise)
+        step = context.previous if self.delta and context.previous is not None else np.zeros_like(update)
+        noise = context.rng.normal(0.0, 1.0, len(update))
+        return np.asarray(step + self._sigma(context) * context.round**-self.gamma * noise)
 
-    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
+    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
         """The deviation of the first step."""
-        return {} if scene.previous is None else {"sigma": np.array(self._sigma(scene))}
+        return {} if context.previous is None else {"sigma": np.array(self._sigma(context))}
 
-    def _sigma(self, scene: Scene) -> float:
+    def _sigma(self, context: AttackContext) -> float:
         if self.sigma is not None:
             return self.sigma
-        return float(scene.memory.get("sigma", 0.0 if scene.previous is None else scene.previous.std()))
+        return float(context.memory.get("sigma", 0.0 if context.previous is None else context.previous.std()))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class MPAF(OwnAttack):
 
     Example:
         >>> import numpy as np
-        >>> near, far = (MPAF(lam=1.0).play(np.zeros((3, 2)), 1, Scene(broadcast=np.full(2, w))) for w in (0.0, 5.0))
+        >>> near, far = (MPAF(lam=1.0).vectors(np.zeros((3, 2)), 1, AttackContext(broadcast=np.full(2, w))) for w in (0.0, 5.0))
         >>> (near - far).tolist()
         [[5.0, 5.0]]
     """
@@ -81,10 +81,10 @@ class MPAF(OwnAttack):
     which: int = param(0, ge=0)
     reference: ClassVar[str] = "Cao, Gong, CVPR Workshops 2022"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Towards the base model."""
         base = np.random.default_rng(self.which).normal(0.0, self.std, len(update))
-        return np.asarray(self.lam * (base - (0.0 if scene.broadcast is None else scene.broadcast)))
+        return np.asarray(self.lam * (base - (0.0 if context.broadcast is None else context.broadcast)))
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Sybil(WrappingAttack):
     pools: ClassVar[bool] = True
     reference: ClassVar[str] = "Fung, Yoon, Beschastnikh, RAID 2020"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """The same vector, and noise."""
-        sent = self.attack.own(update, scene)
+        sent = self.attack.own(update, context)
         scale = self.noise * np.linalg.norm(sent) / np.sqrt(len(sent))
-        return np.asarray(sent + scene.rng.normal(0.0, scale, len(sent))) if scale > 0 else sent
+        return np.asarray(sent + context.rng.normal(0.0, scale, len(sent))) if scale > 0 else sent

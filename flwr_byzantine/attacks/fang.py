@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import Attack, ColludingAttack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import Attack, AttackContext, ColludingAttack
 from flwr_byzantine.attacks.colluding import sq_distances
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
+from flwr_byzantine.declare.params import param
 
 FANG = "Fang, Cao, Jia, Gong, USENIX Security 2020"
 
@@ -40,9 +40,9 @@ class FangKrum(ColludingAttack):
     form: str = param("paper", kind=str, choices=("paper", "flanders"))
     reference: ClassVar[str] = FANG
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Halve λ until Krum selects."""
-        start, sign = self._start(honest, scene)
+        start, sign = self._start(honest, context)
         moved = honest - start
         D = sq_distances(moved, moved.mean(axis=0))
         square, along = (moved**2).sum(axis=1), (moved * sign).sum(axis=1)
@@ -51,20 +51,20 @@ class FangKrum(ColludingAttack):
             lam /= 2
         return np.asarray(start - lam * sign)
 
-    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
+    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
         """The model of the first round, where the form starts from it."""
-        return {} if self.form == "paper" else {"first": self._first(honest, scene)}
+        return {} if self.form == "paper" else {"first": self._first(honest, context)}
 
-    def _start(self, honest: Array, scene: Scene) -> tuple[Array, Array]:
+    def _start(self, honest: Array, context: AttackContext) -> tuple[Array, Array]:
         """(d,) w_Re as an update, and s."""
         if self.form == "paper":
             return np.zeros(honest.shape[1]), np.sign(honest.mean(axis=0))
-        first = self._first(honest, scene)
-        return first - _broadcast(scene), np.sign(first)
+        first = self._first(honest, context)
+        return first - _broadcast(context), np.sign(first)
 
     @staticmethod
-    def _first(honest: Array, scene: Scene) -> Array:
-        return np.asarray(scene.memory.get("first", honest[0] + _broadcast(scene)))
+    def _first(honest: Array, context: AttackContext) -> Array:
+        return np.asarray(context.memory.get("first", honest[0] + _broadcast(context)))
 
     @staticmethod
     def _bound(D: Array, honest: Array, f: int) -> float:
@@ -75,8 +75,8 @@ class FangKrum(ColludingAttack):
         return float((nearest.min() / max(h - f - 1, 1) + far) / np.sqrt(d))
 
 
-def _broadcast(scene: Scene) -> Array | float:
-    return 0.0 if scene.broadcast is None else scene.broadcast
+def _broadcast(context: AttackContext) -> Array | float:
+    return 0.0 if context.broadcast is None else context.broadcast
 
 
 def _krum_selects(D: Array, to_bad: Array, f: int) -> bool:
@@ -114,11 +114,11 @@ class FangTrimmedMean(Attack):
     b: float = param(2.0, kind=float, gt=1)
     reference: ClassVar[str] = FANG
 
-    def craft(self, honest: Array, f: int, scene: Scene) -> Array:
+    def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Uniform between the near and the far edge."""
         side = np.where(honest.mean(axis=0) > 0, -1.0, 1.0)
         near, far = self._edges(honest, side)
-        return np.asarray(near + scene.rng.random((f, honest.shape[1])) * (far - near))
+        return np.asarray(near + context.rng.random((f, honest.shape[1])) * (far - near))
 
     def _edges(self, honest: Array, side: Array) -> tuple[Array, Array]:
         if self.form == "partial":

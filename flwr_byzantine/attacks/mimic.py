@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import ColludingAttack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
+from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Mimic(ColludingAttack):
     warmup: int = param(10, ge=1)
     reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICLR 2022"
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """One honest row."""
         if self.target is not None and self.target >= len(honest):
             raise InvalidParameter(f"Mimic: target must be below the number of honest updates, {len(honest)}, got {self.target}")
         if self.target is not None:
             return np.asarray(honest[self.target])
-        scores = np.abs(self.remember(honest, f, scene)["scores"][: len(honest)])
+        scores = np.abs(self.remember(honest, f, context)["scores"][: len(honest)])
         return np.asarray(honest[int(np.argmax(scores))])
 
-    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
+    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
         """Rounds seen t, mean μ, direction z, and each client's Σ_t z·x_i; nothing changes after the warm-up."""
-        past = scene.memory
+        past = context.memory
         t = int(past["rounds"]) if "rounds" in past else 0
         if t >= self.warmup:
             return dict(past)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import Attack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.wrap import wrap
+from flwr_byzantine.attacks.base import Attack, AttackContext
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
 from flwr_byzantine.rules.base import Mixing, run
 from flwr_byzantine.rules.results import Outcome, State
-from flwr_byzantine.updates import Updates
 
 
 class Oracle:
@@ -24,7 +24,7 @@ class Oracle:
     Args:
         attack: who asks, for its name in errors.
         honest: (h, d) float64.
-        scene: with the rule.
+        context: with the rule.
         goal: what damage is: "distance", ‖aggregate - honest mean‖; "descent", how far the aggregate goes against the mean;
             or "model", how bad the model is that it leads to.
 
@@ -32,20 +32,20 @@ class Oracle:
         mean: (d,) of the honest rows.
 
     Raises:
-        InvalidParameter: the scene has no rule, or for "model" no `harm`.
+        InvalidParameter: the context has no rule, or for "model" no `harm`.
 
     Example:
         >>> from flwr_byzantine import attacks, rules
-        >>> oracle = Oracle(attacks.OptimalIPM(), np.array([[1.0], [3.0]]), Scene(rule=rules.Mean()))
+        >>> oracle = Oracle(attacks.OptimalIPM(), np.array([[1.0], [3.0]]), AttackContext(rule=rules.Mean()))
         >>> oracle.damage(np.array([[5.0]]))
         1.0
     """
 
-    def __init__(self, attack: Attack, honest: Array, scene: Scene, goal: str = "distance") -> None:
-        self.rule, self.honest, self.mean, self.goal = attack.needs_rule(scene), honest, honest.mean(axis=0), goal
-        self._harmed = _harm_of(attack, scene) if goal == "model" else None
-        known = {} if scene.previous is None else {"previous": scene.previous}
-        self._state = State(scene.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
+    def __init__(self, attack: Attack, honest: Array, context: AttackContext, goal: str = "distance") -> None:
+        self.rule, self.honest, self.mean, self.goal = attack.needs_rule(context), honest, honest.mean(axis=0), goal
+        self._harmed = _harm_of(attack, context) if goal == "model" else None
+        known = {} if context.previous is None else {"previous": context.previous}
+        self._state = State(context.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
 
     def outcome(self, bad: Array) -> Outcome:
         """What the rule makes of the honest rows and (f, d) `bad` ones.
@@ -54,7 +54,7 @@ class Oracle:
             TooFewUpdates: the rule refuses so many of so few.
         """
         with np.errstate(all="ignore"):  # far-off rows are what attackers try
-            return run(self.rule, Updates.wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
+            return run(self.rule, wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
 
     def shift(self, bad: Array) -> Array:
         """(d,) aggregate minus the honest mean."""
@@ -104,13 +104,13 @@ class Oracle:
         return (small, basis) if np.allclose(back, self.shift(bad), rtol=1e-6, atol=1e-9 * np.abs(self.mean).max()) else None
 
 
-def _harm_of(attack: Attack, scene: Scene) -> Callable[[Array], float]:
-    if scene.harm is None:
+def _harm_of(attack: Attack, context: AttackContext) -> Callable[[Array], float]:
+    if context.harm is None:
         raise InvalidParameter(
             f"{type(attack).__name__}(goal='model') must be able to tell how bad a model is, got no harm; "
-            "pass harm= to the AdversarialGrid, or call play with Scene(harm=...)"
+            "pass harm= to the AdversarialGrid, or call play with AttackContext(harm=...)"
         )
-    return scene.harm
+    return context.harm
 
 
 def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:

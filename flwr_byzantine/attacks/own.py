@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import OwnAttack, Scene
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext, OwnAttack
+from flwr_byzantine.declare.params import param
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SignFlip(OwnAttack):
     scale: float = param(1.0, kind=float, gt=0)
     reference: ClassVar[str] = "Li, Xu, Chen, Giannakis, Ling, AAAI 2019"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Turn it round."""
         return -self.scale * update
 
@@ -53,7 +53,7 @@ class Scaling(OwnAttack):
     factor: float = param(10.0, kind=float)
     reference: ClassVar[str] = "Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Scale it."""
         return self.factor * update
 
@@ -76,9 +76,9 @@ class Gaussian(OwnAttack):
     std: float = param(1.0, kind=float, gt=0)
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Noise."""
-        return scene.rng.normal(0.0, self.std, len(update))
+        return context.rng.normal(0.0, self.std, len(update))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Zero(OwnAttack):
 
     reference: ClassVar[str] = "Lin, Du, Liu, 2019 (arXiv 1911.12560)"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Zeros."""
         return np.zeros_like(update)
 
@@ -119,7 +119,7 @@ class NaNs(OwnAttack):
     finite: ClassVar[bool] = False
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICLR 2021"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Spoil the first coordinates."""
         return _spoilt(update, self.share, np.nan)
 
@@ -145,7 +145,7 @@ class Inf(OwnAttack):
     finite: ClassVar[bool] = False
     reference: ClassVar[str] = "ByzFL, 2025 (arXiv 2505.24802)"
 
-    def own(self, update: Array, scene: Scene) -> Array:
+    def own(self, update: Array, context: AttackContext) -> Array:
         """Spoil the first coordinates."""
         return _spoilt(update, self.share, self.sign * np.inf)
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.attacks.base import ColludingAttack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
 from flwr_byzantine.attacks.colluding import NDSS21, perturbation
 from flwr_byzantine.attacks.oracle import Oracle, line_search
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
+from flwr_byzantine.declare.params import param
 
 OPTIMAL = "Shejwalkar, Houmansadr, NDSS 2021; Allouah et al., AISTATS 2023 (line search as in ByzFL)"
 
@@ -53,9 +53,9 @@ class AGRTailored(TailoredAttack):
     tau: float = param(1e-5, kind=float, gt=0)
     reference: ClassVar[str] = NDSS21
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """The paper's search for γ."""
-        oracle, p = Oracle(self, honest, scene), perturbation(honest, self.direction)
+        oracle, p = Oracle(self, honest, context), perturbation(honest, self.direction)
         gamma = step = self.gamma_init
         tried = [(False, oracle.damage(np.tile(oracle.mean, (f, 1))), 0.0)]  # success, damage, -γ: of equals, the least conspicuous
         while step > self.tau:
@@ -80,9 +80,9 @@ class LineSearch(TailoredAttack):
         """(d,) base and (d,) direction."""
         raise NotImplementedError  # every final attack defines it
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """By line search on x."""
-        oracle, (base, direction) = Oracle(self, honest, scene), self.ray(honest)
+        oracle, (base, direction) = Oracle(self, honest, context), self.ray(honest)
         x = line_search(lambda x: oracle.damage(np.tile(base + x * direction, (f, 1))), self.evals, self.delta, self.ratio)
         return np.asarray(base + x * direction)
 

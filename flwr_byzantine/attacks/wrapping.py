@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flwr_byzantine.attacks.base import OwnAttack, Scene
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import AttackContext, OwnAttack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
 
 
 class WrappingAttack(OwnAttack):
@@ -23,6 +23,6 @@ class WrappingAttack(OwnAttack):
             raise InvalidParameter(f"{type(self).__name__}: attack must act on updates, got {self.attack!r}, which poisons training data")
         object.__setattr__(self, "finite", self.attack.finite)
 
-    def remember(self, honest: Array, f: int, scene: Scene) -> dict[str, Array]:
+    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
         """What the inner attack remembers."""
-        return self.attack.remember(honest, f, scene)
+        return self.attack.remember(honest, f, context)

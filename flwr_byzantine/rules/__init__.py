@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flwr_byzantine.declare.params import unknown_name
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
-from flwr_byzantine.params import unknown_name
 from flwr_byzantine.rules.base import PreAggregation, Rule
 from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping

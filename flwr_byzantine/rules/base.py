@@ -14,14 +14,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from flwr_byzantine import kernels
+from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.conversion import ArrayKind
+from flwr_byzantine.arrays.kernels import Window
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import Updates
+from flwr_byzantine.arrays.wrap import wrap
+from flwr_byzantine.declare.params import Declared
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
-from flwr_byzantine.kernels import Array, Window
-from flwr_byzantine.kinds import Like
-from flwr_byzantine.params import Declared
 from flwr_byzantine.rules.results import Aggregate, Mix, Outcome, State
 from flwr_byzantine.rules.view import View, vector
-from flwr_byzantine.updates import Updates
 
 
 class Rule(Declared):
@@ -103,7 +105,7 @@ class Rule(Declared):
         return result.value, following
 
     def _run(self, X: Any, state: State | None, reference: Any) -> tuple[Aggregate, State]:
-        updates, like = Updates.wrap(X)
+        updates, like = wrap(X)
         trusted = None if reference is None else vector(reference, updates.d)
         if updates.n and self.stages()[0].sees_all:
             with suppress(NotFinite):
@@ -113,7 +115,7 @@ class Rule(Declared):
         return self._answer(run(self._without(updates.n, usable), rest, state, trusted), like, usable, updates.n)
 
     @staticmethod
-    def _answer(out: Outcome, like: Like, usable: list[int], n: int) -> tuple[Aggregate, State]:
+    def _answer(out: Outcome, like: ArrayKind, usable: list[int], n: int) -> tuple[Aggregate, State]:
         weights, scores, influence = (_spread(row, usable, n, fill) for row, fill in out.per_row())
         selected = None if out.selected is None else tuple(usable[i] for i in out.selected)
         assert influence is not None
@@ -205,7 +207,7 @@ def run(rule: Rule, updates: Updates, state: State | None = None, reference: Arr
     for stage in stages:
         stage.check(view.n)
         if isinstance(stage, Mixing):
-            with kernels.calm(view.n):
+            with kernels.one_blas_thread(view.n):
                 mix = view.by_position(stage.mix) if stage.by_position else stage.mix(view)
                 scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
                 memory.update(stage.remember(view))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_byzantine.kernels import Array
+from flwr_byzantine.arrays.typing import Array
 
 MAX_SHIFTS = 300
 

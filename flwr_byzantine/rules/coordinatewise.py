@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flwr_byzantine.kernels import Window
-from flwr_byzantine.params import param
+from flwr_byzantine.arrays.kernels import Window
+from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Coordinatewise
 
 YIN = "Yin, Chen, Ramchandran, Bartlett, ICML 2018"

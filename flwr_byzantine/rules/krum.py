@@ -8,14 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import sq_distances
+from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import TooFewUpdates
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
 from flwr_byzantine.rules.base import Mixing, Rule
 from flwr_byzantine.rules.coordinatewise import NearestMedian
 from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.view import View
-from flwr_byzantine.updates import sq_distances
 
 PAPER, WIDER = "n-f-2", "n-f-1"
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import param
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import sq_distances
+from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing, PreAggregation
 from flwr_byzantine.rules.results import Mix
 from flwr_byzantine.rules.view import View
-from flwr_byzantine.updates import sq_distances
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.kernels import Array
+from flwr_byzantine.arrays.typing import Array
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import Updates, sq_distances
+from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.kernels import Array
 from flwr_byzantine.rules.results import Mix, State
-from flwr_byzantine.updates import Updates, sq_distances
 
 
 class Stage(Protocol):
@@ -107,7 +108,7 @@ class View:
 
 def vector(value: Any, d: int) -> Array:
     """`value` as a finite (d,) float64 vector."""
-    rows, _ = Updates.wrap([value])
+    rows, _ = wrap([value])
     found: Array = rows.blocks[0].rows[0].astype(np.float64)
     if len(found) != d or not np.isfinite(found).all():
         raise MalformedUpdate(f"reference must be a finite vector of {d} values like the updates, got {len(found)}")

@@ -13,8 +13,8 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from flwr_byzantine import rules
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.strategy.core import RuleFor, rule_for
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.trusted import MISSING

@@ -14,8 +14,8 @@ import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord
 
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
 
 
 @dataclass

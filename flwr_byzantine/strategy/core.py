@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.spill import Spill
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import Block, Updates, sq_distances
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.rules.base import Rule, run
 from flwr_byzantine.rules.results import Outcome, State
-from flwr_byzantine.spill import Spill
 from flwr_byzantine.strategy.checkpoint import Snapshot
-from flwr_byzantine.strategy.inspect import Template
 from flwr_byzantine.strategy.policy import CAP, Policy
 from flwr_byzantine.strategy.quarantine import Ledger
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.trusted import MISSING, trusts
-from flwr_byzantine.theory.live import Certificate, certify
-from flwr_byzantine.updates import Block, Updates, sq_distances
+from flwr_byzantine.theory.certificate import Certificate, certify
 
 NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived

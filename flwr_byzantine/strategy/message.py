@@ -13,17 +13,17 @@ from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 from flwr.supercore import log
 
+from flwr_byzantine.arrays.typing import Array as NDArray
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.kernels import Array as NDArray
-from flwr_byzantine.records import is_train
+from flwr_byzantine.flower.grids import Patient
+from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
-from flwr_byzantine.strategy.durable import Durable
-from flwr_byzantine.strategy.inspect import Template
-from flwr_byzantine.strategy.liveness import Patient
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.replies import as_record, conform, examples_of, metrics_of, payloads, read_reply, records_of
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.resume import Durable
+from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.trusted import own_update
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.strategy.quarantine import Quarantine
 
 CAP = 2.0  # weighting="capped": num-examples counts up to this many times the median

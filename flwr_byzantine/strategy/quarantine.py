@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from flwr_byzantine.params import Declared, param
+from flwr_byzantine.declare.params import Declared, param
 from flwr_byzantine.strategy.report import RoundReport
 
 

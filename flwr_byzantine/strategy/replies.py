@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from flwr_byzantine import kernels
+from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.typing import Array as NDArray
 from flwr_byzantine.errors import MalformedUpdate
-from flwr_byzantine.kernels import Array as NDArray
-from flwr_byzantine.strategy.inspect import Template
+from flwr_byzantine.strategy.template import Template
 
 Record = TypeVar("Record", ArrayRecord, MetricRecord)
 
@@ -41,7 +41,7 @@ def conform(arrays: ArrayRecord, template: Template) -> ArrayRecord:
     for name, dtype in zip(template.names, template.dtypes, strict=True):
         values = arrays[name].numpy().reshape(-1)
         block = np.empty(values.shape, dtype)
-        kernels.store(values, block)
+        kernels.round_into(values, block)
         blocks.append(block)
     return as_record(template, blocks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from flwr_byzantine.theory.live import Certificate, Estimate
+from flwr_byzantine.theory.certificate import Certificate, Estimate
 
 STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
 

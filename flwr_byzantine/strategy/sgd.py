@@ -8,12 +8,12 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
-from flwr_byzantine.descent import Descent
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.records import GRADIENT, REPLY
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.flower.records import GRADIENT, REPLY
 from flwr_byzantine.strategy.checkpoint import Snapshot
-from flwr_byzantine.strategy.inspect import Template
+from flwr_byzantine.strategy.descent import Descent
 from flwr_byzantine.strategy.message import Robust
+from flwr_byzantine.strategy.template import Template
 
 
 class Descending:

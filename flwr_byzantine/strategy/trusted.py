@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.kernels import Array
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.inspect import Template
+from flwr_byzantine.strategy.template import Template
 
 ServerUpdate = Callable[[int, Any], Any]
 MISSING = (

@@ -1,8 +1,8 @@
 """When the guarantee holds, which f, which step size, what can be promised. NumPy and SciPy only."""
 
+from flwr_byzantine.theory.certificate import Certificate, Estimate, certify, estimate, typical_distance
 from flwr_byzantine.theory.convergence import Bound, Problem, admissible_step, basin_bound, convergence_bound, step_size
 from flwr_byzantine.theory.empirical import KappaRow, empirical_kappa, kappa_ratio, kappa_table
-from flwr_byzantine.theory.live import Certificate, Estimate, certify, estimate, typical_distance
 from flwr_byzantine.theory.resilience import (
     Resilience,
     heterogeneity_floor,

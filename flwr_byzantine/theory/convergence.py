@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.params import Constraint, check
 
 
 @dataclass(frozen=True)

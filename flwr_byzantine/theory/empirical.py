@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from flwr_byzantine.kernels import Array
-from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.theory.resilience import check_n_f, kappa_lower_bound
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.params import Constraint, check
 from flwr_byzantine.rules import Krum, Rule
 
 CAVEAT = "fails near a stationary point, where ‖g‖ goes to 0, unless σ shrinks too (larger batches, worker momentum)"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy.stats import hypergeom
 
-from flwr_byzantine.params import Constraint, check
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules import Rule, TrimmedMean
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from flwr_byzantine.declare.params import Declared, param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.params import Declared, param
 
 Schedule = Callable[[int], float]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flwr_byzantine.report.cells import NO_ATTACK, load
-from flwr_byzantine.report.grid import Field, Grid
-from flwr_byzantine.report.scores import Row, Score
-from flwr_byzantine.report.study import study
+from flwr_byzantine.experiments.report.cells import NO_ATTACK, load
+from flwr_byzantine.experiments.report.grid import Field, Grid
+from flwr_byzantine.experiments.report.scores import Row, Score
+from flwr_byzantine.experiments.report.study import study
 from simulations.reproductions.page import filled, shorten
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from flwr_byzantine.kernels import Array
+from flwr_byzantine.arrays.typing import Array
 
 
 @dataclass(frozen=True)

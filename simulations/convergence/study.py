@@ -16,7 +16,7 @@ import numpy as np
 from flwr_byzantine import attacks, rules, theory
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.spec import parse_rule
+from flwr_byzantine.rules.parsing import parse_rule
 from simulations.convergence.objectives import OBJECTIVES, Noise
 from simulations.convergence.workers import Setting, Takeover, bound, descend
 

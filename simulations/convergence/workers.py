@@ -8,12 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine import rules, theory
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack
-from flwr_byzantine.attacks.base import ColludingAttack, Scene
-from flwr_byzantine.descent import Descent
+from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.kernels import Array
 from flwr_byzantine.rules import Rule
+from flwr_byzantine.strategy.descent import Descent
 from simulations.convergence.objectives import Noise, Objective
 
 DIVERGED = 1e12  # ‖∇Q‖² at which a run is stopped, and what it counts as from there on
@@ -28,7 +28,7 @@ class Takeover(ColludingAttack):
 
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
-    def vector(self, honest: Array, f: int, scene: Scene) -> Array:
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """The same for all colluders."""
         return np.asarray((5.0 * (len(honest) + f) - honest.sum(axis=0)) / f)
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import matplotlib as mpl
 
-from flwr_byzantine.measures import OF_MODEL, evaluated
-from flwr_byzantine.report.cells import PLAIN, load, values
-from flwr_byzantine.report.grid import Field, Grid
-from flwr_byzantine.report.heatmaps import maps, matrices
-from flwr_byzantine.report.published import Published, beside, read_published
-from flwr_byzantine.report.scores import WorstCase
-from flwr_byzantine.report.study import Study, study
-from flwr_byzantine.report.style import RC
-from flwr_byzantine.report.tables import COST, worst_case_grid
+from flwr_byzantine.experiments.measures import OF_MODEL, evaluated
+from flwr_byzantine.experiments.report.cells import PLAIN, load, values
+from flwr_byzantine.experiments.report.grid import Field, Grid
+from flwr_byzantine.experiments.report.heatmaps import maps, matrices
+from flwr_byzantine.experiments.report.published import Published, beside, read_published
+from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.study import Study, study
+from flwr_byzantine.experiments.report.style import RC
+from flwr_byzantine.experiments.report.tables import COST, worst_case_grid
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"

@@ -14,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.clientapp import ClientApp
 
 from flwr_byzantine import Krum
-from flwr_byzantine.local import LocalGrid
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.replies import read_reply
 
 N, D, REPEATS = 32, 1_000_000, 15

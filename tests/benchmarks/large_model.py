@@ -24,7 +24,7 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from flwr_byzantine import Robust, rules
-from flwr_byzantine.local import LocalGrid
+from flwr_byzantine.flower.local import LocalGrid
 
 N, F = 100, 20
 LAYERS = {"embedding": (4000, 2500), "a": (2000, 3000), "b": (2500, 2000), "c": (3000, 1000), "head": (999, 1000), "bias": (1000,)}

@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any
 
 from flwr_byzantine import attacks, rules
-from flwr_byzantine.tasks import Task
-from flwr_byzantine.tasks.engines import run_on
-from flwr_byzantine.tasks.federation import federate
+from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.engines import run_on
+from flwr_byzantine.experiments.tasks.federation import federate
 
 TASK = Task(num_clients=20, num_malicious=4, local_epochs=1)
 ROUNDS, WARM_UP = {"local": 100, "ray": 20}, 3

@@ -12,8 +12,8 @@ from statistics import median
 import torch
 from torch import nn
 
-from flwr_byzantine.tasks import Task, training
-from flwr_byzantine.tasks.models import model
+from flwr_byzantine.experiments.tasks import Task, training
+from flwr_byzantine.experiments.tasks.models import model
 
 REPEATS = 31
 CASES = {

@@ -1,0 +1,101 @@
+"""The kernels that are worth compiling, by Numba where it is installed (`pip install "flwr-byzantine[fast]"`).
+
+They read the rows where they lie (in Flower's received bytes) through their addresses, one cache-sized tile at a time. Every
+entry of a Gram matrix is summed in one order that does not depend on which rows it belongs to, so that reordering the rows
+reorders the matrix bit for bit. Without Numba `kernels` does the same with NumPy; coordinate-wise results are bitwise the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import DEPTH, LANES, Array
+
+AVAILABLE = importlib.util.find_spec("numba") is not None
+
+
+def supports(rows: Any) -> bool:
+    """Whether the compiled kernels can read these rows, of one dtype, where they lie."""
+    dtype = rows[0].dtype
+    return AVAILABLE and dtype in LANES and dtype.isnative and all(row.dtype == dtype and row.flags.c_contiguous for row in rows)
+
+
+@dataclass(frozen=True)
+class RowAddresses:
+    """Where rows of one dtype begin in memory, looked up once a pass; valid while the rows live.
+
+    Attributes:
+        starts: (n,) addresses.
+        like: empty, what tells a kernel the dtype: one compiled form for each, whether the rows may be written or not.
+    """
+
+    starts: Array
+    like: Array
+
+    @classmethod
+    def of(cls, rows: Any) -> RowAddresses:
+        """Of contiguous rows, or of a matrix's."""
+        if isinstance(rows, np.ndarray):
+            starts = rows.__array_interface__["data"][0] + rows.strides[0] * np.arange(len(rows))
+            return cls(starts.astype(np.uintp), np.empty(0, rows.dtype))
+        return cls(np.array([row.__array_interface__["data"][0] for row in rows], dtype=np.uintp), np.empty(0, rows[0].dtype))
+
+    def at(self, column: int) -> Array:
+        """(n,) addresses of one column."""
+        return self.starts + np.uintp(column * self.like.itemsize)
+
+
+def _origin(origin: RowAddresses | None, column: int) -> Any:
+    return np.uintp(0) if origin is None else origin.at(column)[0]
+
+
+_SCRATCH = threading.local()
+
+
+def scratch(rows: int, columns: int, dtype: Any, use: str = "tile") -> Array:
+    """(rows, columns) values of this thread's to write on, one array for each use; they start on a cache line, as vectors like it."""
+    size, buffers = rows * columns * np.dtype(dtype).itemsize, _SCRATCH.__dict__
+    if len(buffers.get(use, ())) < size + 64:
+        buffers[use] = np.empty(size + 64, np.uint8)  # kept: the system would clear fresh memory page by page
+    skip = -buffers[use].__array_interface__["data"][0] % 64
+    return np.asarray(buffers[use][skip : skip + size].view(dtype).reshape(rows, columns))
+
+
+@cache
+def _loops() -> Any:
+    """The compiled loops, of which the first use in a process loads Numba."""
+    return importlib.import_module("flwr_byzantine.arrays.loops")
+
+
+def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtype: Any, out: Array) -> None:
+    """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`."""
+    tile = scratch(len(out), DEPTH, dtype)
+    _loops().gram(rows.at(part.start), rows.like, _origin(origin, part.start), part.stop - part.start, tile, out)
+
+
+def distances_into(left: RowAddresses, right: RowAddresses, part: slice, out: Array) -> None:
+    """Add to `out` the squared distances, over columns `part`, of each row of `left` to its partner in `right`."""
+    _loops().distances(left.at(part.start), right.at(part.start), left.like, part.stop - part.start, out)
+
+
+def combine_into(rows: RowAddresses, weights: Array, origin: RowAddresses | None, rest: float, part: slice, out: Array) -> None:
+    """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range; 4m rows."""
+    places, limit = rows.at(part.start), float(np.finfo(out.dtype).max)
+    _loops().combine(places, rows.like, weights, _origin(origin, part.start), rest, part.stop - part.start, limit, out[part])
+
+
+def windows_into(rows: RowAddresses, pairs: Array, window: Any, part: slice, out: Array) -> bool:
+    """Write the means of `window` (a `kernels.Window`) over the sorted columns `part` to `out`; False where a value is not finite.
+
+    `pairs` are (c, 2) byte offsets into a tile, see `network.offsets`.
+    """
+    dtype, ranks, limit = rows.like.dtype, np.array([window.low, window.high]), float(np.finfo(out.dtype).max)
+    tile = scratch(len(rows.starts), LANES[dtype], dtype)
+    return bool(_loops().windows(rows.at(part.start), rows.like, part.stop - part.start, pairs, ranks, window.length, tile, limit, out))

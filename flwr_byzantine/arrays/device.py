@@ -1,0 +1,236 @@
+"""Updates that lie on a device as torch tensors: the passes over their d coordinates run there, in chunks of columns.
+
+Loaded only where such a tensor is given. All that is n × n, and every rule, is the same NumPy code as for arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flwr_byzantine.arrays import conversion
+from flwr_byzantine.arrays.conversion import check_rows
+from flwr_byzantine.arrays.kernels import Window
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
+from flwr_byzantine.errors import NotFinite
+
+BUDGET = 1 << 28  # bytes of extra device memory that a pass may take
+TILE = 1024  # columns multiplied at a time: float32 products, where a device has nothing better, are summed in float64 from there
+WITHOUT_FLOAT64 = {"mps"}
+
+
+@contextmanager
+def forced(without_float64: bool = False) -> Iterator[None]:
+    """Send CPU tensors through torch too, as on a device: for tests where there is none.
+
+    Args:
+        without_float64: as on a device that has no float64.
+    """
+    conversion.HOST.discard("cpu")
+    WITHOUT_FLOAT64.update({"cpu"} if without_float64 else ())
+    try:
+        yield
+    finally:
+        conversion.HOST.add("cpu")
+        WITHOUT_FLOAT64.discard("cpu")
+
+
+class TensorUpdates(Updates):
+    """n updates as d-dimensional tensors on one device, with no origin.
+
+    Extra device memory is a chunk of columns (about 256 MB), whatever d. Results agree with the CPU's up to rounding.
+
+    Args:
+        tensors: n one-dimensional tensors of one length.
+        ids: who sent each row; their positions by default.
+
+    Raises:
+        MalformedUpdate: tensors that differ in length or are not real numbers.
+
+    Example:
+        >>> TensorUpdates(list(torch.eye(2))).gram().tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], ids: Sequence[int] | None = None) -> None:
+        check_rows(tensors, lambda row: not row.dtype.is_complex and row.dtype != torch.bool)
+        self.tensors = [tensor.detach() for tensor in tensors]
+        self.n, self.d, self.device = len(tensors), len(tensors[0]), tensors[0].device
+        self.ids = list(range(self.n)) if ids is None else list(ids)
+        self.wide = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
+        self.limit = math.inf  # values beyond count as it in products
+        self.common = tensors[0].dtype  # all rows' dtype, or one that holds all of theirs
+        for tensor in self.tensors:
+            self.common = torch.promote_types(self.common, tensor.dtype)
+
+    @property
+    def blocks(self) -> list[Block]:  # type: ignore[override]
+        """The rows as NumPy arrays, copied when they are asked for."""
+        return [Block([conversion.as_numpy(tensor) for tensor in self.tensors])]
+
+    def _parts(self, rows: int) -> list[slice]:
+        """Column slices such that chunks of so many rows, with what is made of them, stay within the budget."""
+        width = max(1, BUDGET // (32 * TILE * max(rows, 1))) * TILE
+        return [slice(start, start + width) for start in range(0, self.d, width)]
+
+    def _gather(self, part: slice, dtype: torch.dtype) -> Tensor:
+        """(n, c) columns `part` of all rows."""
+        return torch.stack([tensor[part].to(self.common) for tensor in self.tensors]).to(dtype)
+
+    def _differences(self, part: slice, point: Tensor | None) -> Tensor:
+        """(n, tiles, TILE) columns `part` of the rows minus `point`, filled up with zeros."""
+        block = self._limited(self._gather(part, self.wide))
+        if point is not None:
+            block -= self._limited(point[part].to(self.wide))
+        return torch.nn.functional.pad(block, (0, -block.shape[1] % TILE)).reshape(self.n, -1, TILE)
+
+    def _limited(self, values: Tensor) -> Tensor:
+        return values.clamp(-self.limit, self.limit) if self.limit < math.inf else values
+
+    def finite(self) -> list[bool]:
+        """For each row, whether all of its values are finite."""
+        fine = torch.ones(self.n, dtype=torch.bool, device=self.device)
+        for part in self._parts(self.n):
+            fine &= torch.isfinite(self._gather(part, self.common)).all(dim=1)
+        return list(map(bool, fine.tolist()))
+
+    def take(self, indices: Sequence[int]) -> TensorUpdates:
+        """These rows only."""
+        return TensorUpdates([self.tensors[i] for i in indices], [self.ids[i] for i in indices])
+
+    def append(self, vectors: Sequence[Array]) -> TensorUpdates:
+        """The same rows and below them `vectors`, (d,) NumPy arrays: a rule's anchors."""
+        dtype = self.common if self.common in (torch.float32, torch.float64) else self.wide
+        extra = [torch.from_numpy(vector).to(dtype).to(self.device) for vector in vectors]
+        return TensorUpdates([*self.tensors, *extra], [*self.ids, *(-1 for _ in vectors)])
+
+    def deltas(self, values: Sequence[Any]) -> Array:
+        """(d,) float64 NumPy copy of a result."""
+        return _host(values[0])
+
+    def at(self, coordinates: Array) -> Array:
+        """(n, len(coordinates)) float64 values at these coordinates."""
+        index = torch.from_numpy(coordinates).to(self.device)
+        return np.stack([_host(tensor[index]) for tensor in self.tensors])
+
+    def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
+        """(n, ≤ size) float64 values of evenly spaced coordinates."""
+        stride = max(1, -(-self.d // size))
+        values = np.stack([_host(tensor[::stride]) for tensor in self.tensors])
+        return values if mixing is None else np.asarray(mixing @ values)
+
+    def _points(self, i: int | None = None) -> list[Any]:
+        return [None if i is None else self.tensors[i]]
+
+    def _single(self) -> bool:
+        return self.wide != torch.float64
+
+    def _gram(self, origins: Sequence[Any], exact: bool) -> Array:
+        if exact and self._single():  # hostile values on a device without float64: the host has it
+            return super()._gram([None if point is None else conversion.as_numpy(point) for point in origins], exact)
+        total = np.zeros((self.n, self.n))
+        for part in self._parts(self.n):
+            tiles = self._differences(part, origins[0]).transpose(0, 1)
+            total += _summed(torch.bmm(tiles, tiles.transpose(1, 2)))
+        return total
+
+    def _clipped(self, limit: float, origins: Sequence[Any]) -> Array:
+        clipped = self.take(range(self.n))
+        clipped.limit = limit
+        return clipped._gram(origins, exact=True)
+
+    def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
+        total = np.zeros(len(left))
+        for part in self._parts(max(self.n, 2 * len(left))):
+            values = self._differences(part, None)
+            total += _summed(((values[left] - values[right]) ** 2).sum(dim=2).T)
+        return total
+
+    def _sq_apart(self, points: Sequence[Any]) -> Array:
+        total = np.zeros(self.n)
+        for part in self._parts(self.n):
+            total += _summed((self._differences(part, points[0]) ** 2).sum(dim=2).T)
+        return total
+
+    def _compare_all(self, i: int, j: int) -> int:
+        for part in self._parts(2):
+            x, y = self.tensors[i][part], self.tensors[j][part]
+            if len(different := (x != y).nonzero()):
+                return -1 if bool(x[different[0]] < y[different[0]]) else 1
+        return i - j
+
+    def combine(self, weights: Array) -> list[Any]:
+        """(d,) Σ_i weights_i row_i, in the rows' dtype; rows of weight zero are not read."""
+        used = np.flatnonzero(weights).tolist()
+        if len(used) == 1 and weights[used[0]] == 1.0:
+            return [self.tensors[used[0]].to(self.tensors[0].dtype, copy=True)]
+        out = self._out()
+        chosen = self.take(used) if used else self
+        factors = self._there(weights[used] if used else np.zeros(self.n))
+        for part in self._parts(self.n):
+            out[part] = _rounded(factors @ chosen._gather(part, self.wide), out.dtype)
+        return [out]
+
+    def windows(self, window: Window, mixing: Array | None = None) -> list[Any]:
+        """(d,) each coordinate's window mean over the rows (over `mixing @ rows` where given); see `kernels.Window`."""
+        out, n = self._out(), self.n if mixing is None else len(mixing)
+        matrix = None if mixing is None else self._there(mixing)
+        for part in self._parts(n + self.n):
+            values = self._gather(part, self.common) if matrix is None else matrix @ self._gather(part, self.wide)
+            values = torch.sort(values, dim=0).values
+            if not torch.isfinite(values[[0, -1]]).all():
+                raise NotFinite("updates must be finite")
+            out[part] = _rounded(self._window_mean(values, window), out.dtype)
+        return [out]
+
+    def _window_mean(self, values: Tensor, window: Window) -> Tensor:
+        """(c,) means of the windows of (n, c) ascending values; as `Window.mean`, on the device."""
+        total = torch.zeros_like(values[0], dtype=self.wide)
+        for rank in range(window.low, window.high):
+            total += values[rank]
+        centre = total / (window.high - window.low)
+        if not window.length:
+            return centre
+        starts = len(values) - window.length + 1
+        first = torch.maximum(centre - values[:starts], values[window.length - 1 :] - centre).argmin(dim=0)
+        total.zero_()
+        for rank, row in enumerate(values):
+            total += torch.where((first <= rank) & (rank < first + window.length), row, 0)
+        return total / window.length
+
+    def shifted(self, values: Sequence[Any], steps: Iterable[Array]) -> list[Any]:
+        """`values + steps`, rounded to their dtype; the steps are NumPy arrays."""
+        return [_rounded(value + self._there(step), self.tensors[0].dtype) for value, step in zip(values, steps, strict=True)]
+
+    def _there(self, values: Array) -> Tensor:
+        """A NumPy array on the device, in the widest floats it has."""
+        return torch.from_numpy(values).to(self.wide).to(self.device)
+
+    def _out(self) -> Tensor:
+        return torch.empty(self.d, dtype=self.tensors[0].dtype, device=self.device)
+
+
+def _host(tensor: Tensor) -> Array:
+    """A float64 NumPy copy."""
+    return np.asarray(tensor.cpu().to(torch.float64).numpy())
+
+
+def _summed(parts: Tensor) -> Array:
+    """Sum over the first axis, in float64: on the device where it has that."""
+    return _host(parts.sum(dim=0) if parts.dtype == torch.float64 else parts.cpu().to(torch.float64).sum(dim=0))
+
+
+def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Wide `value` in `dtype`: clipped to its range, integers to the nearest."""
+    limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    top = float(limits.max)
+    if top > limits.max:  # the largest 64-bit integers have no float64
+        top = float(np.nextafter(top, 0.0))
+    return (value if dtype.is_floating_point else value.round()).clamp(float(limits.min), top).to(dtype)

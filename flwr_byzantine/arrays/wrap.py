@@ -1,0 +1,31 @@
+"""From what a caller gives (an array, a tensor, a list of either) to `Updates`, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flwr_byzantine.arrays.conversion import ArrayKind, as_rows, is_tensor, items_of, on_one_device
+from flwr_byzantine.arrays.updates import Block, Updates
+
+
+def wrap(X: Any) -> tuple[Updates, ArrayKind]:
+    """View `X`, an (n, d) array or tensor or a list of n vectors, as one block; with the way back to its kind.
+
+    Tensors of one device other than the CPU stay there: see `device.TensorUpdates`.
+
+    Raises:
+        MalformedUpdate: no rows, or rows that differ in length or are not numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> updates, _ = wrap(np.eye(3))
+        >>> updates.gram().tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    items = items_of(X)
+    kind = ArrayKind(items[0] if is_tensor(items[0]) else None)
+    if on_one_device(items):
+        from flwr_byzantine.arrays.device import TensorUpdates  # loads torch, which the caller has loaded
+
+        return TensorUpdates(items), kind
+    return Updates([Block(as_rows(items))]), kind

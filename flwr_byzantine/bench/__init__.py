@@ -1,9 +1,0 @@
-"""Speed of the rules, against peers found installed and against the machine's own limits, in one run."""
-
-from __future__ import annotations
-
-from flwr_byzantine.bench.contestants import CONTESTS, Contest, peers
-from flwr_byzantine.bench.measure import Timing, measure
-from flwr_byzantine.bench.runner import Result, Size, bench
-
-__all__ = ["CONTESTS", "Contest", "Result", "Size", "Timing", "bench", "measure", "peers"]

@@ -1,0 +1,202 @@
+"""The battery: what a hostile client can answer in place of its update."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
+
+
+@dataclass
+class Reply:
+    """A reply before Flower's types: an honest one, for a case to spoil.
+
+    Attributes:
+        arrays: name -> npy bytes, in the model's order.
+        metrics: what goes into the MetricRecord, or into the legacy metrics; "num-examples" among them.
+        broadcast: name -> the model's value.
+        array_records, metric_records: how often each record is in the reply (the second under another key).
+        failure: message of an error reply, or "".
+        silent: no reply at all.
+    """
+
+    arrays: dict[str, bytes]
+    metrics: dict[str, Any]
+    broadcast: dict[str, Array]
+    array_records: int = 1
+    metric_records: int = 1
+    failure: str = ""
+    silent: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of hostile reply.
+
+    Attributes:
+        spoil: changes a `Reply` in place.
+        legacy: whether the legacy API can express it.
+        evaluation: spoils the evaluation replies, too.
+    """
+
+    name: str
+    spoil: Callable[[Reply], None] = field(repr=False)
+    legacy: bool = True
+
+
+def npy(value: Any) -> bytes:
+    """`value` as npy bytes, pickled where it must be."""
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(value), allow_pickle=True)
+    return stream.getvalue()
+
+
+def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
+    """An npy header that declares `shape`, with 24 bytes behind it."""
+    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 24
+
+
+def values(data: bytes) -> Array:
+    """The array in honest npy bytes."""
+    return np.asarray(np.load(io.BytesIO(data)))
+
+
+def _first(change: Callable[[bytes], bytes]) -> Callable[[Reply], None]:
+    """Change the bytes of the first array."""
+
+    def spoil(reply: Reply) -> None:
+        name = next(iter(reply.arrays))
+        reply.arrays[name] = change(reply.arrays[name])
+
+    return spoil
+
+
+def _instead(data: bytes) -> Callable[[Reply], None]:
+    """These bytes in place of the first array's."""
+    return _first(lambda _: data)
+
+
+def _filled(value: float) -> Callable[[Reply], None]:
+    return _all(lambda own, _: np.full_like(own, value))
+
+
+def _times(factor: float) -> Callable[[Reply], None]:
+    return _all(lambda own, w: (w + factor * (own - w)).astype(own.dtype))
+
+
+def _all(change: Callable[[Array, Array], Array]) -> Callable[[Reply], None]:
+    """New values for every array from (honest values, broadcast values)."""
+
+    def spoil(reply: Reply) -> None:
+        with np.errstate(all="ignore"):
+            reply.arrays = {name: npy(change(values(data), reply.broadcast[name])) for name, data in reply.arrays.items()}
+
+    return spoil
+
+
+def _arrays(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[[Reply], None]:
+    def spoil(reply: Reply) -> None:
+        reply.arrays = change(reply.arrays)
+
+    return spoil
+
+
+def _set(**fields: Any) -> Callable[[Reply], None]:
+    def spoil(reply: Reply) -> None:
+        for name, value in fields.items():
+            setattr(reply, name, value)
+
+    return spoil
+
+
+def _metric(name: str, value: Any) -> Callable[[Reply], None]:
+    def spoil(reply: Reply) -> None:
+        reply.metrics = {**reply.metrics, name: value}
+
+    return spoil
+
+
+def _typed(dtype: Any) -> Callable[[Reply], None]:
+    return _all(lambda own, _: np.ones_like(own, dtype=dtype) if dtype in (bool, object, "U1") else own.astype(dtype))
+
+
+def _cases() -> Iterator[Case]:
+    yield Case("keys renamed", _arrays(lambda a: {f"{k}x": v for k, v in a.items()}), legacy=False)
+    yield Case("key missing", _arrays(lambda a: dict(list(a.items())[1:])))
+    yield Case("key extra", _arrays(lambda a: {**a, "extra": next(iter(a.values()))}))
+    yield Case("no arrays", _arrays(lambda _: {}))
+    yield Case("keys in another order", _arrays(lambda a: dict(sorted(a.items()))), legacy=False)
+    yield Case("array record missing", _set(array_records=0), legacy=False)
+    yield Case("array record twice", _set(array_records=2), legacy=False)
+    yield Case("metric record missing", _set(metric_records=0), legacy=False)
+    yield Case("metric record twice", _set(metric_records=2), legacy=False)
+    yield Case("empty content", _set(array_records=0, metric_records=0), legacy=False)
+    yield Case("error reply", _set(failure="out of memory"))
+    yield Case("no reply", _set(silent=True))
+    for name, shape in {"larger": (30, 30), "transposed": (3, 2), "flat": (6,), "one value": (1,), "0-d": (), "empty": (0,)}.items():
+        yield Case(f"shape: {name}", _instead(npy(np.ones(shape, np.float32))))
+    for dtype in ("float64", "float16", ">f4", "int64", "int8", "uint8", "complex64"):
+        yield Case(f"dtype: {dtype}", _typed(dtype))
+    for name, kind in {"bool": bool, "object": object, "str": "U1"}.items():
+        yield Case(f"dtype: {name}", _typed(kind))
+    yield Case("dtype: datetime64", _all(lambda own, _: np.zeros(own.shape, "datetime64[s]")))
+    yield Case("dtype: structured", _all(lambda own, _: np.zeros(own.shape, [("a", "f4")])))
+    yield from _bytes()
+    yield from _numbers()
+    yield from _metrics()
+
+
+def _bytes() -> Iterator[Case]:
+    for name, data in {"garbage": b"garbage", "none": b"", "zip": b"PK\x03\x04" + b"\0" * 40, "magic alone": b"\x93NUMPY"}.items():
+        yield Case(f"bytes: {name}", _instead(data))
+    yield Case("bytes: truncated", _first(lambda data: data[:-3]))
+    yield Case("bytes: header cut", _first(lambda data: data[:20]))
+    yield Case("bytes: trailing", _first(lambda data: data + b"123"))
+    shapes = {"10^12 elements": (10**12,), "2*10^9 elements": (2 * 10**9,), "negative": (-2, 3), "overflowing": (2**40, 2**40)}
+    for name, shape in shapes.items():
+        yield Case(f"header: {name}", _instead(header(shape)))
+    yield Case("header: huge", _first(lambda _: b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{"))
+    yield Case("header: not a literal", _first(lambda data: data.replace(b"'descr'", b"_______", 1)))
+    yield Case("Fortran order", _all(lambda own, _: np.asfortranarray(own)))
+    yield Case("a hundred times too large", _first(lambda _: npy(np.ones(1_000_000, np.float32))))
+
+
+def _numbers() -> Iterator[Case]:
+    def one(value: float) -> Callable[[Array, Array], Array]:
+        def change(own: Array, _: Array) -> Array:
+            spoilt = own.copy()
+            spoilt.reshape(-1)[-1] = value
+            return spoilt
+
+        return change
+
+    for name, value in {"NaN": math.nan, "inf": math.inf, "-inf": -math.inf, "3e38": 3e38, "-3e38": -3e38, "1e25": 1e25}.items():
+        yield Case(f"all {name}", _filled(value))
+        yield Case(f"one {name}", _all(one(value)))
+    yield Case("float64 beyond float32", _all(lambda own, _: np.full(own.shape, 1e300)))
+    for factor in (-10.0, -1.0, 100.0):
+        yield Case(f"update times {factor:g}", _times(factor))
+    yield Case("subnormal", _all(lambda own, _: np.full_like(own, 1e-42)))
+
+
+def _metrics() -> Iterator[Case]:
+    claims = {"NaN": math.nan, "inf": math.inf, "negative": -10, "1e308": 1e308, "2^63 - 1": 2**63 - 1, "zero": 0, "cancelling": -100}
+    for name, value in claims.items():
+        yield Case(f"num-examples: {name}", _metric("num-examples", value))
+    yield Case("num-examples: list", _metric("num-examples", [1, 2]), legacy=False)
+    yield Case("num-examples: missing", lambda reply: reply.metrics.pop("num-examples") and None, legacy=False)
+    yield Case("metric extra", _metric("extra", 1.0))
+    losses: dict[str, Any] = {"NaN": math.nan, "inf": math.inf, "1e308": 1e308, "list": [1.0, 2.0], "integer": 3}
+    for name, loss in losses.items():
+        yield Case(f"metric: {name}", _metric("loss", loss))
+    yield Case("metric missing", lambda reply: reply.metrics.pop("loss") and None)
+
+
+BATTERY: tuple[Case, ...] = tuple(_cases())

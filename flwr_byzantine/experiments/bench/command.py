@@ -1,0 +1,100 @@
+"""The body of `flwr-byzantine bench`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flwr_byzantine import rules
+from flwr_byzantine.arrays.kernels import SINGLE_WIDTH
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.bench import claims, machine, output
+from flwr_byzantine.experiments.bench.contestants import PEERS, peers
+from flwr_byzantine.experiments.bench.measure import isolated
+from flwr_byzantine.experiments.bench.runner import Result, Size, bench, entries, select, updates
+
+QUICK = ("11x1e5", "32x1e6", "100x2e5")
+WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)
+
+
+def everything() -> list[Size]:
+    """N in {11, 32, 100, 1000} and d in {1e4, ..., 1e7}, as far as a quarter of the memory holds the updates."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return [Size(n, d) for n in COUNTS for d in WIDTHS if 4 * n * d <= memory / 4]
+
+
+def run(
+    console: Console,
+    sizes: Sequence[str],
+    only: Sequence[str],
+    full: bool,
+    check_claims: bool,
+    timeout: float,
+    json: Path | None,
+    plot: Path | None,
+    markdown: Path | None,
+) -> bool:
+    """Run the contests and print them; whether all claims that were checked hold.
+
+    Raises:
+        InvalidParameter: a size or a rule that does not exist.
+    """
+    chosen = everything() if full else [Size.parse(text) for text in (sizes or QUICK)]
+    select(only)
+    found = peers()
+    for name in found:
+        importlib.import_module(PEERS[name])  # once, before the forks
+    compile_kernels()
+    about = machine.describe()
+    console.print(
+        f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB; "
+        + ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    )
+    limits = limits_here()
+    console.print(f"reads {limits['read_bytes_per_s'] / 1e9:.1f} GB/s; float32 GEMM {limits['gemm_macs_per_s'] / 1e9:.0f} multiply-adds/ns")
+    results = _with_bar(console, chosen, found, only, timeout)
+    for table in output.tables(results, found, limits):
+        console.print(table)
+    verdicts = claims.check(found, limits, 2 * timeout) if check_claims else []
+    if verdicts:
+        console.print(output.verdicts(verdicts))
+    if json is not None:
+        json.write_text(output.to_json(about, limits, results, verdicts) + "\n", encoding="utf-8")
+    if markdown is not None:
+        markdown.write_text(output.report(about, limits, results, found, verdicts), encoding="utf-8")
+    if plot is not None and results:
+        output.plot(results, found, plot)
+    return all(verdict.holds for verdict in verdicts)
+
+
+def compile_kernels() -> None:
+    """Compile what the contests use before the first of them, since contestants' processes are ended when their time is up."""
+    X, mixed = updates(Size(11, SINGLE_WIDTH)), rules.chain(rules.NNM(f=2), rules.Median())
+    for rule in (rules.Krum(f=2), rules.GeometricMedian(f=2), rules.MeaMed(f=2), rules.CGE(f=2), mixed):
+        rule(X)
+
+
+def limits_here() -> dict[str, float]:
+    """Bytes read and float32 multiply-adds a second, on all cores, measured now."""
+    pair = isolated(lambda: (machine.read_bandwidth(), machine.gemm_peak()), 120.0)
+    if not isinstance(pair, tuple):
+        raise InvalidParameter(f"bench: the machine's limits could not be measured: {pair}")
+    return {"read_bytes_per_s": pair[0], "gemm_macs_per_s": pair[1]}
+
+
+def _with_bar(console: Console, sizes: Sequence[Size], found: Sequence[str], only: Sequence[str], timeout: float) -> list[Result]:
+    total = sum(1 for size in sizes for _ in entries(select(only), size, found, np.empty((1, 1))))
+    columns = (TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("making the updates", total=total)
+
+        def step(result: Result) -> None:
+            progress.update(task, description=f"{result.rule}, {result.contestant}, {result.size}", advance=1)
+
+        return bench(sizes, found, only, timeout, step)

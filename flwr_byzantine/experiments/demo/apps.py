@@ -1,0 +1,78 @@
+"""The demo's federation: that of `flwr_byzantine.experiments.tasks`, with what the demo's table needs of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from flwr.app import ArrayRecord
+
+from flwr_byzantine.attacks import Attack
+from flwr_byzantine.experiments.tasks import Task, federation
+from flwr_byzantine.experiments.tasks.client import client_app
+from flwr_byzantine.experiments.tasks.federation import wait_for_nodes
+from flwr_byzantine.rules import Rule
+
+__all__ = ["Outcome", "client_app", "federate", "wait_for_nodes"]
+
+
+@dataclass
+class Outcome:
+    """One federation's course.
+
+    Attributes:
+        accuracy, loss: on the central test set, after each round, round 0 first.
+        seconds: wall time of each round.
+        malicious_kept: mean number of malicious clients that the rule kept, a round; for coordinate-wise rules the
+            share of the aggregate they own, in clients.
+        honest_dropped: mean number of honest clients that it dropped, a round.
+        error: why the run did not finish; "" where it did.
+    """
+
+    accuracy: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    malicious_kept: float = 0.0
+    honest_dropped: float = 0.0
+    error: str = ""
+
+    @property
+    def final(self) -> float:
+        """Mean accuracy of the last three rounds: less noisy than the last."""
+        last = self.accuracy[1:][-3:]
+        return sum(last) / len(last) if last else 0.0
+
+
+def federate(
+    grid: Any,
+    task: Task,
+    rule: Rule | None,
+    attack: Attack | None,
+    num_malicious: int,
+    rounds: int,
+    on_round: Callable[[int, float], None] = lambda _round, _accuracy: None,
+) -> tuple[Outcome, ArrayRecord]:
+    """Run one federation: FedAvg where `rule` is None, else `Robust(rule)`; clients 0..num_malicious-1 attack.
+
+    Returns:
+        What happened, and the final model.
+    """
+    times = [time.monotonic()]
+
+    def note(server_round: int, accuracy: float) -> None:
+        times.append(time.monotonic())
+        on_round(server_round, accuracy)
+
+    course, arrays = federation.federate(grid, replace(task, num_malicious=num_malicious), rule, attack, rounds, note)
+    bad = num_malicious if attack is not None else 0
+    kept = bad * _mean(course.malicious_kept) if bad else 0.0
+    dropped = (task.num_clients - bad) * _mean(course.honest_dropped)
+    seconds = [end - start for start, end in pairwise(times[1:])]
+    return Outcome(course.accuracy, course.loss, seconds, kept, dropped), arrays
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / max(len(values), 1)

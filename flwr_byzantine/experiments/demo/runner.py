@@ -1,0 +1,64 @@
+"""The demo's federations, one after another on the same virtual clients, so that the engine starts once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flwr_byzantine import attacks
+from flwr_byzantine.experiments.demo.apps import Outcome, federate
+from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.engines import run_on
+from flwr_byzantine.rules.parsing import parse_rule
+
+STRATEGIES = ("fedavg", "krum", "multi-krum", "trimmed-mean", "nnm+trimmed-mean")
+ATTACKS: dict[str, attacks.Attack] = {"sign flip x10": attacks.SignFlip(scale=10.0), "ALIE (z = 1.5)": attacks.ALIE(z=1.5)}
+NUM_MALICIOUS = 4
+
+
+@dataclass(frozen=True)
+class Run:
+    """One federation: a strategy under an attack ("" is none)."""
+
+    strategy: str
+    attack: str
+
+    def __str__(self) -> str:
+        return f"{self.strategy} under {self.attack}" if self.attack else f"{self.strategy}, no attack"
+
+
+def plan() -> list[Run]:
+    """FedAvg without attack, then every strategy under every attack."""
+    return [Run("fedavg", ""), *(Run(strategy, attack) for attack in ATTACKS for strategy in STRATEGIES)]
+
+
+def run_all(task: Task, rounds: int, progress: Any) -> dict[Run, Outcome]:
+    """Run the plan on Flower's virtual-client engine.
+
+    Args:
+        task: data and training.
+        rounds: rounds of each run.
+        progress: gets `start(run)` before each run and `advance()` after each round.
+
+    Returns:
+        An outcome for each run; one that failed says why in `error`.
+    """
+    outcomes: dict[Run, Outcome] = {}
+
+    def main(grid: Any) -> None:
+        for run in plan():
+            progress.start(run)
+            outcomes[run] = _one(grid, task, run, rounds, progress)
+
+    run_on("ray", main, task.num_clients)
+    return {run: outcomes.get(run, Outcome(error="never started")) for run in plan()}
+
+
+def _one(grid: Any, task: Task, run: Run, rounds: int, progress: Any) -> Outcome:
+    rule = None if run.strategy == "fedavg" else parse_rule(run.strategy, f=NUM_MALICIOUS)
+    try:
+        attack = ATTACKS[run.attack] if run.attack else None
+        outcome, _ = federate(grid, task, rule, attack, NUM_MALICIOUS, rounds, lambda number, _: progress.advance() if number else None)
+    except Exception as error:  # one failed run must not lose the others
+        return Outcome(error=f"{type(error).__name__}: {error}")
+    return outcome

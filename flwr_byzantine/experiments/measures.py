@@ -1,0 +1,225 @@
+"""What an experiment measures, round by round: of the model, and of what the rule made of honest and malicious replies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.flower.codec import flat
+from flwr_byzantine.flower.records import is_train, partition_in
+from flwr_byzantine.strategy.report import NodeReport, RoundReport
+
+LAST = 3  # rounds that the final values are the mean of
+OF_MODEL = ("accuracy", "loss", "validation_accuracy", "attack_success")  # the others are of a round
+
+
+def evaluated(rounds: int, every: int = 1) -> set[int]:
+    """The rounds after which the model is evaluated: each `every`-th, the initial model, and those that `final` is of.
+
+    Example:
+        >>> sorted(evaluated(rounds=12, every=5))
+        [0, 5, 10, 11, 12]
+    """
+    return {*range(0, rounds + 1, every), *range(max(0, rounds - LAST + 1), rounds + 1)}
+
+
+@dataclass
+class History:
+    """One federation, round by round; NaN where there is nothing to measure, or the model was not evaluated.
+
+    Attributes:
+        accuracy, loss: on the test split; entry 0 is the initial model.
+        validation_accuracy: on the validation split; entry 0 is the initial model.
+        attack_success: share of the test examples that the attack wants classified otherwise, and that are, for attacks
+            on the training data; entry 0 is the initial model. Empty for other attacks.
+        malicious_kept: share of the malicious updates that the rule kept. Where a rule weighs instead of choosing, an
+            update counts by its weight: all of it from 1/n on.
+        malicious_share: share of the aggregate that malicious clients own (estimated for coordinate-wise rules).
+        honest_dropped: share of the honest clients whose update was not kept.
+        kappa_seen: ‖F - x̄‖² / mean ‖x_i - x̄‖² of the aggregate F, over the honest updates x_i with mean x̄.
+    """
+
+    accuracy: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    attack_success: list[float] = field(default_factory=list)
+    malicious_kept: list[float] = field(default_factory=list)
+    malicious_share: list[float] = field(default_factory=list)
+    honest_dropped: list[float] = field(default_factory=list)
+    kappa_seen: list[float] = field(default_factory=list)
+
+    def final(self) -> dict[str, float | None]:
+        """Mean of each measure over the last three rounds, the initial model apart; None where there is nothing.
+
+        Example:
+            >>> History(accuracy=[0.1, 0.5, 0.75]).final()["accuracy"]
+            0.625
+        """
+        return {name: _mean(values[name in OF_MODEL :][-LAST:]) for name, values in asdict(self).items()}
+
+    def skip_model(self) -> None:
+        """Note a round after which the model is not evaluated."""
+        for values in (getattr(self, name) for name in OF_MODEL):
+            values += [math.nan] * bool(values)
+
+    def to_json(self) -> dict[str, list[float | None] | None]:
+        """The lists with None for what is not finite, and None for an empty `attack_success`."""
+        found: dict[str, Any] = {name: [_finite(value) for value in values] for name, values in asdict(self).items()}
+        return found | {"attack_success": found["attack_success"] or None}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return _finite(sum(values) / len(values)) if values else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of honest and malicious replies in one round; the values as in `History`."""
+
+    malicious_kept: float
+    malicious_share: float
+    honest_dropped: float
+
+
+def verdict_of(report: RoundReport, partition: Mapping[int, int], bad: Container[int]) -> Verdict:
+    """From the report of a robust strategy.
+
+    Args:
+        report: of one round.
+        partition: node id -> client number; nodes not in it count as honest.
+        bad: numbers of the malicious clients.
+
+    Example:
+        >>> nodes = {7: NodeReport("kept", score=1.0, weight=0.25), 8: NodeReport("kept", score=2.0, weight=0.75)}
+        >>> verdict_of(RoundReport(1, 2, 2, 2, 0, "", True, True, nodes=nodes), {7: 0, 8: 1}, {1})
+        Verdict(malicious_kept=1.0, malicious_share=0.75, honest_dropped=0.0)
+    """
+    malicious = [entry for node, entry in report.nodes.items() if partition.get(node) in bad]
+    honest = [entry for node, entry in report.nodes.items() if partition.get(node) not in bad]
+    kept = [_kept(entry, report.n_valid) for entry in malicious]
+    dropped = sum(entry.status != "kept" for entry in honest)
+    return Verdict(_share(sum(kept), len(kept)), math.fsum(entry.weight for entry in malicious), _share(dropped, len(honest)))
+
+
+def _kept(entry: NodeReport, n: int) -> float:
+    """1 or 0 from a rule that chooses by scores; from one that weighs, how much of an equal share is left."""
+    if entry.status != "kept":
+        return 0.0
+    return 1.0 if entry.score is not None else min(1.0, entry.weight * n)
+
+
+def verdict_of_average(examples: Mapping[int, float], bad: Container[int]) -> Verdict:
+    """Of a plain average, which keeps everybody, by the number of examples.
+
+    Args:
+        examples: client number -> its number of examples.
+        bad: numbers of the malicious clients.
+
+    Example:
+        >>> verdict_of_average({0: 30, 1: 10, 2: 20}, {0}).malicious_share
+        0.5
+    """
+    malicious = [count for client, count in examples.items() if client in bad]
+    return Verdict(1.0 if malicious else math.nan, _share(sum(malicious), sum(examples.values()), 0.0), 0.0)
+
+
+def _share(part: float, whole: float, otherwise: float = math.nan) -> float:
+    return part / whole if whole else otherwise
+
+
+def kappa_seen(aggregate: Array, honest: Array) -> float:
+    """‖F - x̄‖² over the mean of ‖x_i - x̄‖², NaN where the honest rows are equal or something is not finite.
+
+    Args:
+        aggregate: (d,) F.
+        honest: (h, d) rows x_i.
+
+    Source: the κ of (f, κ)-robustness, Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan, AISTATS 2023.
+
+    Example:
+        >>> kappa_seen(np.array([2.0]), np.array([[0.0], [2.0]]))
+        1.0
+    """
+    with np.errstate(all="ignore"):
+        centre = honest.mean(axis=0, dtype=np.float64)
+        spread = float(np.mean([_sq_norm(row - centre) for row in honest]))
+        found = _sq_norm(aggregate - centre) / spread if spread > 0 else math.nan
+    return found if math.isfinite(found) else math.nan
+
+
+def _sq_norm(vector: Array) -> float:
+    return float(vector @ vector)
+
+
+class RecordingGrid:
+    """A Grid that sees the training replies of a round as the strategy gets them, in the order of the client numbers.
+
+    Args:
+        grid: the Grid to wrap, attacks included; everything but `send_and_receive` is its own.
+        bad: numbers of the malicious clients; replies say theirs in the metric "partition-id".
+
+    Attributes:
+        partition: node id -> client number.
+        answers: training replies with a model, over all rounds.
+        error: reason of the last error reply.
+        replies: usable replies of the last training round, by client number.
+
+    Example:
+        >>> from flwr.clientapp import ClientApp
+        >>> from flwr_byzantine.flower.local import LocalGrid
+        >>> RecordingGrid(LocalGrid(ClientApp(), 3), {0}).get_node_ids()
+        [1, 2, 3]
+    """
+
+    def __init__(self, grid: Grid | Any, bad: Container[int]) -> None:
+        self.grid, self.bad = grid, bad
+        self.partition: dict[int, int] = {}
+        self.answers, self.error = 0, ""
+        self.replies: dict[int, Message] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.grid, name)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Send and receive; replies come back in one order on every engine, since sums depend on it."""
+        sent = list(messages)
+        replies = list(self.grid.send_and_receive(sent, timeout=timeout))
+        if not sent or not is_train(sent[0]):
+            return replies
+        self.replies = {}
+        for reply in replies:
+            self._note(reply)
+        return sorted(replies, key=lambda reply: self.partition.get(reply.metadata.src_node_id, -1))
+
+    def _note(self, reply: Message) -> None:
+        if reply.has_error():
+            self.error = reply.error.reason or "an error without a reason"
+        elif (client := partition_in(reply)) is not None:
+            self.answers += 1
+            self.partition[reply.metadata.src_node_id] = client
+            self.replies[client] = reply
+
+    def verdict(self, report: RoundReport | None) -> Verdict:
+        """Of the last round: from the strategy's report, or None for a plain average."""
+        if report is not None:
+            return verdict_of(report, self.partition, self.bad)
+        examples = {client: float(reply.content["metrics"]["num-examples"]) for client, reply in self.replies.items()}  # type: ignore[arg-type]
+        return verdict_of_average(examples, self.bad)
+
+    def kappa(self, aggregate: Array) -> float:
+        """`kappa_seen` of the last round, for the (d,) aggregate in the form that clients answer in."""
+        honest = [self.replies[client] for client in sorted(self.replies) if client not in self.bad]
+        if not honest:
+            return math.nan
+        return kappa_seen(aggregate, np.array([flat(next(iter(reply.content.array_records.values()))) for reply in honest]))

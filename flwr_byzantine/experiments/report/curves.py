@@ -1,0 +1,111 @@
+"""Accuracy against rounds, and bars of what robustness costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flwr_byzantine.experiments.report.cells import NO_ATTACK, Cell, Setting, describe
+from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.study import Study
+from flwr_byzantine.experiments.report.style import Drawing, Look, columns_for, file_name, looks, panels, where, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CURVES = "Accuracy against rounds"
+HONEST = "Honest cost"
+REFERENCE = "FedAvg, no attack"
+
+
+def curves(study: Study) -> list[Drawing]:
+    """One figure for each setting, one panel for each attack, a line for each rule."""
+    shown = looks(study.rules)
+    return [_curves(study, setting, cells, shown) for setting, cells in study.settings.items() if any(c.curve() for c in cells)]
+
+
+def _curves(study: Study, setting: Setting, cells: Sequence[Cell], shown: dict[str, Look]) -> Drawing:
+    present = {cell.attack for cell in cells}
+    attacks = [attack for attack in (NO_ATTACK, *study.attacks) if attack in present]
+    columns = columns_for(len(attacks), 4)
+    legend_columns = max(1, int(2.8 * columns / (0.085 * max(map(len, (*shown, REFERENCE))) + 0.6)))
+    figure, axes = panels(len(attacks), 4, 2.8, 2.5, margin=(0.4, 0.25 * -(-(len(shown) + 1) // legend_columns) + 0.2))
+    reference = study.reference.of(cells)
+    for axis, attack in zip(axes, attacks, strict=True):
+        _panel(axis, [cell for cell in cells if cell.attack == attack], reference, shown)
+        axis.set(title="no attack" if attack == NO_ATTACK else wrapped(attack, 28), ylim=(0, 100))
+    for axis in axes[-columns:]:
+        axis.set_xlabel("round")
+    figure.supylabel("test accuracy (%)", fontsize=10)
+    _legend(figure, axes, [*shown, REFERENCE], legend_columns)
+    caption = f"Test accuracy over rounds{where(setting)}. Lines: mean over seeds; bands: least to greatest seed."
+    caption += " Dashed grey: FedAvg with no attack." * bool(reference)
+    return Drawing(file_name("curves", setting), CURVES, caption, figure, describe(setting))
+
+
+def _legend(figure: Figure, axes: Sequence[Axes], order: Sequence[str], columns: int) -> None:
+    """One legend for all panels, rules in the order of the tables."""
+    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    labels = [label for label in order if label in handles]
+    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
+
+
+def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: dict[str, Look]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    rounds, grey = _courses(reference)
+    if grey.size:
+        axis.plot(rounds, grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
+    for rule, look in shown.items():
+        rounds, courses = _courses([cell for cell in cells if cell.rule == rule])
+        if not courses.size:
+            continue
+        axis.plot(rounds, courses.mean(axis=0), label=rule, **look.line_style(len(rounds)))
+        if len(courses) > 1:
+            axis.fill_between(rounds, courses.min(axis=0), courses.max(axis=0), color=look.colour, alpha=0.12, linewidth=0)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _courses(cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
+    """The rounds that were evaluated in each seed, and accuracy in percent, seeds × these rounds, cut to the shortest course."""
+    found = [course for course in (cell.curve() for cell in cells if cell.ok) if course]
+    length = min(map(len, found), default=0)
+    courses = 100 * np.array([course[:length] for course in found], dtype=float).reshape(len(found), length)
+    rounds = np.flatnonzero(np.isfinite(courses).all(axis=0))
+    return rounds, courses[:, rounds]
+
+
+def honest_cost(study: Study) -> list[Drawing]:
+    """Bars of the accuracy lost with no attack against FedAvg, one panel for each setting."""
+    tables = [table for table in study.tables() if any(np.isfinite(row.cost) for row in table.rows)]
+    if not tables:
+        return []
+    rules, shown = study.rules[::-1], looks(study.rules)
+    figure, axes = panels(len(tables), 4, 2.4, 0.24 * len(rules) + 0.55, margin=(1.8, 0.35))
+    for axis, table in zip(axes, tables, strict=True):
+        _bars(axis, table, rules, shown)
+    figure.supxlabel("accuracy lost with no attack (percentage points)", fontsize=10)
+    caption = (
+        "What each rule costs where nobody attacks: FedAvg's test accuracy without attack minus the rule's. "
+        "Whiskers: ± one standard deviation of the rule over seeds."
+    )
+    return [Drawing("honest-cost", HONEST, caption, figure)]
+
+
+def _bars(axis: Axes, table: WorstCase, rules: Sequence[str], shown: dict[str, Look]) -> None:
+    cost = {row.rule: 100 * row.cost for row in table.rows}
+    deviation = {row.rule: 100 * row.column(NO_ATTACK).std for row in table.rows}
+    lengths = [cost.get(rule, np.nan) for rule in rules]
+    whiskers = np.nan_to_num([deviation.get(rule, np.nan) for rule in rules])
+    axis.barh(
+        range(len(rules)), lengths, xerr=whiskers, color=[shown[rule].colour for rule in rules], height=0.7, error_kw={"elinewidth": 1}
+    )
+    for place in np.flatnonzero(np.isnan(lengths)):
+        axis.text(0, float(place), "  no number", va="center", fontsize=8, color="0.4")
+    axis.set_yticks(range(len(rules)), rules, fontsize=9)
+    axis.axvline(0, color="0.3", linewidth=0.8)
+    axis.grid(axis="y", visible=False)
+    axis.set_title(wrapped(describe(table.setting), 30))

@@ -1,0 +1,124 @@
+"""One self-contained HTML page: no file beside it, no request to anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr_byzantine.experiments.report.cells import Cell, show, values
+from flwr_byzantine.experiments.report.grid import Field, Grid
+from flwr_byzantine.experiments.report.published import Published
+from flwr_byzantine.experiments.report.study import Study
+
+MOST_VALUES = 16
+OPEN_TABLES, OPEN_FIGURES = 4, 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure.
+
+    Attributes:
+        name: of its files.
+        section: heading it belongs under.
+        caption: below it.
+        svg: the file.
+        width: natural width in CSS pixels.
+        label: what tells it from the other figures of its section.
+    """
+
+    name: str
+    section: str
+    caption: str
+    svg: bytes
+    width: int
+    label: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The figure as a data URI."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What stands on the page beside the figures.
+
+    Attributes:
+        study: the cells, grouped.
+        title: of the page.
+        source: the results file, or None.
+        command: that made the report.
+        tables: the worst-case table of each setting.
+        overview: rules × settings, or None.
+        choices: chosen hyper-parameters, or None.
+        failures: failed cells, or None.
+        unmatched: published entries that stand in no table.
+    """
+
+    study: Study
+    title: str
+    source: Path | None
+    command: str
+    tables: Sequence[Grid]
+    overview: Grid | None
+    choices: Grid | None
+    failures: Grid | None
+    unmatched: Sequence[Published]
+
+
+def page(content: Content, pictures: Sequence[Picture]) -> str:
+    """The HTML text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    study = content.study
+    sections: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        sections.setdefault(picture.section, []).append(picture)
+    return environment.get_template("page.html.j2").render(
+        content=content,
+        study=study,
+        sections=sections,
+        settings=_settings(study),
+        versions=_versions(study.all_cells),
+        digest=hashlib.sha256(content.source.read_bytes()).hexdigest() if content.source else "",
+        example=json.dumps(study.all_cells[0].config, indent=1, sort_keys=True),
+        finished=sum(cell.ok for cell in study.all_cells),
+        seeds=values(study.all_cells, "seed"),
+        took=_duration(sum(cell.seconds for cell in study.all_cells)),
+        open_tables=OPEN_TABLES,
+        open_figures=OPEN_FIGURES,
+    )
+
+
+def _settings(study: Study) -> Grid:
+    """Every configuration key with its values."""
+    cells = study.all_cells
+    keys = sorted({key for cell in cells for key in cell.config}, key=lambda key: (len(values(cells, key)) == 1, key))
+    rows = tuple((Field(key), Field(_several(values(cells, key)))) for key in keys)
+    return Grid("Settings of the sweep", ("key", "values"), rows)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _several(found: Sequence[Any]) -> str:
+    texts = [show(value) for value in found[:MOST_VALUES]]
+    more = f" … ({len(found)} values)" if len(found) > MOST_VALUES else ""
+    return ", ".join(texts) + more
+
+
+def _versions(cells: Sequence[Cell]) -> Grid:
+    """Package versions that cells ran on."""
+    names = sorted({name for cell in cells for name in cell.versions})
+    found = {name: sorted({cell.versions[name] for cell in cells if name in cell.versions}) for name in names}
+    rows = tuple((Field(name), Field(", ".join(found[name]))) for name in names)
+    return Grid("Versions", ("package", "version"), rows)

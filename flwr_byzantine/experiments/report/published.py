@@ -1,0 +1,112 @@
+"""Published figures, to stand beside ours."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.report.cells import Cell
+from flwr_byzantine.experiments.report.scores import WorstCase
+
+_NEEDED: dict[str, Any] = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One figure of the literature.
+
+    Attributes:
+        strategy: a strategy's name as the sweep has it, with or without its options; or a name of its own, which gets a row.
+        attack: an attack's name, "none", or "worst".
+        accuracy: in [0, 1], or NaN.
+        source: authors, venue, year, table.
+        where: configuration keys and values it holds for, e.g. {"f": 20}.
+    """
+
+    strategy: str
+    attack: str
+    accuracy: float
+    source: str
+    where: dict[str, Any] = field(default_factory=dict)
+
+    def holds(self, cells: Iterable[Cell]) -> bool:
+        """Whether any of the cells has all of `where`."""
+        return any(all(cell.config.get(key) == value for key, value in self.where.items()) for cell in cells)
+
+
+def read_published(path: str | Path) -> list[Published]:
+    """The `[[entries]]` of a TOML file.
+
+    ```toml
+    [[entries]]
+    strategy = "bulyan"
+    attack = "alie"
+    accuracy = 0.72
+    source = "Gabrielli et al., 2023, Table 2"
+    where = { f = 20 }
+    ```
+
+    Raises:
+        InvalidParameter: no such file, no TOML, or an entry that lacks a key or has one too many.
+    """
+    path = Path(path)
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("entries", [])
+    except (OSError, ValueError) as error:
+        raise InvalidParameter(f"report: cannot read {path} as TOML: {error}") from None
+    if not isinstance(entries, list) or not entries:
+        raise InvalidParameter(f"report: {path} has no [[entries]]; each needs {', '.join(_NEEDED)} and may have where")
+    return [_entry(entry, path, index) for index, entry in enumerate(entries, 1)]
+
+
+def _entry(entry: Any, path: Path, index: int) -> Published:
+    place = f"report: entry {index} of {path}"
+    unknown = sorted(set(entry) - set(_NEEDED) - {"where"})
+    if unknown:
+        raise InvalidParameter(f"{place} has an unknown key {unknown[0]!r}; choose among {', '.join(_NEEDED)}, where")
+    for name, kind in _NEEDED.items():
+        if not isinstance(entry.get(name), kind):
+            raise InvalidParameter(f"{place}: {name} must be {'a number' if name == 'accuracy' else 'a string'}, got {entry.get(name)!r}")
+    if not isinstance(entry.get("where", {}), dict):
+        raise InvalidParameter(f"{place}: where must be a table such as {{f = 20}}, got {entry['where']!r}")
+    if entry["accuracy"] < 0 or entry["accuracy"] > 1:
+        raise InvalidParameter(f"{place}: accuracy must be in [0, 1] or nan, got {entry['accuracy']!r}")
+    return Published(entry["strategy"], entry["attack"], float(entry["accuracy"]), entry["source"], entry.get("where", {}))
+
+
+Beside = dict[tuple[str, str], Published]
+"""Published figures by row and column of one table."""
+
+
+def beside(table: WorstCase, published: Sequence[Published]) -> Beside:
+    """The published figures of one setting's table; rows that only the literature has are under the strategy's own name."""
+    found: Beside = {}
+    for entry in published:
+        rows = _rows(table, entry)
+        column = _column(table, entry.attack)
+        for name, cells in rows.items():
+            if column and entry.holds(cells):
+                found.setdefault((name, column), entry)
+    return found
+
+
+def unmatched(tables: Sequence[WorstCase], published: Sequence[Published]) -> list[Published]:
+    """The entries that stand in no table."""
+    used = [entry for table in tables for entry in beside(table, published).values()]
+    return [entry for entry in published if entry not in used]
+
+
+def _rows(table: WorstCase, entry: Published) -> dict[str, list[Cell]]:
+    named = [row.rule for row in table.rows if entry.strategy == row.rule or entry.strategy in row.strategies]
+    if not named:
+        return {entry.strategy: list(table.cells)}
+    return {name: [cell for cell in table.cells if cell.rule == name] for name in named}
+
+
+def _column(table: WorstCase, attack: str) -> str:
+    plain = {column.split(" (")[0]: column for column in reversed(table.attacks)}
+    return attack if attack in ("worst", *table.attacks) else plain.get(attack, "")

@@ -1,0 +1,169 @@
+"""The report's tables: worst cases for each setting, their overview, choices, failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from flwr_byzantine.experiments.report.cells import Cell, describe, frozen, rank, show
+from flwr_byzantine.experiments.report.grid import Field, Grid, bold_best, to_csv
+from flwr_byzantine.experiments.report.published import Beside, Published, beside
+from flwr_byzantine.experiments.report.scores import Row, Score, WorstCase
+from flwr_byzantine.experiments.report.study import Study
+
+EMPTY = Field("–")
+COST = "honest cost"
+BOUND = "≤: an attack has no number here, so the worst case may be worse."
+PARTIAL = "†: fewer seeds than planned, the others failed."
+
+
+def percent(score: Score) -> Field:
+    """A score in percent, its standard deviation beside it."""
+    if not score.values:
+        return Field("failed") if score.failed else EMPTY
+    if not score.known:
+        return Field("NaN")
+    deviation = "" if math.isnan(score.std) else f"± {100 * score.std:.1f}"
+    return Field(f"{100 * score.mean:.1f}" + "†" * bool(score.failed), deviation, number=score.mean)
+
+
+def worst_case_grid(table: WorstCase, published: Beside | None = None) -> Grid:
+    """Rules × attacks of one setting, with the worst case and the honest cost, in percent.
+
+    Args:
+        table: what to show.
+        published: figures to show beside ours.
+    """
+    published = published or {}
+    columns = (*table.attacks, *["worst"] * (table.attacks not in ((), ("none",))))
+    own = [_fields(row, columns, published) for row in table.rows]
+    marked = bold_best(own, [None, *[True] * len(columns), False])
+    only = sorted({rule for rule, _ in published} - {row.rule for row in table.rows})
+    rows = (*marked, *(_published_only(rule, columns, published) for rule in only))
+    return Grid(describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST), rows, _notes(rows, published))
+
+
+def _fields(row: Row, columns: Sequence[str], published: Beside) -> list[Field]:
+    scores = [_beside(column_field(row, name), published.get((row.rule, name))) for name in columns]
+    return [Field(row.rule), *scores, cost_field(row)]
+
+
+def cost_field(row: Row) -> Field:
+    """The honest cost in percentage points."""
+    return EMPTY if math.isnan(row.cost) else Field(_points(row.cost), number=row.cost)
+
+
+def _points(share: float) -> str:
+    """Percentage points, without a minus before a zero."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
+
+
+def column_field(row: Row, name: str) -> Field:
+    """The score under an attack, or in the worst case, which is a mere bound where an attack has no number."""
+    shown = percent(row.column(name))
+    if name != "worst" or not shown.text[0].isdigit():
+        return shown
+    if not row.complete:
+        return Field(f"≤ {shown.text}", shown.small, note=f"under {row.worst_attack}; other attacks have no number")
+    return Field(shown.text, shown.small, number=shown.number, note=f"under {row.worst_attack}")
+
+
+def _beside(ours: Field, published: Published | None) -> Field:
+    if published is None:
+        return ours
+    theirs = "NaN" if math.isnan(published.accuracy) else f"{100 * published.accuracy:.1f}"
+    difference = 100 * (ours.number - published.accuracy)
+    small = f"{ours.small} / {theirs}" + ("" if math.isnan(difference) else f" ({difference:+.1f})")
+    return Field(ours.text, small.strip(), number=ours.number, note=f"published: {published.source}")
+
+
+def _published_only(rule: str, columns: Sequence[str], published: Beside) -> tuple[Field, ...]:
+    fields = [_beside(EMPTY, published.get((rule, name))) for name in columns]
+    return (Field(rule, "(published only)"), *fields, EMPTY)
+
+
+def _notes(rows: Sequence[Sequence[Field]], published: Beside) -> tuple[str, ...]:
+    texts = [item.text for row in rows for item in row]
+    notes = [BOUND] * any(text.startswith("≤") for text in texts) + [PARTIAL] * any("†" in text for text in texts)
+    sources = sorted({entry.source for entry in published.values()})
+    if sources:
+        notes.append(f"After the stroke: published (ours − published, in points). Source: {'; '.join(sources)}.")
+    return tuple(notes)
+
+
+def overview(tables: Sequence[WorstCase], rules: Sequence[str]) -> Grid:
+    """The worst case of each rule in each setting: rules × settings, or settings × rules where there are more settings than rules."""
+    names = [describe(table.setting) for table in tables]
+    found = {(row.rule, name): column_field(row, "worst") for table, name in zip(tables, names, strict=True) for row in table.rows}
+    title = "Worst case over attacks, test accuracy in percent"
+    columns = [[Field(rule), *(found.get((rule, name), EMPTY) for name in names)] for rule in rules]
+    marked = bold_best(columns, [None, *[True] * len(names)])
+    if len(names) <= len(rules):
+        return Grid(title, ("rule", *names), marked)
+    keys = [[Field(show(value), number=_size(value)) for _, value in table.setting] for table in tables]
+    rows = tuple((*fields, *(row[i] for row in marked)) for i, fields in enumerate(keys, 1))
+    return Grid(title, (*(key for key, _ in tables[0].setting), *rules), rows, ("Bold: the best rule of a row.",))
+
+
+def _size(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+
+
+def choices_grid(study: Study) -> Grid:
+    """What was chosen for each rule and setting, and the validation accuracy that every candidate had in its worst case."""
+    candidates = sorted({c for choice in study.choices for c in choice.worst}, key=lambda c: [rank(v) for _, v in c])
+    rows = []
+    for choice in study.choices:
+        name = f"{choice.rule}, no attack (reference)" if choice.reference else choice.rule
+        fields = [_candidate(choice.worst.get(c, math.nan), c == choice.values) for c in candidates]
+        rows.append((Field(name), Field(describe(choice.setting)), *fields))
+    header = ("rule", "setting", *(describe(c) for c in candidates))
+    notes = ("Worst case over attacks of the validation accuracy in percent; bold: chosen. The test split had no part in it.",)
+    return Grid("Chosen hyper-parameters", header, tuple(rows), notes)
+
+
+def _candidate(worst: float, is_chosen: bool) -> Field:
+    if math.isnan(worst):
+        return EMPTY
+    return Field("no number" if worst == -math.inf else f"{100 * worst:.1f}", best=is_chosen, number=worst)
+
+
+def failures_grid(study: Study) -> Grid:
+    """Each failed cell with its error."""
+    keys = [key for key in (*study.keys, *study.chosen_keys) if any(key in cell.config for cell in study.failed)]
+    rows = []
+    for cell in study.failed:
+        where = describe((*cell.setting(keys), ("seed", cell.config.get("seed"))))
+        rows.append((Field(cell.rule), Field(cell.attack), Field(where), Field(cell.error or "no error recorded"), Field(cell.key)))
+    return Grid("Failed cells", ("rule", "attack", "where", "error", "key"), tuple(rows))
+
+
+def worst_case_csv(tables: Sequence[WorstCase], published: Sequence[Published]) -> str:
+    """All settings' tables as CSV, shares in [0, 1]: mean, deviation, finished seeds and published figure of every column."""
+    keys = [key for key, _ in tables[0].setting]
+    columns = [*dict.fromkeys(attack for table in tables for attack in table.attacks), "worst"]
+    header = [*keys, "rule"]
+    header += [f"{name} {part}" for name in columns for part in ("mean", "std", "seeds", "published")] + ["worst attack", "complete", COST]
+    return to_csv(header, [line for table in tables for line in _csv_lines(table, beside(table, published), columns)])
+
+
+def _csv_lines(table: WorstCase, published: Beside, columns: Sequence[str]) -> Iterable[list[object]]:
+    for row in table.rows:
+        line: list[object] = [*(value for _, value in table.setting), row.rule]
+        for name in columns:
+            score, entry = row.column(name), published.get((row.rule, name))
+            line += [score.mean, score.std, len(score.values), entry.accuracy if entry else math.nan]
+        yield [*line, row.worst_attack, row.complete, row.cost]
+
+
+def cells_csv(study: Study) -> str:
+    """Every cell in a line: configuration, final measures, status."""
+    keys = sorted({key for cell in study.all_cells for key in cell.config})
+    measures = sorted({key for cell in study.all_cells for key in cell.final})
+    header = [*keys, *(f"final {name}" for name in measures), "seconds", "status", "error", "key"]
+    return to_csv(header, [_cell_line(cell, keys, measures) for cell in study.all_cells])
+
+
+def _cell_line(cell: Cell, keys: Sequence[str], measures: Sequence[str]) -> list[object]:
+    config = [frozen(cell.config.get(key, "")) for key in keys]
+    return [*config, *(cell.value(name) for name in measures), cell.seconds, cell.status, cell.error, cell.key]

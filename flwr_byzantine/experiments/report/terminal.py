@@ -1,0 +1,70 @@
+"""The report on the console, narrow enough for any terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flwr_byzantine.experiments.report.cells import describe
+from flwr_byzantine.experiments.report.grid import Field, Grid, bold_best
+from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flwr_byzantine.experiments.report.writing import Report
+
+MOST_TABLES = 3
+
+
+def to_console(report: Report, console: Console) -> None:
+    """Print the choices, the tables (the best of each setting where there are many), what failed, and where the page is."""
+    content = report.content
+    tables = content.study.tables()
+    if content.choices:
+        console.print(content.choices.console())
+    if len(tables) <= MOST_TABLES:
+        for grid, table in zip(content.tables, tables, strict=True):
+            _fitting(console, grid, narrow(table))
+    else:
+        console.print(best_of(tables).console())
+    for entry in content.unmatched:
+        console.print(f"published, but in no table: {entry.strategy} under {entry.attack}", style="yellow", markup=False)
+    failed = content.study.failed
+    if failed:
+        message = f"{len(failed)} of {len(content.study.all_cells)} cells failed, the first with: {failed[0].error}"
+        console.print(message, style="red", markup=False)
+    console.print(f"page: {report.page}", soft_wrap=True, markup=False)
+
+
+def _fitting(console: Console, grid: Grid, fallback: Grid) -> None:
+    """Print the widest form that fits."""
+    wide = console.options.update(max_width=10_000)
+    for view in (grid.console(), grid.console(small=False)):
+        if console.measure(view, options=wide).maximum <= console.width:
+            console.print(view)
+            return
+    console.print(fallback.console())
+
+
+def narrow(table: WorstCase) -> Grid:
+    """Each rule without attack, in its worst case, and what that is."""
+    fields = [
+        [Field(r.rule), percent(r.column("none")), column_field(r, "worst"), Field(r.worst_attack or "–"), cost_field(r)]
+        for r in table.rows
+    ]
+    title = describe(table.setting) or "Worst case over attacks"
+    return Grid(title, ("rule", "no attack", "worst", "under", "honest cost"), bold_best(fields, [None, True, True, None, False]))
+
+
+def best_of(tables: list[WorstCase]) -> Grid:
+    """For each setting the rule with the best worst case, with FedAvg beside it."""
+    rows = []
+    for table in tables:
+        whole = [row for row in table.rows if row.complete]
+        best = max(whole, key=lambda row: row.worst.mean, default=None)
+        plain = next((column_field(row, "worst") for row in table.rows if row.rule == "fedavg"), EMPTY)
+        rows.append(
+            (Field(describe(table.setting)), Field(best.rule if best else "–"), column_field(best, "worst") if best else EMPTY, plain)
+        )
+    return Grid("Best rule in the worst case over attacks, test accuracy in percent", ("setting", "rule", "worst", "FedAvg"), tuple(rows))

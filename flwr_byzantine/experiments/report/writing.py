@@ -1,0 +1,146 @@
+"""The report as files: tables, figures, one page."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.report.cells import Cell, load
+from flwr_byzantine.experiments.report.curves import curves, honest_cost
+from flwr_byzantine.experiments.report.heatmaps import maps, matrices
+from flwr_byzantine.experiments.report.page import Content, Picture, page
+from flwr_byzantine.experiments.report.published import Published, beside, read_published, unmatched
+from flwr_byzantine.experiments.report.study import Study, study
+from flwr_byzantine.experiments.report.style import RC, Drawing
+from flwr_byzantine.experiments.report.tables import cells_csv, choices_grid, failures_grid, overview, worst_case_csv, worst_case_grid
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        content: the study, its tables, and the published entries that stand in none of them.
+        page: the HTML page.
+        files: everything written.
+    """
+
+    content: Content
+    page: Path
+    files: tuple[Path, ...]
+
+
+def write(
+    results: str | Path | Sequence[Cell],
+    out: str | Path,
+    by: Sequence[str] | None = None,
+    choose: Sequence[str] = (),
+    published: str | Path | Sequence[Published] = (),
+    title: str = "",
+) -> Report:
+    """Write tables (Markdown, CSV), figures (PNG, SVG) and one self-contained HTML page.
+
+    Args:
+        results: a results file of a sweep, or cells as `load` gives them.
+        out: a directory, made where it is missing; files of the same names are replaced.
+        by: configuration keys with a table for each value; None: every key that varies.
+        choose: hyper-parameters to choose on the validation split.
+        published: a TOML file of published figures, or entries as `read_published` gives them.
+        title: of the page; default: the name of the results.
+
+    Raises:
+        InvalidParameter: results, keys or published figures that cannot be used, or a directory that cannot be made.
+    """
+    source = Path(results) if isinstance(results, (str, Path)) else None
+    cells = load(results) if isinstance(results, (str, Path)) else list(results)
+    figures = read_published(published) if isinstance(published, (str, Path)) else list(published)
+    content = study(cells, by, choose)
+    out = _directory(Path(out))
+    command = _command(source, by, choose, published if isinstance(published, (str, Path)) else None)
+    return _write(_content(content, figures, title or (source.stem if source else "Sweep"), source, command), figures, out)
+
+
+def _directory(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidParameter(f"report: cannot make the directory {out} ({error.strerror}); give another --out") from None
+    return out
+
+
+def _command(source: Path | None, by: Sequence[str] | None, choose: Sequence[str], published: str | Path | None) -> str:
+    words = ["flwr-byzantine", "report", source.name if source else "RESULTS"]
+    words += [word for key in by or () for word in ("--by", key)] + [word for key in choose for word in ("--choose", key)]
+    return shlex.join([*words, *(["--published", Path(published).name] if published else [])])
+
+
+def _content(content: Study, published: Sequence[Published], title: str, source: Path | None, command: str) -> Content:
+    tables = content.tables()
+    grids = [worst_case_grid(table, beside(table, published)) for table in tables]
+    summary = overview(tables, content.rules) if len(tables) > 1 else None
+    chosen = choices_grid(content) if content.choices else None
+    failures = failures_grid(content) if content.failed else None
+    return Content(content, title, source, command, grids, summary, chosen, failures, unmatched(tables, published))
+
+
+def _write(content: Content, published: Sequence[Published], out: Path) -> Report:
+    pictures = illustrate(content.study, out)
+    texts = {
+        "index.html": page(content, pictures),
+        "tables.md": "\n".join(grid.markdown() for grid in (content.overview, content.choices, *content.tables, content.failures) if grid),
+        "worst-case.csv": worst_case_csv(content.study.tables(), published),
+        "cells.csv": cells_csv(content.study),
+    }
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")
+    files = (*(out / name for name in texts), *(out / f"{picture.name}.{kind}" for picture in pictures for kind in ("png", "svg")))
+    return Report(content, out / "index.html", files)
+
+
+def drawings(content: Study) -> Iterator[Drawing]:
+    """Every figure of the report, in the order of the page."""
+    yield from maps(content)
+    yield from matrices(content)
+    yield from curves(content)
+    yield from honest_cost(content)
+    for measure in ("attack_success", "malicious_kept"):
+        if content.has(measure):
+            yield from matrices(content, measure)
+
+
+def illustrate(content: Study, out: Path) -> list[Picture]:
+    """Draw and write every figure."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(RC):
+        return [save(drawing, out) for drawing in drawings(content)]
+
+
+_PATHS = re.compile(rb' d="[^"]*"')
+
+
+def _rounded(path: re.Match[bytes]) -> bytes:
+    """A path to a hundredth of a point: half the size, the same picture."""
+    return re.sub(rb"(\.\d\d)\d+", rb"\1", path.group())
+
+
+def save(drawing: Drawing, out: Path) -> Picture:
+    """Write a figure as PNG and SVG."""
+    drawing.figure.draw_without_rendering()  # lays it out, once for both formats
+    drawing.figure.set_layout_engine("none")
+    drawing.figure.savefig(out / f"{drawing.name}.png", dpi=150)
+    stream = io.BytesIO()
+    drawing.figure.savefig(stream, format="svg", metadata={"Date": None})
+    svg = _PATHS.sub(_rounded, stream.getvalue())
+    (out / f"{drawing.name}.svg").write_bytes(svg)
+    width = round(96 * float(drawing.figure.get_figwidth()))
+    return Picture(drawing.name, drawing.section, drawing.caption, svg, width, drawing.label)

@@ -1,0 +1,140 @@
+"""`Cell`: one federation of a sweep as a configuration, its key, and what runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from flwr_byzantine.attacks import Attack
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.sweep.keys import DEFAULTS, NO_ATTACK, TASK, attack_of, shown, strategy_of
+from flwr_byzantine.experiments.sweep.trial import try_attack
+from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.rules import Rule
+
+Record = dict[str, Any]
+PACKAGES = ("flwr-byzantine", "flwr", "numpy", "torch")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One federation.
+
+    Attributes:
+        config: all that determines its results, complete: keys that were not given have their defaults, and those
+            that do not matter (alpha of an iid partition) one fixed value.
+
+    Example:
+        >>> cell = Cell.of({"strategy": ("krum", {}), "num_malicious": 4})
+        >>> cell.config["f"], str(cell.rule())
+        (4, 'Krum(f=4)')
+    """
+
+    config: dict[str, Any]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Cell:
+        """From checked values by key; see `keys.checked`.
+
+        Raises:
+            InvalidParameter: values that do not go together.
+        """
+        config = cls.defaults(given)
+        for key in ("strategy", "attack"):
+            config[key], config[f"{key}_options"] = config[key]
+        for key, partition in Task.SWITCHED.items():
+            config[key] = config[key] if config["partition"] == partition else 0.0
+        cell = cls(config)
+        config["hidden"] = list(cell.task().widths) if config["model"] == "mlp" else []
+        cell.check()
+        return cell
+
+    @staticmethod
+    def defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+        """A value for every key; f is num_malicious where it is not given."""
+        complete = {**DEFAULTS, **given}
+        return {"f": complete["num_malicious"], **complete}
+
+    def check(self) -> None:
+        """Raise `InvalidParameter` where the strategy or the attack cannot work with such clients and data."""
+        if self.config["attack"] != NO_ATTACK and not self.config["num_malicious"]:
+            problem = f"nobody mounts the attack {self.config['attack']!r}: num-malicious = 0"
+            raise InvalidParameter(f"{problem}; set num-malicious, or leave the cell out by [[exclude]]")
+        try_attack(self.config)
+        rule, n, f = self.rule(), self.config["num_clients"], self.config["f"]
+        if rule is not None and n < rule.min_n():
+            problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got num-clients = {n}"
+            raise InvalidParameter(f"{problem}; lower f, raise num-clients, or leave the cell out by [[exclude]]")
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the configuration as canonical JSON.
+
+        Example:
+            >>> a, b = Cell({"lr": 0.1, "seed": 1}), Cell({"seed": 1, "lr": 0.1})
+            >>> a.key == b.key
+            True
+        """
+        text = json.dumps(self.config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def task(self, data_root: str = "") -> Task:
+        """Data and training."""
+        values = {key: self.config[key] for key in TASK}
+        return Task(**(values | {"data_root": data_root, "hidden": tuple(values["hidden"])}))
+
+    def rule(self) -> Rule | None:
+        """The strategy's rule, None for plain FedAvg."""
+        return strategy_of(self.config["strategy"], self.config["strategy_options"], self.config["f"])
+
+    def attack(self) -> Attack | None:
+        """The attack, None for none."""
+        return attack_of(self.config["attack"], self.config["attack_options"])
+
+    def __str__(self) -> str:
+        config = self.config
+        under = "no attack" if config["attack"] == NO_ATTACK else f"{config['attack']} by {config['num_malicious']}"
+        return f"{config['strategy']}, {under}, f {config['f']}, seed {config['seed']}"
+
+    def describe(self, keys: tuple[str, ...]) -> str:
+        """Its values of some keys, as the file spells them."""
+        return ", ".join(f"{shown(key)} = {self.config[key]!r}" for key in keys)
+
+
+def run(cell: Cell, data_root: str = "") -> Record:
+    """Run one cell; an exception makes it a failed one.
+
+    Returns:
+        The line of the results file, without what JSON cannot hold.
+    """
+    start = time.monotonic()
+    try:
+        found = {"status": "ok", "error": "", **_federation(cell, data_root)}
+    except Exception as error:
+        found = {"status": "failed", "error": f"{type(error).__name__}: {error}", "course": {}, "final": {}}
+    return record(cell, found, time.monotonic() - start)
+
+
+def record(cell: Cell, found: Record, seconds: float) -> Record:
+    """The line of the results file for what was found."""
+    versions = {name: version(name) for name in PACKAGES}
+    return {"key": cell.key, **found, "config": cell.config, "seconds": round(seconds, 3), "versions": versions}
+
+
+def _federation(cell: Cell, data_root: str) -> Record:
+    from flwr_byzantine.experiments.tasks.engines import run_on
+    from flwr_byzantine.experiments.tasks.federation import federate
+
+    task, courses = cell.task(data_root), []
+
+    def main(grid: Any) -> None:
+        course, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"], evaluate_every=cell.config["evaluate_every"])
+        courses.append(course)
+
+    run_on(cell.config["engine"], main, task.num_clients)
+    return {"course": courses[0].to_json(), "final": courses[0].final()}

@@ -1,0 +1,111 @@
+"""What `flwr-byzantine sweep` shows: a progress bar, failures, a summary and the choice of hyper-parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.report.cells import load
+from flwr_byzantine.experiments.report.choice import Choice, choose
+from flwr_byzantine.experiments.sweep.cell import Record
+from flwr_byzantine.experiments.sweep.config import Sweep, read
+from flwr_byzantine.experiments.sweep.keys import shown
+from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
+from flwr_byzantine.experiments.sweep.store import Store
+
+INTERRUPTED = 130
+
+
+def command(config: Path, results: Path | None, processes: int | None, retry_failed: bool, dry_run: bool, console: Console) -> int:
+    """Run the sweep of a file, or with `dry_run` say what it would run.
+
+    Returns:
+        Exit status: 0; 1 where a cell failed; 130 after Ctrl-C.
+
+    Raises:
+        InvalidParameter: a mistake in the file.
+    """
+    sweep = read(config)
+    path = Path(f"{sweep.name}.jsonl") if results is None else results
+    if dry_run:
+        _preview(sweep, plan(sweep.cells, Store(path).read(), retry_failed), path, console)
+        return 0
+    with _bar(console) as bar:
+        task = bar.add_task(sweep.name, total=None)
+
+        def begin(work: Plan) -> None:
+            bar.update(task, total=len(work.todo))
+
+        def show(record: Record) -> None:
+            bar.advance(task)
+            if record["status"] != "ok":
+                bar.console.print(f"failed: {record['error']}", style="red", soft_wrap=True, markup=False)
+
+        summary = run(sweep, path, processes, retry_failed, begin, show)
+    _report(sweep, summary, path, console)
+    return INTERRUPTED if summary.left else int(bool(summary.failed))
+
+
+def _bar(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)
+
+
+def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
+    view = Table("key", "values (cells)", title=f"{sweep.name}: {len(sweep.cells)} cells")
+    for key in sorted(sweep.cells[0].config):
+        counts = Counter(str(cell.config[key]) for cell in sweep.cells)
+        if len(counts) > 1:
+            view.add_row(shown(key), ", ".join(f"{value} ({count})" for value, count in counts.items()))
+    console.print(view)
+    console.print(f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}", soft_wrap=True)
+
+
+def _report(sweep: Sweep, summary: Summary, path: Path, console: Console) -> None:
+    for cell, error in summary.failed:
+        console.print(f"failed: {cell}: {error}", style="red", soft_wrap=True, markup=False)
+    console.print(f"{summary.text()}; results: {path}", soft_wrap=True)
+    if summary.left:
+        console.print("interrupted: run the same command again to go on", style="yellow")
+    if summary.failed:
+        console.print("run again with --retry-failed to repeat the failed cells", style="yellow")
+    if sweep.choose and not summary.left:
+        try:
+            console.print(choice_table(sweep, path))
+        except InvalidParameter as error:
+            console.print(f"nothing was chosen: {error}", style="yellow", soft_wrap=True, markup=False)
+
+
+def choice_table(sweep: Sweep, path: Path) -> Table:
+    """The chosen hyper-parameters for each strategy and setting.
+
+    Raises:
+        InvalidParameter: the results do not suffice for a choice.
+    """
+    keys = {cell.key for cell in sweep.cells}
+    cells = [cell for cell in load(path) if cell.key in keys]
+    choices = [choice for choice in choose(cells, list(sweep.choose)) if not choice.reference]
+    title = "Chosen on the validation split by the worst case over attacks"
+    view = Table("strategy", "setting", *map(shown, sweep.choose), "worst validation accuracy", title=title)
+    for choice in choices:
+        view.add_row(*_row(choice))
+    return view
+
+
+def _row(choice: Choice) -> list[str]:
+    worst: Any = choice.worst[choice.values]
+    setting = ", ".join(f"{shown(key)} = {value}" for key, value in choice.setting)
+    return [choice.rule, setting, *(f"{value}" for _, value in choice.values), f"{100 * worst:.1f} %"]

@@ -1,0 +1,123 @@
+"""A sweep from its file to its results: what is left to do, in parallel, stored at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flwr_byzantine.experiments.sweep.cell import Cell, Record
+from flwr_byzantine.experiments.sweep.config import Sweep
+from flwr_byzantine.experiments.sweep.store import Store
+from flwr_byzantine.experiments.sweep.workers import run_all
+
+
+@dataclass
+class Summary:
+    """What a run of a sweep did.
+
+    Attributes:
+        finished: cells that this run finished.
+        failed: cells that failed in this run or an earlier one, with the reason.
+        skipped: cells that were finished before.
+        left: cells that an interrupted run did not come to.
+
+    Example:
+        >>> Summary(finished=3, skipped=2).text()
+        '3 cells finished, 0 failed, 2 skipped (finished before)'
+    """
+
+    finished: int = 0
+    failed: list[tuple[Cell, str]] = field(default_factory=list)
+    skipped: int = 0
+    left: int = 0
+
+    def text(self) -> str:
+        """One line."""
+        left = f", {self.left} left" if self.left else ""
+        cells = "1 cell" if self.finished == 1 else f"{self.finished} cells"
+        return f"{cells} finished, {len(self.failed)} failed, {self.skipped} skipped (finished before){left}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells by what there is of them in the results.
+
+    Attributes:
+        todo: to run.
+        done: finished before.
+        failed: failed before, with the reason; not run again.
+    """
+
+    todo: list[Cell]
+    done: list[Cell]
+    failed: list[tuple[Cell, str]]
+
+
+def plan(cells: Sequence[Cell], records: dict[str, Record], retry_failed: bool = False) -> Plan:
+    """Divide cells by the records that there are of them.
+
+    Args:
+        cells: of the sweep.
+        records: by key, as the store reads them.
+        retry_failed: run failed ones again.
+
+    Example:
+        >>> cells = [Cell.of({"seed": seed}) for seed in (1, 2)]
+        >>> len(plan(cells, {cells[0].key: {"status": "ok"}}).todo)
+        1
+    """
+    status = {cell.key: records.get(cell.key, {}).get("status", "") for cell in cells}
+    todo = [cell for cell in cells if status[cell.key] == "" or (retry_failed and status[cell.key] == "failed")]
+    done = [cell for cell in cells if status[cell.key] == "ok"]
+    failed = [(cell, records[cell.key].get("error", "")) for cell in cells if status[cell.key] == "failed" and not retry_failed]
+    return Plan(todo, done, failed)
+
+
+def run(
+    sweep: Sweep,
+    results: Path,
+    processes: int | None = None,
+    retry_failed: bool = False,
+    on_start: Callable[[Plan], None] = lambda _plan: None,
+    on_record: Callable[[Record], None] = lambda _record: None,
+) -> Summary:
+    """Run what is not finished yet, and store each cell as soon as it is.
+
+    Args:
+        sweep: what to run.
+        results: JSON-lines file; cells that it holds already are skipped.
+        processes: how many run at once; None is the sweep's own number. On the engine "ray" it is one, since that
+            engine is parallel itself.
+        retry_failed: run the cells again that failed before.
+        on_start: gets the plan before anything runs.
+        on_record: gets each record after it was stored.
+
+    Returns:
+        What was done; after Ctrl-C, how many cells are left.
+
+    Raises:
+        InvalidParameter: the results file cannot be used.
+    """
+    with Store(results) as store:
+        work = plan(sweep.cells, store.read(), retry_failed)
+        on_start(work)
+        summary = Summary(failed=list(work.failed), skipped=len(work.done), left=len(work.todo))
+        by_key = {cell.key: cell for cell in work.todo}
+        try:
+            for record in run_all(work.todo, _processes(sweep, processes), sweep.data_root):
+                store.append(record)
+                summary.left -= 1
+                if record["status"] == "ok":
+                    summary.finished += 1
+                else:
+                    summary.failed.append((by_key[record["key"]], record["error"]))
+                on_record(record)
+        except KeyboardInterrupt:
+            pass  # what is finished is stored; the caller sees that cells are left
+    return summary
+
+
+def _processes(sweep: Sweep, given: int | None) -> int:
+    on_ray = any(cell.config["engine"] == "ray" for cell in sweep.cells)
+    return 1 if on_ray else sweep.processes if given is None else given

@@ -1,0 +1,109 @@
+"""Processes that run one cell at a time, each watched: one that dies takes its own cell with it and no other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+
+from flwr_byzantine.experiments.sweep.cell import Cell, Record, record, run
+from flwr_byzantine.flower.processes import cause, end_with_parent
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Iterator[Record]:
+    """Run cells in new processes; yields each one's record as soon as it is there.
+
+    Sums over threads depend on their number, so each process has one thread, and results do not depend on how many
+    processes there are or which of them runs what.
+
+    Args:
+        cells: the cells, in the order in which they are begun.
+        processes: how many run at once.
+        data_root: folder of the data.
+    """
+    queue = list(reversed(cells))
+    workers = {Worker() for _ in range(min(processes, len(cells)))}
+    try:
+        for worker in workers:
+            worker.begin(queue.pop(), data_root)
+        while workers:
+            for worker in [each for each in workers if each.pipe in wait([other.pipe for other in workers])]:
+                yield worker.result()
+                if worker.dead or not queue:
+                    worker.stop()
+                    workers.remove(worker)
+                if worker.dead and queue:
+                    worker = Worker()
+                    workers.add(worker)
+                if queue:
+                    worker.begin(queue.pop(), data_root)
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class Worker:
+    """One process and the cell it is at."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs,), daemon=True)
+        with _one_thread():
+            self.process.start()
+        theirs.close()
+        self.dead = False
+        self.cell: Cell | None = None
+
+    def begin(self, cell: Cell, data_root: str) -> None:
+        """Send a cell."""
+        self.cell = cell
+        self.pipe.send((cell, data_root))
+
+    def result(self) -> Record:
+        """The record of the cell; a failed one where the process died over it."""
+        assert self.cell is not None
+        try:
+            found: Record = self.pipe.recv()
+        except (EOFError, OSError):
+            self.dead = True
+            self.process.join()
+            error = f"WorkerDied: the process that ran it ended without a result ({cause(self.process.exitcode)})"
+            return record(self.cell, {"status": "failed", "error": error, "course": {}, "final": {}}, 0.0)
+        return found
+
+    def stop(self) -> None:
+        """End the process, whatever it is at."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+def serve(pipe: Connection) -> None:
+    """What the process does: cells in, records out, until the other side is gone."""
+    end_with_parent()
+    while True:
+        try:
+            cell, data_root = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(run(cell, data_root))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The environment in which numerical libraries start with one thread."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

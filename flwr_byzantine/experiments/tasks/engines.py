@@ -1,0 +1,88 @@
+"""Where a federation runs: on Flower's virtual clients, or in this process."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from flwr_byzantine.experiments.tasks.client import client_app
+from flwr_byzantine.flower.local import LocalGrid
+
+ENGINES = ("local", "ray")
+
+
+def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes: int | None = None) -> None:
+    """Call `main(grid)` where the Grid's nodes are `num_clients` clients of `tasks.client.client_app`.
+
+    Args:
+        engine: "local" (no Ray) or "ray" (Flower's simulation engine).
+        main: what a ServerApp does.
+        num_clients: number of nodes.
+        processes: how many share the nodes of "local"; None is one for each core, or one where this process is itself
+            one of several (as in a sweep), or where forking is not safe. Results do not depend on it.
+
+    Example:
+        >>> run_on("local", lambda grid: print(grid.get_node_ids()), 2)
+        [1, 2]
+    """
+    with quiet(), threadpool_limits(1, "blas"):  # OpenBLAS's idle threads would spin for a while, on cores that clients need
+        if engine == "local":
+            with LocalGrid(client_app(), num_clients, processes=_processes() if processes is None else processes) as grid:
+                main(grid)
+        else:
+            _on_ray(main, num_clients)
+
+
+def _processes() -> int:
+    """PyTorch cannot compute gradients in a fork where it sees a GPU; macOS has fork, but its libraries do not survive it."""
+    forks = sys.platform == "linux" and multiprocessing.parent_process() is None and not torch.cuda.is_available()
+    return len(os.sched_getaffinity(0)) if forks else 1
+
+
+def _on_ray(main: Callable[[Any], None], num_clients: int) -> None:
+    import flwr.simulation
+    from flwr.app import Context
+    from flwr.serverapp import Grid, ServerApp
+
+    app = ServerApp()
+
+    @app.main()
+    def serve(grid: Grid, _context: Context) -> None:
+        main(grid)
+
+    flwr.simulation.run_simulation(app, client_app(), num_clients, backend_config=_backend())
+
+
+def _backend() -> dict[str, Any]:
+    return {
+        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        "init_args": {
+            "num_cpus": max(2, os.cpu_count() or 2),
+            "log_to_driver": False,
+            "logging_level": "ERROR",
+            "include_dashboard": False,
+        },
+    }
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Flower's and Ray's logs off, Flower's only for the while."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    logger = logging.getLogger("flwr")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,181 @@
+"""One federation on the server's side: a strategy, an attack mounted on the Grid, and what is measured."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Container, Iterable
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+from torch import nn
+
+from flwr_byzantine.adversary import AdversarialGrid, by_partition
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks import Attack
+from flwr_byzantine.errors import ByzantineError
+from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluated
+from flwr_byzantine.experiments.tasks.client import config_of
+from flwr_byzantine.experiments.tasks.data import Data, load
+from flwr_byzantine.experiments.tasks.harm import Harm
+from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.partitions import partitions
+from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.training import evaluate
+from flwr_byzantine.flower.codec import FastArray, flat
+from flwr_byzantine.rules import Mean, Rule
+from flwr_byzantine.strategy import ByzantineSGD, Robust
+
+OnRound = Callable[[int, float], None]
+
+
+def wait_for_nodes(grid: Grid, count: int, timeout: float = 120.0) -> list[int]:
+    """Node ids once `count` nodes are there: in simulation the server starts before they are registered.
+
+    Raises:
+        ByzantineError: fewer came within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while len(found := list(grid.get_node_ids())) < count:
+        if time.monotonic() > deadline:
+            raise ByzantineError(f"expected {count} nodes, only {len(found)} registered within {timeout:.0f} s; check num-supernodes")
+        time.sleep(0.1)
+    return found
+
+
+def federate(
+    grid: Any,
+    task: Task,
+    rule: Rule | None,
+    attack: Attack | None,
+    rounds: int,
+    on_round: OnRound = lambda _round, _accuracy: None,
+    evaluate_every: int = 1,
+) -> tuple[History, ArrayRecord]:
+    """Run one federation of `client_app` clients: FedAvg where `rule` is None, else `Robust(rule)`.
+
+    Under "byzantine-sgd" the strategy is `ByzantineSGD`, with the mean for None. All clients take part in each round;
+    where there is an attack, clients 0..num_malicious-1 mount it, knowing what its `knowledge` says.
+
+    Args:
+        grid: of the engine, or a `LocalGrid`.
+        task: data and training.
+        rule: a rule or chain, or None.
+        attack: or None.
+        rounds: number of rounds.
+        on_round: gets round and test accuracy after each evaluation, and round 0 before the first.
+        evaluate_every: the model is evaluated in round 0, after each so many rounds, and in each of the last three.
+
+    Returns:
+        What was measured, and the final model.
+
+    Raises:
+        ByzantineError: no client ever answered with a model.
+        InvalidParameter: the data cannot be divided among so many clients.
+
+    Example:
+        >>> from flwr_byzantine.flower.local import LocalGrid
+        >>> from flwr_byzantine.experiments.tasks.client import client_app
+        >>> task = Task(partition="sorted", num_clients=3, local_epochs=1)
+        >>> course, _ = federate(LocalGrid(client_app(), 3), task, None, None, rounds=2)
+        >>> len(course.accuracy), course.malicious_share
+        (3, [0.0, 0.0])
+    """
+    torch.set_num_threads(1)
+    partitions(task)  # data that cannot be divided is the server's error, not each client's
+    nodes = wait_for_nodes(grid, task.num_clients)
+    bad = range(task.num_malicious if attack is not None else 0)
+    average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
+    strategy = _strategy(task, rule, average)
+    recorder: Any = RecordingGrid(grid if attack is None else _under(attack, grid, task, rule, bad), bad)
+    net = model(task)
+    observer = _Observer(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every))
+    config = ConfigRecord({**config_of(task, attack)})
+    result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=observer)
+    if not result.arrays or recorder.answers == 0:
+        raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
+    return observer.course, result.arrays
+
+
+def _under(attack: Attack, grid: Any, task: Task, rule: Rule | None, bad: Container[int]) -> AdversarialGrid:
+    harm = Harm(task) if attack.knowledge == "rule" else None
+    return AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed, harm)
+
+
+def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
+    if task.method == "byzantine-sgd":
+        return ByzantineSGD(Mean() if rule is None else rule, step_size=task.lr, strategy=average)
+    return average if rule is None else Robust(rule, average)
+
+
+class _FedAvg(FedAvg):
+    """Flower's, and bit for bit the same; in small models it would spend most of its time on reading headers."""
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        received = list(replies)
+        for record in (record for reply in received if reply.has_content() for record in reply.content.values()):
+            if isinstance(record, ArrayRecord):
+                FastArray.make(record)
+        return super().aggregate_train(server_round, received)
+
+
+class _Observer:
+    """The strategy's `evaluate_fn`: measures each new model, and the round that it came from."""
+
+    def __init__(
+        self,
+        task: Task,
+        attack: Attack | None,
+        strategy: Strategy,
+        recorder: RecordingGrid,
+        net: nn.Module,
+        on_round: OnRound,
+        due: Container[int],
+    ) -> None:
+        self.task, self.strategy, self.recorder, self.net, self.on_round, self.due = task, strategy, recorder, net, on_round, due
+        self.data, self.course = load(task), History()
+        self.triggered = _triggered(attack, self.data)
+        self.before: Array | None = None
+
+    def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        now = flat(arrays)
+        if self.before is not None:
+            self._round(self.before, now)
+        self.before = now
+        if server_round not in self.due:
+            self.course.skip_model()
+            return None
+        self.net.load_state_dict(arrays.to_torch_state_dict())
+        loss, accuracy = self._model()
+        self.on_round(server_round, accuracy)
+        return MetricRecord({"accuracy": accuracy, "loss": loss})
+
+    def _model(self) -> tuple[float, float]:
+        loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
+        self.course.loss.append(loss)
+        self.course.accuracy.append(accuracy)
+        self.course.validation_accuracy.append(evaluate(self.net, self.data.validation_x, self.data.validation_y)[1])
+        if self.triggered is not None:
+            self.course.attack_success.append(evaluate(self.net, *self.triggered)[1])
+        return loss, accuracy
+
+    def _round(self, before: Array, now: Array) -> None:
+        report = self.strategy.reports[-1] if isinstance(self.strategy, Robust) else None
+        verdict = self.recorder.verdict(report)
+        self.course.malicious_kept.append(verdict.malicious_kept)
+        self.course.malicious_share.append(verdict.malicious_share)
+        self.course.honest_dropped.append(verdict.honest_dropped)
+        moved = report is None or report.aggregated
+        aggregate = (before - now) / self.task.lr if isinstance(self.strategy, ByzantineSGD) else now
+        self.course.kappa_seen.append(self.recorder.kappa(aggregate) if moved else math.nan)
+
+
+def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Test examples as an attack on data shows them, and the labels it wants; None where there are none."""
+    if attack is None or not attack.poisons:
+        return None
+    x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)  # type: ignore[attr-defined]
+    return (x, wanted) if len(wanted) else None

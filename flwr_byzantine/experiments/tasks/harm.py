@@ -1,0 +1,44 @@
+"""What attackers are after in the end: a model that is wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.nn.utils import vector_to_parameters
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.tasks.data import load
+from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.training import evaluate
+
+EXAMPLES = 2000  # of the training data, at most: attackers ask often
+
+
+class Harm:
+    """`harm` of an `AdversarialGrid`: the error rate of the model that follows an aggregate, on training data.
+
+    A thousandth at most is added by its loss l, as l / (1 + l), which tells apart what is wrong as often.
+
+    Args:
+        task: whose model and training data of all clients; under "byzantine-sgd" its step size too.
+
+    Example:
+        >>> task = Task(model="softmax")
+        >>> round(Harm(task)(np.zeros(650), np.zeros(650)), 2)  # all zeros: class 0, in one of ten cases right
+        0.9
+    """
+
+    def __init__(self, task: Task) -> None:
+        data = load(task)
+        chosen = np.random.default_rng(task.seed).permutation(len(data.train_y))[:EXAMPLES]
+        self.x, self.y, self.net = data.train_x[chosen], data.train_y[chosen], model(task)
+        self.step = -task.lr if task.method == "byzantine-sgd" else 1.0
+
+    def __call__(self, broadcast: Array, aggregate: Array) -> float:
+        """Of the model broadcast + aggregate, or a step against the aggregate; both (d,)."""
+        vector_to_parameters(torch.from_numpy(broadcast + self.step * aggregate).float(), self.net.parameters())
+        loss, accuracy = evaluate(self.net, self.x, self.y)
+        return 1.0 - accuracy + 1e-3 * (loss / (1.0 + loss) if math.isfinite(loss) else 1.0)

@@ -1,0 +1,111 @@
+"""`Task`: what clients and server must know to agree on data and training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
+
+from flwr_byzantine.declare.params import Constraint, check, param, unknown_name
+from flwr_byzantine.errors import InvalidParameter
+
+DATASETS = ("digits", "fashion-mnist")
+PARTITIONS = ("iid", "dirichlet", "sorted", "gamma")
+HIDDEN = {"digits": (64,), "fashion-mnist": (128, 64)}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data, partition, model and training of a federation.
+
+    Attributes:
+        dataset: "digits" (scikit-learn's, embedded; 8 x 8) or "fashion-mnist" (in torchvision's layout; 28 x 28).
+        data_root: folder that holds Fashion-MNIST; "" is $FLWR_BYZANTINE_DATA, or where that is not set ./data.
+        partition: "iid"; "dirichlet" (shares of each label); "sorted" (by label, equal shares); "gamma" (a share
+            `gamma` of the data iid, the rest sorted by label).
+        alpha: Dirichlet concentration; smaller is more heterogeneous.
+        gamma: similarity in [0, 1] of "gamma": 1 is iid, 0 is sorted.
+        shares: who gets a share: "all" clients, or the "honest" ones, where malicious client k has a copy of the
+            share of honest client k.
+        num_clients: number of clients.
+        num_malicious: clients 0..num_malicious-1 are malicious.
+        validation: share of the training data that the server holds back to choose hyper-parameters on.
+        model: "mlp", "cnn" (two convolutions) or "softmax" (linear).
+        hidden: widths of the hidden layers of "mlp"; () takes the dataset's: 64, or 128 and 64.
+        method: "local-sgd" (clients train and send models) or "byzantine-sgd" (clients send a gradient at the
+            broadcast model).
+        optimizer: of local training, "sgd" or "adam"; new in each round.
+        local_epochs: passes over the client's data in a round, where `local_steps` is 0.
+        local_steps: batches of a round instead of epochs.
+        batch_size: examples of one batch; a smaller rest is a batch too.
+        lr: learning rate; under "byzantine-sgd" the server's step size.
+        momentum: of "sgd"; under "byzantine-sgd" the worker momentum.
+        weight_decay: factor of ½‖w‖² in the loss.
+        seed: of split, partition, initial model and batches.
+
+    Raises:
+        InvalidParameter: a value out of range; the message says which.
+
+    Example:
+        >>> Task(partition="gamma", gamma=0.66).partition
+        'gamma'
+    """
+
+    SWITCHED: ClassVar[dict[str, str]] = {"alpha": "dirichlet", "gamma": "gamma"}  # parameters of one partition each
+
+    dataset: str = "digits"
+    data_root: str = ""
+    partition: str = param("dirichlet", kind=str, choices=PARTITIONS)
+    alpha: float = 0.5
+    gamma: float = param(0.0, kind=float, ge=0, le=1)
+    shares: str = param("all", kind=str, choices=("all", "honest"))
+    num_clients: int = param(20, ge=1)
+    num_malicious: int = param(0, ge=0)
+    validation: float = param(0.0, kind=float, ge=0, lt=1)
+    model: str = param("mlp", kind=str, choices=("mlp", "cnn", "softmax"))
+    hidden: tuple[int, ...] = ()
+    method: str = param("local-sgd", kind=str, choices=("local-sgd", "byzantine-sgd"))
+    optimizer: str = param("sgd", kind=str, choices=("sgd", "adam"))
+    local_epochs: int = param(5, ge=1)
+    local_steps: int = param(0, ge=0)
+    batch_size: int = param(16, ge=1)
+    lr: float = param(0.1, kind=float, gt=0)
+    momentum: float = param(0.0, kind=float, ge=0, lt=1)
+    weight_decay: float = param(0.0, kind=float, ge=0)
+    seed: int = param(0, ge=0)
+
+    def __post_init__(self) -> None:
+        """One clear sentence for each mistake."""
+        if self.dataset not in DATASETS:
+            raise unknown_name("dataset", str(self.dataset), DATASETS)
+        for item in fields(self):
+            if "constraint" in item.metadata:
+                check("task", item.name, getattr(self, item.name), item.metadata["constraint"])
+        if self.partition == "dirichlet":
+            check("task", "alpha", self.alpha, Constraint(float, gt=0))
+        check("task", "num_malicious", self.num_malicious, Constraint(int, ge=0, lt=self.num_clients))
+        check("task", "hidden", self.hidden, Constraint(tuple))
+        for width in self.hidden:
+            check("task", "each width in hidden", width, Constraint(int, ge=1))
+        if self.optimizer == "adam" and self.method == "local-sgd" and self.momentum:
+            raise InvalidParameter(f"task: momentum is of 'sgd' only, got {self.momentum!r} with optimizer 'adam'; set it to 0")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Hidden widths of the MLP."""
+        return self.hidden or HIDDEN[self.dataset]
+
+    def to_json(self) -> str:
+        """The fields as one string, which a message carries at less cost than two dozen values.
+
+        Example:
+            >>> Task.from_json(Task(hidden=(8, 4)).to_json()).hidden
+            (8, 4)
+        """
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        """What `to_json` gave."""
+        found = json.loads(text)
+        return cls(**(found | {"hidden": tuple(found["hidden"])}))

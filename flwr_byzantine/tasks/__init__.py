@@ -1,8 +1,0 @@
-"""Learning tasks for experiments: data, their partition over clients, models, training, and the Flower apps that run them.
-
-Importing the package loads neither torch nor flwr; its modules `models`, `training`, `client` and `federation` do.
-"""
-
-from flwr_byzantine.tasks.task import Task
-
-__all__ = ["Task"]

@@ -1,0 +1,117 @@
+"""Theory as advice: what to declare and to sample in a given federation, and what that promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.rules import Krum, Rule
+from flwr_byzantine.rules.parsing import parse_rule
+from flwr_byzantine.theory import SamplingPlan, krum_eta, plan_sampling
+from flwr_byzantine.theory.resilience import CAVEAT
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer of `flwr-byzantine plan`.
+
+    Attributes:
+        rule: the rule as it should be declared.
+        sampling: f, sample size and failure probability, or why it is impossible.
+        kappa: declared κ at this sample size, or None where none is known.
+        noise_ratio: largest √d σ / ‖g‖ for which κ certifies resilience, or None.
+        krum_noise_ratio: the same by Krum's η, for Krum only.
+        batch_factor: how many times today's batch is needed at the given noise ratio, by κ, or None.
+        krum_batch_factor: the same by η.
+    """
+
+    rule: str
+    sampling: SamplingPlan
+    kappa: float | None
+    noise_ratio: float | None
+    krum_noise_ratio: float | None
+    batch_factor: int | None
+    krum_batch_factor: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def advise(
+    clients: int,
+    malicious: int,
+    sample: int | None,
+    rounds: int,
+    epsilon: float,
+    rule: str = "nnm+trimmed-mean",
+    noise: float | None = None,
+) -> Advice:
+    """Advice for a federation.
+
+    Args:
+        clients: nodes in the federation.
+        malicious: suspected bad ones.
+        sample: nodes sampled a round; None finds the smallest that works.
+        rounds: rounds of the run.
+        epsilon: acceptable probability that some round has more bad nodes than f.
+        rule: a rule or chain by name.
+        noise: today's √d σ / ‖g‖, if it is known.
+
+    Example:
+        >>> advise(100, 10, None, 50, 0.01, "krum").sampling.feasible
+        True
+    """
+    if noise is not None and not noise > 0:
+        raise InvalidParameter(f"plan: noise must be a number > 0, got {noise!r}")
+    sampling = plan_sampling(clients, malicious, sample, rounds, epsilon, parse_rule(rule, 0))
+    chosen = parse_rule(rule, sampling.f)
+    kappa = chosen.kappa(sampling.sample_size) if sampling.feasible else None
+    ratio = _noise_ratio(kappa, sampling)
+    by_eta = _krum_ratio(chosen, sampling)
+    return Advice(str(chosen), sampling, kappa, ratio, by_eta, _factor(noise, ratio), _factor(noise, by_eta))
+
+
+def _factor(noise: float | None, ratio: float | None) -> int | None:
+    """The least whole b with noise / √b < ratio."""
+    if noise is None or ratio is None:
+        return None
+    return math.floor((noise / ratio) ** 2 + 1e-9) + 1 if math.isfinite(ratio) else 1
+
+
+def _noise_ratio(kappa: float | None, sampling: SamplingPlan) -> float | None:
+    if kappa is None:
+        return None
+    factor = kappa * (1 - 1 / (sampling.sample_size - sampling.f))
+    return 1 / math.sqrt(factor) if factor > 0 else math.inf
+
+
+def _krum_ratio(rule: Rule, sampling: SamplingPlan) -> float | None:
+    return 1 / krum_eta(sampling.sample_size, sampling.f) if isinstance(rule, Krum) and sampling.feasible else None
+
+
+def table(advice: Advice) -> Table:
+    """The advice with a sentence on each line."""
+    plan = advice.sampling
+    view = Table("what", "value", "meaning", title="Plan" if plan.feasible else "Impossible as asked")
+    view.add_row("rule", advice.rule, plan.reason)
+    view.add_row("declare f", str(plan.f), "the most bad replies that a round may hold")
+    view.add_row("sample size", str(plan.sample_size), f"the rule needs {plan.min_n} at least")
+    view.add_row("failure", f"{plan.failure:.2g}", "probability that some round of the run has more bad replies than f")
+    if not plan.feasible:
+        return view
+    view.add_row("κ", "none known" if advice.kappa is None else f"{advice.kappa:.3g}", "bound on the squared error, in honest variances")
+    if advice.noise_ratio is not None:
+        view.add_row("√d σ/‖g‖ below", f"{advice.noise_ratio:.3g}", f"certified by κ; {CAVEAT}")
+    if advice.krum_noise_ratio is not None:
+        view.add_row("√d σ/‖g‖ below", f"{advice.krum_noise_ratio:.3g}", "certified by Krum's own η, the more demanding route")
+    for route, factor in (("κ certificate", advice.batch_factor), ("η certificate", advice.krum_batch_factor)):
+        if factor is not None:
+            view.add_row(f"batch size, {route}", f"× {factor}", "brings today's noise below that limit, since σ falls with √b")
+    if advice.batch_factor is None and advice.noise_ratio is not None:
+        view.add_row("batch size", "× (today / limit)²", "pass today's √d σ/‖g‖ as --noise to have it computed")
+    return view

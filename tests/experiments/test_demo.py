@@ -1,0 +1,107 @@
+"""The main job, run as a user runs it."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from flwr_byzantine.experiments.demo import report, runner
+from flwr_byzantine.experiments.demo.apps import Outcome
+from flwr_byzantine.experiments.demo.task import Task, load, partitions
+
+
+def processes():
+    """Command lines of Ray's and Flower's running processes (a defunct one has ended)."""
+    listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    names = ("raylet", "gcs_server", "ray::", "flower-superlink")
+    return [line for line in listing if "<defunct>" not in line and any(name in line for name in names)]
+
+
+def left_behind(before, patience=20):
+    """Processes that are still there some seconds later: the operating system takes a moment to end Ray's."""
+    for _ in range(patience):
+        if not (extra := set(processes()) - set(before)):
+            break
+        time.sleep(1)
+    return extra
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The whole demo once: it takes less time than the tests that need it would alone."""
+    out = tmp_path_factory.mktemp("demo")
+    before = processes()
+    command = [sys.executable, "-m", "flwr_byzantine", "demo", "--json", "out.json", "--plot", "out.png"]
+    done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=480, check=False)
+    return done, out, left_behind(before)
+
+
+@pytest.mark.slow
+def test_finishes_with_table_picture_and_results(demo):
+    done, out, extra = demo
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Accuracy on the test set" in done.stdout
+    assert (out / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert not extra
+    runs = json.loads((out / "out.json").read_text())["runs"]
+    assert len(runs) == 11
+    assert all(len(run["accuracy"]) == 21 and not run["error"] for run in runs)
+
+
+@pytest.mark.slow
+def test_averaging_falls_and_the_best_rule_holds(demo):
+    runs = json.loads((demo[1] / "out.json").read_text())["runs"]
+    found = {(run["strategy"], run["attack"]): run["final_accuracy"] for run in runs}
+    clean = found["fedavg", None]
+    strong, subtle = runner.ATTACKS
+    assert clean > 0.85
+    assert found["fedavg", strong] <= clean - 0.30
+    for attack in (strong, subtle):
+        best = max(value for (strategy, under), value in found.items() if under == attack and strategy != "fedavg")
+        assert best >= clean - 0.05
+
+
+def test_a_failed_run_is_named_and_the_exit_status_says_so(monkeypatch, tmp_path):
+    from typer.testing import CliRunner
+
+    from flwr_byzantine.cli import app
+
+    failed = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1]) for run in runner.plan()}
+    failed[runner.plan()[3]] = Outcome(error="boom")
+    monkeypatch.setattr(runner, "run_all", lambda task, rounds, bar: failed)
+    result = CliRunner().invoke(app, ["demo", "--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")])
+    assert result.exit_code == 1
+    assert f"failed: {runner.plan()[3]}: boom" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(("flag", "expected"), [([], 20), (["--quick"], 5)])
+def test_quick_means_fewer_rounds(monkeypatch, tmp_path, flag, expected):
+    from typer.testing import CliRunner
+
+    from flwr_byzantine.cli import app
+
+    seen = []
+    fine = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1]) for run in runner.plan()}
+    monkeypatch.setattr(runner, "run_all", lambda task, rounds, bar: (seen.append(rounds), fine)[1])
+    result = CliRunner().invoke(app, ["demo", *flag, "--json", str(tmp_path / "a.json"), "--plot", str(tmp_path / "a.png")])
+    assert (result.exit_code, seen) == (0, [expected])
+
+
+def test_table_has_a_row_for_each_run():
+    results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], 1.0, 2.0) for run in runner.plan()}
+    console = Console(width=160, record=True)
+    console.print(report.table(results))
+    assert console.export_text().count("50.0 %") == 11
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+def test_partitions_are_disjoint_complete_and_seeded(partition):
+    task = Task(partition=partition)
+    parts = partitions(task)
+    assert sorted(row for part in parts for row in part) == list(range(len(load(task).train_y)))
+    assert all((a == b).all() for a, b in zip(parts, partitions(Task(partition=partition, lr=0.2)), strict=True))
+    if partition == "dirichlet":
+        assert len({len(part) for part in parts}) > 5

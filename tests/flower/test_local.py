@@ -1,0 +1,155 @@
+"""The Grid in process, on one process and on several."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from flwr_byzantine import attacks, rules
+from flwr_byzantine.errors import ByzantineError, InvalidParameter
+from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.engines import run_on
+from flwr_byzantine.experiments.tasks.federation import federate
+from flwr_byzantine.flower.codec import flat, pack
+from flwr_byzantine.flower.local import LocalGrid
+
+
+def counting_app(broken=lambda node: None):
+    """Each node counts its messages in its Context, and says who and where it is; `broken` may raise or worse."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        broken(context.node_id)
+        count = context.state.setdefault("seen", MetricRecord({"count": 0}))
+        count["count"] += 1
+        message.content["config"]["note"] = "changed by a client"
+        metrics = MetricRecord({"node": context.node_id, "count": count["count"], "process": os.getpid()})
+        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
+
+    return app
+
+
+def round_of(grid, nodes):
+    """The replies to one message for each node, which share their content as Flower's strategies have it."""
+    content = RecordDict({"arrays": pack({"w": np.arange(3.0)}), "config": ConfigRecord({"note": ""})})
+    replies = grid.send_and_receive([Message(content, node, "train") for node in nodes])
+    assert content["config"]["note"] == ""
+    return replies
+
+
+def said(replies, key):
+    return [reply.content["metrics"][key] for reply in replies]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 50])
+def test_each_node_keeps_its_state_and_its_process(processes):
+    with LocalGrid(counting_app(), 5, processes=processes) as grid:
+        first, second = round_of(grid, [3, 1, 5, 2, 4]), round_of(grid, [4, 3, 3])
+    assert said(first, "node") == [3, 1, 5, 2, 4]
+    assert [reply.metadata.src_node_id for reply in first] == [3, 1, 5, 2, 4]
+    assert said(second, "count") == [2, 2, 3]
+    assert said(second, "process")[1:] == 2 * said(first, "process")[:1]
+    assert len(set(said(first, "process"))) == min(processes, 5)
+    assert all(flat(reply.content["arrays"]).tolist() == [0.0, 1.0, 2.0] for reply in first)
+
+
+def test_errors_of_clients_are_replies_and_spoil_and_order_stay_here():
+    def broken(node):
+        if node in (2, 3):
+            raise ValueError(f"no luck at {node}")
+
+    seen = []
+    spoil = lambda reply: seen.append(reply) or (None if reply.metadata.src_node_id == 5 else reply)  # noqa: E731
+    with LocalGrid(counting_app(broken), 5, spoil, lambda replies: replies[::-1], processes=2) as grid:
+        replies = round_of(grid, [1, 2, 3, 4, 5])
+    assert [reply.metadata.src_node_id for reply in replies] == [4, 3, 2, 1]
+    assert [reply.error.reason for reply in replies if reply.has_error()] == ["no luck at 3", "no luck at 2"]
+    assert len(seen) == 5
+
+
+def test_a_process_that_dies_is_one_clear_error_and_its_nodes_do_not_start_anew():
+    def broken(node):
+        if node == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with LocalGrid(counting_app(broken), 4, processes=2) as grid:
+        round_of(grid, [2, 3, 4])
+        with pytest.raises(ByzantineError, match=r"process 2 of the LocalGrid's 2 ended \(killed by SIGKILL\)"):
+            round_of(grid, [1, 2, 3, 4])
+        with pytest.raises(ByzantineError, match=r"process 2 .* start again"):
+            round_of(grid, [3])
+
+
+def test_ctrl_c_ends_the_processes():
+    def broken(node):
+        if node == 2:
+            raise KeyboardInterrupt
+        time.sleep(60 if node == 1 else 0)
+
+    grid = LocalGrid(counting_app(broken), 2, processes=2)
+    with pytest.raises(KeyboardInterrupt):
+        round_of(grid, [1, 2])
+    assert not grid.close.alive
+    assert not any(fork.process.is_alive() for fork in grid._forks)
+
+
+def test_a_forgotten_grid_takes_its_processes_with_it():
+    grid = LocalGrid(counting_app(), 2, processes=2)
+    pid = next(pid for pid in said(round_of(grid, [1, 2]), "process") if pid != os.getpid())
+    del grid
+    with pytest.raises(ProcessLookupError):  # not even a zombie
+        os.kill(pid, 0)
+
+
+SCRIPT = """
+import os, time
+from tests.flower.test_local import *
+def broken(node):
+    if node == 1:
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+round_of(LocalGrid(counting_app(broken), 2, processes=2), [1, 2])
+"""
+
+
+def test_processes_die_with_a_parent_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True) as parent:
+        assert int(parent.stdout.readline()) != parent.pid
+        parent.kill()
+        parent.communicate(timeout=60)  # the end of what is printed: the child, which could print as well, is gone
+
+
+@pytest.mark.parametrize("processes", [0, 1.5, None])
+def test_processes_are_checked(processes):
+    with pytest.raises(InvalidParameter, match="LocalGrid: processes must be an integer >= 1"):
+        LocalGrid(ClientApp(), 2, processes=processes)
+
+
+FEDERATIONS = {
+    "FedAvg": (Task(num_clients=6, local_epochs=1, momentum=0.9), None, None),
+    "a rule under attack": (Task(num_clients=6, num_malicious=1, local_epochs=1), rules.MultiKrum(f=1), attacks.ALIE(z=1.5)),
+    "state in the clients": (
+        Task(num_clients=6, num_malicious=1, method="byzantine-sgd", momentum=0.9),
+        rules.Median(f=1),
+        attacks.get("label-flip")(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FEDERATIONS)
+def test_a_federation_is_the_same_on_any_number_of_processes(name):
+    task, rule, attack = FEDERATIONS[name]
+    found = []
+    for processes in (1, 2, None):
+        run_on("local", lambda grid: found.append(federate(grid, task, rule, attack, 3)), task.num_clients, processes)
+    (course, arrays), *others = found
+    for other_course, other_arrays in others:
+        assert repr(other_course) == repr(course)  # NaN is like NaN
+        assert other_arrays == arrays

@@ -1,0 +1,246 @@
+"""The values that ByzFL 0.0.11 and Flower 1.41 publish with their documentation and unit tests, against ours.
+
+Where conventions agree the values agree. Where they do not, `rules/CONVENTIONS.md` has a row, and here is its test: what we
+give, what they give, and the argument that gives theirs.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, RecordDict
+from flwr.server.strategy import aggregate as flower_legacy
+from flwr.serverapp.strategy import bulyan as flower_bulyan
+from flwr.serverapp.strategy import multikrum as flower_multikrum
+
+from flwr_byzantine import attacks, rules, strategy
+from flwr_byzantine.arrays.wrap import wrap
+from flwr_byzantine.rules.coordinatewise import NearestMedian
+from flwr_byzantine.rules.results import State
+from flwr_byzantine.rules.view import View
+
+X = np.arange(1.0, 10.0).reshape(3, 3)
+MEAN, LOW = [4.0, 5.0, 6.0], [2.5, 3.5, 4.5]
+BYZFL_MEDIAN = {"start": "origin", "nu": 0.1, "smoothing": "absolute", "max_iter": 3, "tol": 0.0}
+KINDS = {"array": lambda x: x, "list": list, "tensor": torch.from_numpy, "tensors": lambda x: list(torch.from_numpy(x))}
+
+AGREED = {  # rule: ByzFL's value at X
+    rules.Mean(): MEAN,
+    rules.Median(): MEAN,
+    rules.TrimmedMean(f=1): MEAN,
+    rules.MDA(f=1): LOW,
+    rules.SMEA(f=1): LOW,
+    rules.MoNNA(f=1, trusted=1): LOW,
+    rules.MeaMed(f=1): LOW,
+    rules.CAF(f=1): MEAN,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rule", AGREED, ids=str)
+def test_byzfls_aggregators(rule, kind):
+    np.testing.assert_allclose(np.asarray(rule(KINDS[kind](X))), AGREED[rule], rtol=1e-12)
+
+
+def mixed(rule, rows, seed=0):
+    """What a pre-aggregation makes of the rows."""
+    return rule.mix(View(wrap(rows)[0], [rule], State(), seed)).matrix @ rows
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (rules.NNM(f=1), [[2.5, 3.5, 4.5], [2.5, 3.5, 4.5], [5.5, 6.5, 7.5]]),
+        (
+            rules.Clipping(radius=2.0),
+            [[0.53452248, 1.06904497, 1.60356745], [0.91168461, 1.13960576, 1.36752692], [1.00514142, 1.14873305, 1.29232469]],
+        ),
+        (rules.ARC(f=1), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [4.41004009, 5.04004582, 5.67005155]]),
+    ],
+    ids=str,
+)
+def test_byzfls_preaggregators(rule, expected):
+    np.testing.assert_allclose(mixed(rule, X), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("attack", "expected"),
+    [(attacks.IPM(epsilon=2.0), [-8.0, -10.0, -12.0]), (attacks.Mimic(target=0), [1.0, 2.0, 3.0]), (attacks.Inf(), [np.inf] * 3)],
+    ids=str,
+)
+def test_byzfls_attacks(attack, expected):
+    np.testing.assert_allclose(attack(X, 1)[0], expected, rtol=1e-12)
+
+
+def models(*values):
+    return np.array([[value] * 4 for value in values], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "expected"),
+    [
+        (rules.Median(), models(0.2, 1.0, 0.5), models(0.5)[0]),
+        (rules.Median(), np.array([[1.0, 0.2, 0.5, 1.0], [0.2, 0.5, 1.0, 0.2], [0.5, 1.0, 0.2, 0.5]]), np.full(4, 0.5)),
+        (
+            rules.TrimmedMean(f=1),
+            np.array([[0.5] * 4, [1.0, 0.2, 0.5, 1.0], [0.2, 0.5, 1.0, 0.2], [0.5, 1.0, 0.2, 0.5]]),
+            np.full(4, 0.5),
+        ),
+        (rules.TrimmedMean(f=1), np.array([[0.5], [1.0], [2.0], [100.0]]), np.array([1.5])),
+        (rules.Bulyan(f=0), models(0.2, 0.5, 0.7, 12.0, 0.1, 0.1), models((0.2 + 0.5 + 0.7 + 12.0 + 0.1 + 0.1) / 6)[0]),
+        (NearestMedian(drop=1), np.array([[1.0], [2.0], [0.5]]), np.array([0.75])),
+        (NearestMedian(drop=1), np.array([[1.1, 2.1, 0.2, 1.2], [0.9, 1.9, -0.1, 0.8], [5, 5, 10, 10]]), np.array([1.0, 2.0, 0.05, 1.0])),
+        (NearestMedian(drop=0), np.array([[1.0, 2.0], [-1.0, 0.0], [3.0, 4.0]]), np.array([1.0, 2.0])),
+        (NearestMedian(drop=1), np.array([[1.1, 2.1, 2.9, 3.9], [10.0] * 4, [0.9, 1.9, 3.1, 4.1]]), np.array([1.0, 2.0, 3.0, 4.0])),
+        (NearestMedian(drop=1), np.full((3, 2), 5.0), np.array([5.0, 5.0])),
+    ],
+    ids=lambda value: str(value) if isinstance(value, rules.Rule) else "",
+)
+def test_flowers(rule, rows, expected):
+    np.testing.assert_allclose(rule(rows), expected, rtol=1e-15 if rows.dtype == np.float64 else 1e-7)
+
+
+def refuses(rule, rows):
+    with pytest.raises(rules.TooFewUpdates, match="needs at least 5 updates, got 3"):
+        rule(rows)
+
+
+def byzfl_krum():
+    refuses(rules.Krum(f=1), X)
+    np.testing.assert_array_equal(rules.Krum(f=1, neighbors="n-f-1")(X), [1.0, 2.0, 3.0])
+
+
+def byzfl_multikrum():
+    refuses(rules.MultiKrum(f=1), X)
+    np.testing.assert_allclose(rules.MultiKrum(f=1, neighbors="n-f-1")(X), LOW)
+
+
+def byzfl_geometric_median():
+    np.testing.assert_allclose(rules.GeometricMedian()(X), MEAN, rtol=1e-6)
+    np.testing.assert_allclose(rules.GeometricMedian(**BYZFL_MEDIAN)(X), [3.78788764, 4.78788764, 5.78788764], rtol=1e-8)
+
+
+def byzfl_centered_clipping():
+    np.testing.assert_allclose(rules.CenteredClipping()(X), [3.34, 4.25, 5.15], atol=0.005)
+    np.testing.assert_allclose(rules.CenteredClipping(tau=100.0)(X), MEAN)
+
+
+def byzfl_centered_clipping_state():
+    rule = rules.CenteredClipping()
+    first, state = rule.step(X, rule.init(3))
+    np.testing.assert_array_equal(rule(X), first)
+    second = rule.step(X, state)[0]
+    np.testing.assert_allclose(second, first + np.mean([(x - first) * min(1, 10 / np.linalg.norm(x - first)) for x in X], axis=0))
+
+
+def byzfl_clipping_in_place():
+    for part in (rules.Clipping(radius=2.0), rules.ARC(f=1)):
+        rows = X.copy()
+        rules.chain(part, rules.Mean())(rows)
+        np.testing.assert_array_equal(rows, X)
+
+
+def byzfl_bucketing():
+    assert len(mixed(rules.Bucketing(), X)) == 2
+    assert sorted(map(tuple, mixed(rules.Bucketing(s=1), X))) == sorted(map(tuple, X))
+
+
+def byzfl_bucketing_permutation():
+    found = {tuple(map(tuple, mixed(rules.Bucketing(s=2), X, seed))) for seed in range(20)}
+    assert found >= {((4.0, 5.0, 6.0), (4.0, 5.0, 6.0)), ((5.5, 6.5, 7.5), (1.0, 2.0, 3.0))}
+
+
+def byzfl_caf_f0():
+    np.testing.assert_allclose(rules.CAF(f=0)(X), MEAN)
+
+
+def byzfl_sign_flip():
+    np.testing.assert_array_equal(attacks.SignFlip()(X, 1)[0], -X[0])
+    np.testing.assert_allclose(attacks.IPM(epsilon=1.0)(X, 1)[0], [-4.0, -5.0, -6.0])
+
+
+def byzfl_ipm():
+    assert attacks.IPM().epsilon == 0.5
+    np.testing.assert_allclose(attacks.IPM(epsilon=2.0)(X, 1)[0], [-8.0, -10.0, -12.0])
+
+
+def byzfl_alie():
+    np.testing.assert_allclose(attacks.ALIE(z=1.5)(X, 1)[0], X.mean(0) - 1.5 * X.std(0))
+    np.testing.assert_allclose(attacks.ALIE(z=-1.5 * np.sqrt(3 / 2))(X, 1)[0], [8.5, 9.5, 10.5])
+
+
+def flower_krum():
+    rows = models(0.2, 0.7, 1.0)
+    refuses(rules.Krum(f=1), rows)
+    np.testing.assert_array_equal(rules.Krum(f=1, neighbors="n-f-1")(rows.astype(np.float64)), models(0.7)[0])
+
+
+def flower_multikrum_():
+    rows = models(0.2, 0.5, 1.0)
+    refuses(rules.MultiKrum(f=1, m=2), rows)
+    np.testing.assert_allclose(rules.MultiKrum(f=1, m=2, neighbors="n-f-1")(rows), models(0.35)[0], rtol=1e-7)
+
+
+def crowd(seed=0):
+    return np.random.default_rng(seed).normal(size=(11, 6))
+
+
+def flower_multikrum_weights():
+    rows, counts = crowd(), np.arange(1, 12)
+    ours = rules.MultiKrum(f=2, m=4).aggregate(rows)
+    theirs = flower_legacy.aggregate_krum([([row.copy()], int(count)) for row, count in zip(rows, counts, strict=True)], 2, 4)[0]
+    chosen = list(ours.selected)
+    np.testing.assert_allclose(theirs, np.average(rows[chosen], axis=0, weights=counts[chosen]))
+    np.testing.assert_allclose(ours.value, rows[chosen].mean(0))
+
+
+def theirs_once(rows, f):
+    """Flower's Message-API Bulyan by its own functions."""
+    contents = [RecordDict({"arrays": ArrayRecord([row])}) for row in rows]
+    theta = len(rows) - 2 * f
+    selected = [content["arrays"].to_numpy_ndarrays() for content in flower_multikrum.select_multikrum(contents, f, theta)]
+    middle = [np.median([arrays[0] for arrays in selected], axis=0)]
+    return flower_bulyan.aggregate_n_closest_weights(middle, selected, theta - 2 * f)[0]
+
+
+def flower_bulyan_once():
+    differ = 0
+    for seed in range(10):
+        rows = crowd(seed)
+        again = flower_legacy.aggregate_bulyan([([row.copy()], 1) for row in rows], 2, flower_legacy.aggregate_krum, to_keep=0)[0]
+        np.testing.assert_allclose(rules.Bulyan(f=2)(rows), again)
+        np.testing.assert_allclose(rules.Bulyan(f=2, iterated=False)(rows), theirs_once(rows, 2))
+        differ += not np.allclose(again, theirs_once(rows, 2))
+    assert differ > 0
+
+
+def flower_trimmed_fraction():
+    rule = strategy.FedTrimmedAvg(beta=0.2).core.rule
+    assert [rule(n).f for n in (4, 5, 11)] == [0, 1, 2]
+    rows = crowd()
+    np.testing.assert_allclose(rule(11)(rows), flower_legacy.aggregate_trimmed_avg([([row], 1) for row in rows], 0.2)[0])
+
+
+def flower_bulyan_reference():
+    values = [[np.array([1.0])], [np.array([-0.5])], [np.array([10.0])]]
+    assert flower_bulyan.aggregate_n_closest_weights([np.array([0.0])], values, 1)[0].tolist() == [-0.5]
+    assert NearestMedian(drop=2)(np.array([[1.0], [-0.5], [10.0]])).tolist() == [1.0]
+
+
+ROWS = {
+    name.rstrip("_").replace("_", "-"): test
+    for name, test in list(globals().items())
+    if name.startswith(("byzfl_", "flower_")) and getattr(test, "__module__", "") == __name__
+}
+TABLE = Path(rules.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_disagreement(row):
+    ROWS[row]()
+
+
+def test_every_row_of_the_table_is_tested_and_every_test_has_a_row():
+    assert re.findall(r"^\| ((?:byzfl|flower)-[\w-]+) \|", TABLE, re.MULTILINE) == list(ROWS)

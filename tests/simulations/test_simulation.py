@@ -1,0 +1,174 @@
+"""The Flower app: its settings, and one real `flwr run . --stream`."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from flwr_byzantine import InvalidParameter, rules
+from simulations.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+PORT = "39471"
+
+
+def test_defaults_are_the_demos_setting():
+    settings = Settings.read(CONFIG)
+    assert settings.rule == rules.chain(rules.NNM(f=4), rules.TrimmedMean(f=4))
+    assert settings.attack.scale == 10.0
+    assert settings.task.num_clients == 20
+
+
+@pytest.mark.parametrize("name", [cls.__name__ for cls in rules.available() if not issubclass(cls, rules.PreAggregation)])
+def test_any_rule_by_name(name):
+    assert Settings.read({**CONFIG, "strategy": name, "f": 2}).rule.min_n() <= 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strategy": "krumm"}, "unknown rule 'krumm'; choose one of: "),
+        ({"strategy": "nnm"}, "only pre-aggregates|end with an aggregation rule"),
+        ({"attack": "allie"}, "unknown attack 'allie'; choose one of: "),
+        ({"dataset": "cifar"}, "unknown dataset 'cifar'; choose one of: digits, fashion-mnist"),
+        ({"partition": "shards"}, "partition must be one of 'iid', 'dirichlet', 'sorted', 'gamma', got 'shards'"),
+        ({"num-malicious": 20}, "num-malicious must be an integer >= 0 and < 20, got 20"),
+        ({"strategy": "bulyan", "f": 5}, "needs at least 23 clients, got num-clients = 20; lower f"),
+        ({"alpha": 0.0}, "alpha must be a number > 0, got 0.0"),
+    ],
+)
+def test_mistakes_get_one_clear_sentence(change, message):
+    with pytest.raises(InvalidParameter, match=message):
+        Settings.read({**CONFIG, **change})
+
+
+RUNS = {
+    "local-sgd": "attack='alie' attack-strength=1.5 num-server-rounds=3",
+    "byzantine-sgd": "method='byzantine-sgd' lr=0.5 worker-momentum=0.5 batch-size=64 attack='sign-flip' num-server-rounds=10",
+}
+
+
+def test_the_app_that_flower_sends_to_clients_holds_code_only(tmp_path):
+    app = tmp_path / "app"
+    for name in ("flwr_byzantine", "simulations"):
+        shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", ".gitignore"):
+        shutil.copy(ROOT / name, app)
+    command, home = [Path(sys.executable).parent / "flwr", "build"], str(tmp_path / "home")
+    done = subprocess.run(command, cwd=app, env={**os.environ, "FLWR_HOME": home}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (bundle,) = app.glob("*.fab")
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+    assert {Path(name).suffix for name in names if not name.startswith(".info/")} == {".py", ".toml"}
+    assert bundle.stat().st_size < 2e6  # Flower takes 10 MB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", RUNS)
+def test_flwr_run(tmp_path, method):
+    """As the README says, in a copy of the project and a Flower home of its own; round 1 sees all the nodes."""
+    app = tmp_path / "app"
+    for name in ("flwr_byzantine", "simulations"):
+        shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", app)
+    results = tmp_path / "out.json"
+    bin_path = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        "FLWR_HOME": str(tmp_path / "home"),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": PORT,
+        "PATH": bin_path + os.pathsep + os.environ["PATH"],
+    }
+    federation = "num-supernodes=12 client-resources-num-cpus=1 init-args-num-cpus=2"
+    config = f"num-clients=12 num-malicious=2 strategy='multi-krum' {RUNS[method]}"
+    try:
+        done = subprocess.run(
+            ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", f"{config} results='{results}'"],
+            cwd=app,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert results.exists(), done.stdout[-3000:] + done.stderr[-2000:]
+        found = json.loads(results.read_text())
+        assert len(found["accuracy"]) == (4 if method == "local-sgd" else 11)
+        assert found["loss"][-1] < found["loss"][0]
+        assert "kept 10 of 12 nodes" in done.stdout
+        assert "round 1" in done.stdout
+    finally:
+        assert stop_superlink()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
+def test_on_the_engines_own_grid_replies_are_taken_as_they_come():
+    """No wrapper between strategy and engine, the strategy collects by push and pull."""
+    from flwr.serverapp import Grid, ServerApp
+    from flwr.simulation import run_simulation
+
+    from flwr_byzantine import FedMedian
+    from tests.strategy.test_message import GOAL, client_app, start, values
+
+    app, found = ServerApp(), []
+
+    @app.main()
+    def main(grid, context):
+        assert isinstance(grid, Grid)
+        strategy = FedMedian(min_train_nodes=6, min_available_nodes=6)
+        found.append((strategy.start(grid, start(), 3), strategy.reports))
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2, "log_to_driver": False}}
+    run_simulation(app, client_app(), 6, backend_config=backend)
+    ((result, reports),) = found
+    assert [report.n_valid for report in reports] == [6, 6, 6]
+    assert abs(values(result.arrays)[:-1] - 0.875 * GOAL[:-1]).max() < 0.1
+    assert len(result.evaluate_metrics_clientapp) == 3
+
+
+def stop_superlink():
+    """SIGTERM to the daemon that `flwr run` leaves behind; true once it is gone."""
+    listing = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    pids = [int(line.split()[0]) for line in listing if "bin/flower-superlink" in line and PORT in line]
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    for _ in range(200):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.mark.skipif(not (SHARED / "FashionMNIST").exists(), reason="needs Fashion-MNIST beside the checkout")
+def test_fashion_mnist_from_a_read_only_data_root():
+    from flwr_byzantine.experiments.demo import task as tasks
+
+    task = tasks.Task(dataset="fashion-mnist", data_root=str(SHARED), num_clients=10)
+    data = tasks.load(task)
+    assert data.train_x.shape == (60_000, 784)
+    assert data.test_x.shape == (10_000, 784)
+    assert sum(map(len, tasks.partitions(task))) == 60_000
+    assert not list(SHARED.rglob("*ubyte"))
+
+
+def test_missing_data_is_one_clear_sentence(tmp_path):
+    from flwr_byzantine.experiments.demo import task as tasks
+
+    with pytest.raises(InvalidParameter, match=r"holds no Fashion-MNIST in torchvision's layout .*; leave it empty to download"):
+        tasks.load(tasks.Task(dataset="fashion-mnist", data_root=str(tmp_path)))

@@ -1,0 +1,367 @@
+"""Message-API strategies in real federations without an engine: under attack, wrapped, with hostile replies, drop-in."""
+
+import inspect
+import io
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import strategy as flower
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flwr_byzantine as ours
+from flwr_byzantine import InfeasibleRound, InvalidParameter, Robust, attacks, rules
+from flwr_byzantine.adversary import AdversarialGrid
+from flwr_byzantine.strategy.named import CATALOGUE
+from tests.support.flower import LocalGrid
+
+N, F = 11, 2
+TARGET = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.full(4, -1.0, np.float32), "n": np.array(7, np.int64)}
+
+
+def client_app():
+    """Each client steps half-way to the target, with a little noise of its own."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        rng = np.random.default_rng([context.node_id, message.content["config"]["server-round"]])
+        arrays = {}
+        for name, array in message.content["arrays"].items():
+            value = array.numpy()
+            step = (TARGET[name] - value) / 2
+            noisy = value + step + (0.01 * rng.normal(size=value.shape) if value.dtype.kind == "f" else 0)
+            arrays[name] = Array(np.asarray(np.rint(noisy) if value.dtype.kind == "i" else noisy, dtype=value.dtype))
+        metrics = MetricRecord({"num-examples": 10, "partition-id": context.node_id - 1, "loss": 1.0})
+        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message, context):
+        return Message(RecordDict({"metrics": MetricRecord({"num-examples": 10, "accuracy": 0.5})}), reply_to=message)
+
+    return app
+
+
+def start():
+    return ArrayRecord({name: Array(np.zeros_like(value)) for name, value in TARGET.items()})
+
+
+def values(record):
+    return np.concatenate([array.numpy().ravel() for array in record.values()])
+
+
+GOAL = np.concatenate([value.ravel() for value in TARGET.values()])
+
+
+def federate(strategy, rounds=8, n=N, **grid):
+    result = strategy.start(LocalGrid(client_app(), n, **grid), start(), rounds)
+    return result.arrays
+
+
+def check_model(record, tolerance=0.3):
+    assert list(record) == list(TARGET)
+    for name, value in TARGET.items():
+        assert record[name].numpy().dtype == value.dtype
+        assert record[name].numpy().shape == value.shape
+    assert np.abs(values(record) - GOAL).max() < tolerance + 1  # the integer buffer moves in whole steps
+    assert np.abs(values(record)[:-1] - GOAL[:-1]).max() < tolerance
+
+
+NAMED = {
+    "Krum": lambda: ours.Krum(num_malicious_nodes=F),
+    "MultiKrum": lambda: ours.MultiKrum(num_malicious_nodes=F, num_nodes_to_select=5),
+    "Bulyan": lambda: ours.Bulyan(num_malicious_nodes=F),
+    "FedMedian": lambda: ours.FedMedian(),
+    "FedTrimmedAvg": lambda: ours.FedTrimmedAvg(beta=0.2),
+    "Krum f": lambda: ours.Krum(f=0.2),
+    **{name: partial(cls, f=F) for name, cls in CATALOGUE.items()},
+}
+WEAK = {"FoolsGold"}  # made for Sybils: honest clients that agree look like them
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_named_strategy_learns(name):
+    strategy = NAMED[name]()
+    if name not in WEAK:
+        check_model(federate(strategy), 1.0 if name == "CenteredClipping" else 0.3)
+    assert len(strategy.reports) == 8 or federate(strategy) is not None
+    assert isinstance(strategy, flower.Strategy)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMED) - {"FoolsGold", "CGE", "MoNNA", "CenteredClipping"}))
+def test_every_named_strategy_holds_under_attack(name):
+    """CGE, MoNNA and centred clipping promise less: a small, a trusted, a slowly pulled vector."""
+    strategy = NAMED[name]()
+    grid = AdversarialGrid(LocalGrid(client_app(), N), attacks.SignFlip(scale=10.0), {3, 7})
+    check_model(strategy.start(grid, start(), 8).arrays)
+    plain = flower.FedAvg().start(AdversarialGrid(LocalGrid(client_app(), N), attacks.SignFlip(scale=10.0), {3, 7}), start(), 8).arrays
+    assert np.abs(values(plain)[:-1] - GOAL[:-1]).max() > 1
+
+
+@pytest.mark.parametrize("inner", [flower.FedAvg, flower.FedAvgM, flower.FedProx, flower.FedAdam, flower.FedYogi, flower.FedAdagrad])
+def test_wraps_any_flower_strategy(inner):
+    arguments = {"proximal_mu": 0.1} if inner is flower.FedProx else {}
+    strategy = Robust(rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F)), inner(**arguments))
+    grid = AdversarialGrid(LocalGrid(client_app(), N), attacks.Scaling(factor=-50.0), {1, 2})
+    result = strategy.start(grid, start(), 5).arrays
+    assert np.isfinite(values(result)).all()
+    assert np.abs(values(result)).max() < 20
+    assert [array.numpy().dtype for array in result.values()] == [value.dtype for value in TARGET.values()]
+
+
+def test_inside_flowers_server_side_differential_privacy():
+    inner = Robust(rules.TrimmedMean(f=F))
+    strategy = flower.DifferentialPrivacyServerSideFixedClipping(inner, noise_multiplier=0.01, clipping_norm=10.0, num_sampled_clients=N)
+    floats = ArrayRecord({"w": Array(np.zeros((2, 3), np.float32))})
+    grid = AdversarialGrid(LocalGrid(client_app(), N), attacks.SignFlip(scale=10.0), {3, 7})
+    result = strategy.start(grid, floats, 6).arrays
+    assert np.abs(result["w"].numpy() - TARGET["w"]).max() < 0.5
+    assert len(inner.reports) == 6
+
+
+@pytest.mark.parametrize("name", ["Krum", "MultiKrum", "Bulyan", "FedMedian", "FedTrimmedAvg"])
+def test_change_of_one_import(name):
+    """Flower's own call runs unchanged, and every argument of Flower's is there, in its place, with its default."""
+    theirs = inspect.signature(getattr(flower, name)).parameters
+    mine = inspect.signature(getattr(ours, name)).parameters
+    assert list(mine)[: len(theirs)] == list(theirs)
+    assert all(mine[key].default == parameter.default for key, parameter in theirs.items())
+    arguments = {"min_train_nodes": 3, "fraction_evaluate": 0.5, "min_available_nodes": 4}
+    arguments |= {"beta": 0.1} if name == "FedTrimmedAvg" else {"num_malicious_nodes": 1} if name != "FedMedian" else {}
+    check_model(federate(getattr(ours, name)(1.0, **arguments)))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'no_such'"):
+        getattr(ours, name)(no_such=1)
+
+
+def spoiled(change, nodes=(4,)):
+    def spoil(reply):
+        if reply.metadata.src_node_id not in nodes or reply.metadata.message_type.split(".")[0] != "train":
+            return reply
+        return change(reply)
+
+    return spoil
+
+
+def arrays(change):
+    def spoil(reply):
+        reply.content["arrays"] = change(reply.content["arrays"])
+        return reply
+
+    return spoil
+
+
+def metrics(**values):
+    named = {key.replace("_", "-"): value for key, value in values.items()}
+
+    def spoil(reply):
+        reply.content["metrics"] = MetricRecord({**dict(reply.content["metrics"]), **named})
+        return reply
+
+    return spoil
+
+
+def payload(change):
+    """Change the npy bytes of w."""
+
+    def spoil(record):
+        array = record["w"]
+        record["w"] = Array(dtype=array.dtype, shape=tuple(array.shape), stype=array.stype, data=change(array.data))
+        return record
+
+    return arrays(spoil)
+
+
+def npy(value):
+    stream = io.BytesIO()
+    np.save(stream, value, allow_pickle=True)
+    return stream.getvalue()
+
+
+def header(shape, descr="<f4"):
+    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 24
+
+
+def as_error(reply):
+    bad = Message(Error(1, "out of memory"), reply_to=reply)
+    bad.metadata.__dict__["_src_node_id"] = reply.metadata.src_node_id
+    return bad
+
+
+MALFORMED = {
+    "renamed key": arrays(lambda r: ArrayRecord({("v" if k == "w" else k): a for k, a in r.items()})),
+    "missing key": arrays(lambda r: ArrayRecord({"w": r["w"]})),
+    "extra key": arrays(lambda r: ArrayRecord({**dict(r), "x": r["w"]})),
+    "empty record": arrays(lambda r: ArrayRecord()),
+    "other shape": payload(lambda _: npy(np.zeros((3, 2), np.float32))),
+    "one value": payload(lambda _: npy(np.zeros((1,), np.float32))),
+    "scalar": payload(lambda _: npy(np.float32(1))),
+    "nan": payload(lambda _: npy(np.full((2, 3), np.nan, np.float32))),
+    "one infinity": payload(lambda _: npy(np.array([[0, 0, 0], [0, 0, np.inf]], np.float32))),
+    "overflowing float64": payload(lambda _: npy(np.full((2, 3), 1e300))),
+    "integers": payload(lambda _: npy(np.ones((2, 3), np.int64))),
+    "bools": payload(lambda _: npy(np.ones((2, 3), bool))),
+    "complex": payload(lambda _: npy(np.ones((2, 3), np.complex64))),
+    "strings": payload(lambda _: npy(np.full((2, 3), "a"))),
+    "objects": payload(lambda _: npy(np.full((2, 3), None, object))),
+    "dates": payload(lambda _: npy(np.zeros((2, 3), "datetime64[s]"))),
+    "structured": payload(lambda _: npy(np.zeros((2, 3), [("a", "f4")]))),
+    "garbage": payload(lambda _: b"garbage"),
+    "no bytes": payload(lambda _: b""),
+    "truncated": payload(lambda data: data[:-3]),
+    "trailing bytes": payload(lambda data: data + b"123"),
+    "10^12 elements": payload(lambda _: header((10**12,))),
+    "negative shape": payload(lambda _: header((-2, 3))),
+    "overflowing shape": payload(lambda _: header((2**40, 2**40))),
+    "huge header": payload(lambda _: b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{"),
+    "a hundred times too large": payload(lambda _: npy(np.zeros(100_000, np.float32))),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+@pytest.mark.parametrize("nodes", [(1,), (6,), (10, 11)])
+def test_malformed_replies_are_dropped_and_named(kind, nodes):
+    strategy = ours.FedTrimmedAvg(f=F)
+    check_model(federate(strategy, spoil=spoiled(MALFORMED[kind], nodes)))
+    for report in strategy.reports:
+        assert report.with_status("invalid") == list(nodes)
+        assert report.n_valid == N - len(nodes)
+        assert all(len(report.nodes[node].reason) > 10 for node in nodes)
+
+
+HARMLESS = {
+    "keys in another order": arrays(lambda r: ArrayRecord(dict(reversed(list(r.items()))))),
+    "float64": payload(lambda data: npy(np.load(io.BytesIO(data)).astype(np.float64))),
+    "float16": payload(lambda data: npy(np.load(io.BytesIO(data)).astype(np.float16))),
+    "big-endian": payload(lambda data: npy(np.load(io.BytesIO(data)).astype(">f4"))),
+    "Fortran order": payload(lambda data: npy(np.asfortranarray(np.load(io.BytesIO(data))))),
+    "num-examples 1e308": metrics(num_examples=1e308),
+    "num-examples NaN": metrics(num_examples=float("nan")),
+    "num-examples -10": metrics(num_examples=-10),
+    "num-examples a list": metrics(num_examples=[1, 2]),
+    "metric a list": metrics(loss=[1.0, 2.0]),
+    "metric NaN": metrics(loss=float("nan")),
+    "metric 10^400": metrics(loss=10**18),
+    "extra metric": metrics(extra=1.0),
+    "no metrics": lambda reply: [reply.content.pop("metrics"), reply][1],
+}
+
+
+@pytest.mark.parametrize("kind", HARMLESS)
+def test_odd_but_readable_replies_change_nothing(kind):
+    strategy = ours.MultiKrum(f=F, m=5)
+    result = strategy.start(LocalGrid(client_app(), N, spoil=spoiled(HARMLESS[kind])), start(), 8)
+    check_model(result.arrays)
+    assert not any(report.with_status("invalid") for report in strategy.reports)
+    assert all(dict(record)["loss"] == 1.0 and "extra" not in record for record in result.train_metrics_clientapp.values())
+
+
+def test_layers_are_matched_by_name():
+    """The attack that Flower's Krum selects: the same keys in another order, values exchanged to the honest mean."""
+    pair = {"a": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}
+    app = ClientApp()
+
+    @app.train()
+    def train(message, context):
+        new = {"a": Array(np.ones(3, np.float32)), "b": Array(np.full(3, -1, np.float32))}
+        if context.node_id == 1:
+            new = {"b": new["a"], "a": new["b"]}
+        return Message(RecordDict({"arrays": ArrayRecord(new), "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    strategy = ours.Krum(f=1, fraction_evaluate=0.0)
+    result = strategy.start(LocalGrid(app, 7), ArrayRecord({k: Array(v) for k, v in pair.items()}), 1).arrays
+    assert list(result) == ["a", "b"]
+    assert result["a"].numpy().tolist() == [1, 1, 1]
+
+
+def test_errors_and_missing_replies_are_reported():
+    strategy = ours.Krum(f=1)
+    federate(strategy, 1, spoil=lambda reply: {4: as_error(reply), 5: None}.get(reply.metadata.src_node_id, reply))
+    report = strategy.reports[0]
+    assert report.nodes[4].status == "failed"
+    assert "out of memory" in report.nodes[4].reason
+    assert report.nodes[5].status == "missing"
+    assert (report.n_sampled, report.n_replied, report.n_valid) == (11, 10, 9)
+    assert report.with_status("kept")
+    assert report.f == 1
+
+
+def test_too_few_replies_skip_or_raise():
+    strategy = ours.Bulyan(num_malicious_nodes=3)
+    arrays_, _ = _one_round(strategy)
+    assert arrays_ is None
+    assert not strategy.reports[0].feasible
+    assert "needs at least 15 valid replies, got 11; the model stays as it was" in strategy.reports[0].note
+    with pytest.raises(InfeasibleRound, match="needs at least 15 valid replies, got 11"):
+        _one_round(ours.Bulyan(num_malicious_nodes=3, on_infeasible="error"))
+
+
+def _one_round(strategy, **grid):
+    local = LocalGrid(client_app(), N, **grid)
+    from flwr.app import ConfigRecord
+
+    replies = local.send_and_receive(strategy.configure_train(1, start(), ConfigRecord(), local))
+    return strategy.aggregate_train(1, replies)
+
+
+def test_f_falls_only_where_it_must_and_the_report_says_so():
+    """THEORY §5: n = 11, f = 4 is just enough for Krum; with 2 invalid replies f = 2 holds if honest replies are well formed."""
+    strategy = ours.Krum(f=4)
+    result, _ = _one_round(strategy, spoil=spoiled(MALFORMED["nan"], (1, 2)))
+    assert result is not None
+    assert strategy.reports[0].f == 2
+    assert "rests on the 2 invalid replies being Byzantine" in strategy.reports[0].note
+    roomy = ours.Krum(f=2)
+    _one_round(roomy, spoil=spoiled(MALFORMED["nan"], (1, 2)))
+    assert (roomy.reports[0].f, roomy.reports[0].note) == (2, "")
+
+
+@settings(max_examples=20)
+@given(order=st.permutations(range(N)))
+def test_order_of_arrival_does_not_change_a_bit(order):
+    for make in (lambda: ours.MultiKrum(f=F, m=4), lambda: ours.FedMedian()):
+        expected, _ = _one_round(make())
+        shuffled, _ = _one_round(make(), order=lambda replies: [replies[i] for i in order])
+        np.testing.assert_array_equal(values(shuffled), values(expected))
+
+
+def test_reports_as_json_lines(tmp_path):
+    path = tmp_path / "reports.jsonl"
+    federate(ours.Krum(f=2, report_path=path), 3)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["server_round"] for line in lines] == [1, 2, 3]
+    assert sum(node["status"] == "kept" for node in lines[0]["nodes"].values()) == 1
+
+
+def test_the_users_metrics_function_is_used_and_cannot_end_the_run():
+    def count(contents, key):
+        return MetricRecord({"clients": len(contents), "key": len(key)})
+
+    strategy = ours.FedMedian(train_metrics_aggr_fn=count, evaluate_metrics_aggr_fn=lambda contents, key: 1 / 0)
+    result = strategy.start(LocalGrid(client_app(), N), start(), 2)
+    assert result.train_metrics_clientapp[1]["clients"] == N
+    plain = ours.FedMedian().start(LocalGrid(client_app(), N), start(), 1)
+    assert plain.evaluate_metrics_clientapp[1]["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ours.Krum(f=-1), "f must be an integer >= 0, got -1"),
+        (lambda: ours.Krum(f=0.7), "f must be a number >= 0 and < 0.5, got 0.7"),
+        (lambda: ours.Krum(f=1, num_malicious_nodes=2), "give f or num_malicious_nodes, not both"),
+        (lambda: ours.Krum(on_infeasible="stop"), "on_infeasible must be one of 'skip', 'error'"),
+        (lambda: ours.FedTrimmedAvg(beta=0.5), "beta must be a number >= 0 and < 0.5, got 0.5"),
+        (lambda: ours.MeaMed(), "MeaMed: f must be given"),
+        (lambda: Robust("krum"), "rule must be a rule such as"),
+        (lambda: Robust(rules.Krum(f=1), strategy="FedAvg"), "strategy must be a flwr.serverapp.strategy.Strategy"),
+        (lambda: ours.Krum(checkpoint="no/such/folder/x"), "checkpoint must lie in a folder that exists"),
+    ],
+)
+def test_mistakes_get_one_clear_sentence(make, message):
+    with pytest.raises(InvalidParameter, match=message):
+        make()
