@@ -9,9 +9,9 @@ from flwr.clientapp import ClientApp
 from clients import GaussianClient, LabelFlipClient, NaNClient, ScalingClient, SignFlipClient
 from flwr_byzantine import attacks, errors
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.records import arrays_of
 from flwr_byzantine.mods import byzantine_mod
-from tests.support.flower import LocalGrid
 
 N = 6
 

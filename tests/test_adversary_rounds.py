@@ -12,9 +12,9 @@ from clients import DriftClient, ModelAttackClient
 from flwr_byzantine import attacks, rules
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.records import GRADIENT, REPLY, arrays_of
 from flwr_byzantine.mods import byzantine_mod
-from tests.support.flower import LocalGrid
 
 N = 6
 BAD = {0, 3}  # partitions; nodes 1 and 4

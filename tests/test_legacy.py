@@ -1,20 +1,17 @@
 """Legacy-API strategies: NumPyClients on the engine, and hostile replies by direct calls."""
 
 import logging
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from flwr.client import ClientApp, NumPyClient
-from flwr.common import Code, EvaluateRes, FitRes, Parameters, Status, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.common import EvaluateRes, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
 from flwr.server import strategy as flower
 
 from clients import SignFlipClient
 from flwr_byzantine import legacy, rules
-
-OK = Status(Code.OK, "")
-MODEL = [np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
+from tests.support.legacy import MODEL, OK, one_round, proxies
 
 
 class Client(NumPyClient):
@@ -56,29 +53,6 @@ def test_numpy_clients_on_the_engine_under_a_legacy_strategy(name):
     assert len(strategies[0].reports) == 3
     assert all(report.aggregated and report.n_valid == 11 for report in strategies[0].reports)
     np.testing.assert_allclose(finals[-1][0], 0.875, atol=1e-5)
-
-
-def proxies(n=11):
-    return [SimpleNamespace(cid=str(i), node_id=i) for i in range(1, n + 1)]
-
-
-class Clients:
-    """A client manager that samples everybody."""
-
-    def num_available(self):
-        return 11
-
-    def sample(self, num_clients, min_num_clients=None, criterion=None):
-        return proxies()
-
-
-def one_round(strategy, spoil=lambda node, tensors: tensors):
-    strategy.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
-    results = []
-    for proxy in proxies():
-        tensors = ndarrays_to_parameters([value + 1 for value in MODEL]).tensors
-        results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, {"loss": 1.0})))
-    return strategy.aggregate_fit(1, results, [])
 
 
 NAMED = {

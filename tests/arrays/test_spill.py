@@ -17,11 +17,11 @@ from flwr_byzantine import InvalidParameter, Robust, legacy, rules
 from flwr_byzantine.arrays import compiled, spill
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.rules.base import run
-from tests.strategy.test_message import client_app, start
-from tests.strategy.test_recovery import SlowGrid
-from tests.support.flower import LocalGrid
-from tests.test_legacy import one_round
+from tests.support.federation import client_app, start
+from tests.support.grids import SlowGrid
+from tests.support.legacy import one_round
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads what is resident from /proc, which is Linux's")
 RULES = [
@@ -279,7 +279,7 @@ import os, sys
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr_byzantine import Robust, rules
-from tests.support.flower import LocalGrid
+from flwr_byzantine.flower.local import LocalGrid
 
 folder, spilling, n, d = sys.argv[1], sys.argv[2] == "spill", 60, 2_500_000
 chosen = {"Krum": rules.Krum(f=5), "CenteredClipping": rules.CenteredClipping(f=5),

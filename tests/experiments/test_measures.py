@@ -17,8 +17,8 @@ from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.federation import federate
 from flwr_byzantine.flower.codec import flat, pack, unpack
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from tests.support.flower import LocalGrid
 
 D = 7
 

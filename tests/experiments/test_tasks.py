@@ -18,8 +18,7 @@ from flwr_byzantine.experiments.tasks.harm import Harm
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions, similar
 from flwr_byzantine.flower.codec import flat, pack
-from flwr_byzantine.flower.local import copy_content
-from tests.support.flower import LocalGrid
+from flwr_byzantine.flower.local import LocalGrid, copy_content
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

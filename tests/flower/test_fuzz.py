@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import flwr_byzantine as ours
 from flwr_byzantine.experiments.audit.battery import npy
-from tests.strategy.test_message import GOAL, N, client_app, start, values
-from tests.support.flower import LocalGrid
+from flwr_byzantine.flower.local import LocalGrid
+from tests.support.federation import GOAL, N, client_app, start, values
 
 CASES = 100_000 if os.environ.get("FLWR_BYZANTINE_FUZZ") else 3_000  # a longer run: FLWR_BYZANTINE_FUZZ=1 pytest tests/test_fuzz.py
 NAMES = ["w", "b", "n"]  # in the order of the model

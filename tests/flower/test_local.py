@@ -6,9 +6,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from flwr_byzantine import attacks, rules
@@ -16,36 +14,9 @@ from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.engines import run_on
 from flwr_byzantine.experiments.tasks.federation import federate
-from flwr_byzantine.flower.codec import flat, pack
+from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
-
-
-def counting_app(broken=lambda node: None):
-    """Each node counts its messages in its Context, and says who and where it is; `broken` may raise or worse."""
-    app = ClientApp()
-
-    @app.train()
-    def train(message, context):
-        broken(context.node_id)
-        count = context.state.setdefault("seen", MetricRecord({"count": 0}))
-        count["count"] += 1
-        message.content["config"]["note"] = "changed by a client"
-        metrics = MetricRecord({"node": context.node_id, "count": count["count"], "process": os.getpid()})
-        return Message(RecordDict({"arrays": message.content["arrays"], "metrics": metrics}), reply_to=message)
-
-    return app
-
-
-def round_of(grid, nodes):
-    """The replies to one message for each node, which share their content as Flower's strategies have it."""
-    content = RecordDict({"arrays": pack({"w": np.arange(3.0)}), "config": ConfigRecord({"note": ""})})
-    replies = grid.send_and_receive([Message(content, node, "train") for node in nodes])
-    assert content["config"]["note"] == ""
-    return replies
-
-
-def said(replies, key):
-    return [reply.content["metrics"][key] for reply in replies]
+from tests.support.counting import counting_app, round_of, said
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 50])
@@ -110,7 +81,8 @@ def test_a_forgotten_grid_takes_its_processes_with_it():
 
 SCRIPT = """
 import os, time
-from tests.flower.test_local import *
+from flwr_byzantine.flower.local import LocalGrid
+from tests.support.counting import counting_app, round_of
 def broken(node):
     if node == 1:
         print(os.getpid(), flush=True)

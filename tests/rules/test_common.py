@@ -11,52 +11,10 @@ import torch
 
 from flwr_byzantine import errors, rules
 from flwr_byzantine.arrays.wrap import wrap
+from tests.support.rules import ROBUST, RULES, F, answer, call, data, stated, trusted
 
-F = 2
-
-
-def instances():
-    for cls in rules.available():
-        rule = cls(f=F) if "f" in cls.__dataclass_fields__ else cls()
-        if cls is rules.FLAME:
-            yield rules.FLAME(f=F, noise=0.0)
-        elif isinstance(rule, rules.PreAggregation):
-            yield rules.chain(rule, rules.TrimmedMean(f=F))
-            yield rules.chain(rule, rules.Krum(f=F))
-        else:
-            yield rule
-    yield rules.MultiKrum(f=F, m=3, iterated=True)
-
-
-RULES = list(instances())
-ROBUST = [rule for rule in RULES if all(stage.robust for stage in rule.stages())]
 every_rule = pytest.mark.parametrize("rule", RULES, ids=str)
 every_robust = pytest.mark.parametrize("rule", ROBUST, ids=str)
-
-
-def stated(rule, name):
-    """Whether every part of the rule declares the property."""
-    return all(getattr(stage, name) for stage in rule.stages())
-
-
-def trusted(rule, X):
-    """The keyword argument of rules that trust a reference: the middle of the rows."""
-    if not any("reference" in getattr(stage, "anchors", ()) for stage in rule.stages()):
-        return {}
-    rows = np.array([np.asarray(row, np.float64) for row in X])
-    return {"reference": np.median(rows[np.isfinite(rows).all(1)], axis=0) + 0.1}
-
-
-def call(rule, X, **keywords):
-    return rule(X, **(keywords or trusted(rule, X)))
-
-
-def answer(rule, X):
-    return rule.aggregate(X, **trusted(rule, X))
-
-
-def data(n=13, d=40, seed=0, dtype=np.float64):
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(dtype)
 
 
 @every_rule

@@ -9,7 +9,7 @@ from flwr_byzantine import rules
 from flwr_byzantine.declare.citations import citation
 from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
 from flwr_byzantine.theory import empirical_kappa, kappa_lower_bound
-from tests.rules.test_common import RULES, F, call, data, stated, trusted
+from tests.support.rules import RULES, F, call, data, stated, trusted
 
 VARIANTS = [
     rules.Krum(f=F, neighbors="n-f-1"),

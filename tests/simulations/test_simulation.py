@@ -16,6 +16,7 @@ import pytest
 
 from flwr_byzantine import InvalidParameter, rules
 from simulations.settings import Settings
+from tests.support.federation import GOAL, client_app, start, values
 
 ROOT = Path(__file__).parents[2]
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
@@ -120,7 +121,6 @@ def test_on_the_engines_own_grid_replies_are_taken_as_they_come():
     from flwr.simulation import run_simulation
 
     from flwr_byzantine import FedMedian
-    from tests.strategy.test_message import GOAL, client_app, start, values
 
     app, found = ServerApp(), []
 

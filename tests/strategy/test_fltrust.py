@@ -9,7 +9,7 @@ from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp.strategy import Strategy
 
 from flwr_byzantine import errors, legacy, rules, strategy
-from tests.support.flower import LocalGrid
+from flwr_byzantine.flower.local import LocalGrid
 
 NODES, FLIPPED = 10, (1, 4, 7, 10)  # 40 %
 TARGET = np.linspace(-1.0, 1.0, 6).reshape(2, 3)

@@ -16,45 +16,11 @@ from hypothesis import strategies as st
 import flwr_byzantine as ours
 from flwr_byzantine import InfeasibleRound, InvalidParameter, Robust, attacks, rules
 from flwr_byzantine.adversary import AdversarialGrid
+from flwr_byzantine.experiments.audit.battery import header, npy
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.named import CATALOGUE
-from tests.support.flower import LocalGrid
-
-N, F = 11, 2
-TARGET = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.full(4, -1.0, np.float32), "n": np.array(7, np.int64)}
-
-
-def client_app():
-    """Each client steps half-way to the target, with a little noise of its own."""
-    app = ClientApp()
-
-    @app.train()
-    def train(message, context):
-        rng = np.random.default_rng([context.node_id, message.content["config"]["server-round"]])
-        arrays = {}
-        for name, array in message.content["arrays"].items():
-            value = array.numpy()
-            step = (TARGET[name] - value) / 2
-            noisy = value + step + (0.01 * rng.normal(size=value.shape) if value.dtype.kind == "f" else 0)
-            arrays[name] = Array(np.asarray(np.rint(noisy) if value.dtype.kind == "i" else noisy, dtype=value.dtype))
-        metrics = MetricRecord({"num-examples": 10, "partition-id": context.node_id - 1, "loss": 1.0})
-        return Message(RecordDict({"arrays": ArrayRecord(arrays), "metrics": metrics}), reply_to=message)
-
-    @app.evaluate()
-    def evaluate(message, context):
-        return Message(RecordDict({"metrics": MetricRecord({"num-examples": 10, "accuracy": 0.5})}), reply_to=message)
-
-    return app
-
-
-def start():
-    return ArrayRecord({name: Array(np.zeros_like(value)) for name, value in TARGET.items()})
-
-
-def values(record):
-    return np.concatenate([array.numpy().ravel() for array in record.values()])
-
-
-GOAL = np.concatenate([value.ravel() for value in TARGET.values()])
+from tests.support.federation import GOAL, TARGET, F, N, client_app, start, values
+from tests.support.replies import arrays, metrics, payload, spoiled
 
 
 def federate(strategy, rounds=8, n=N, **grid):
@@ -135,55 +101,6 @@ def test_change_of_one_import(name):
     check_model(federate(getattr(ours, name)(1.0, **arguments)))
     with pytest.raises(TypeError, match="unexpected keyword argument 'no_such'"):
         getattr(ours, name)(no_such=1)
-
-
-def spoiled(change, nodes=(4,)):
-    def spoil(reply):
-        if reply.metadata.src_node_id not in nodes or reply.metadata.message_type.split(".")[0] != "train":
-            return reply
-        return change(reply)
-
-    return spoil
-
-
-def arrays(change):
-    def spoil(reply):
-        reply.content["arrays"] = change(reply.content["arrays"])
-        return reply
-
-    return spoil
-
-
-def metrics(**values):
-    named = {key.replace("_", "-"): value for key, value in values.items()}
-
-    def spoil(reply):
-        reply.content["metrics"] = MetricRecord({**dict(reply.content["metrics"]), **named})
-        return reply
-
-    return spoil
-
-
-def payload(change):
-    """Change the npy bytes of w."""
-
-    def spoil(record):
-        array = record["w"]
-        record["w"] = Array(dtype=array.dtype, shape=tuple(array.shape), stype=array.stype, data=change(array.data))
-        return record
-
-    return arrays(spoil)
-
-
-def npy(value):
-    stream = io.BytesIO()
-    np.save(stream, value, allow_pickle=True)
-    return stream.getvalue()
-
-
-def header(shape, descr="<f4"):
-    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 24
 
 
 def as_error(reply):

@@ -5,41 +5,24 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
-from flwr.app import Array
-from flwr.serverapp import Grid
-from flwr.serverapp import strategy as flower
 from hypothesis import given
 from hypothesis import strategies as st
 
 import flwr_byzantine as ours
-from flwr_byzantine import InfeasibleRound, InvalidParameter, Robust, legacy, rules, theory
+from flwr_byzantine import InfeasibleRound, InvalidParameter, legacy
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.checkpoint import Snapshot, load, save
 from flwr_byzantine.strategy.quarantine import Ledger, Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from tests.strategy.test_message import N, client_app, metrics, spoiled, start, values
-from tests.support.flower import LocalGrid
-from tests.test_legacy import Clients, one_round
-
-
-def nan(reply):
-    reply.content["arrays"]["w"] = Array(np.full((2, 3), np.nan, np.float32))
-    return reply
-
-
-MAKERS = {
-    "Krum": lambda **policy: ours.Krum(f=2, **policy),
-    "CenteredClipping": lambda **policy: ours.CenteredClipping(f=2, **policy),
-    "FoolsGold": lambda **policy: ours.FoolsGold(f=2, **policy),
-    "FedAdam": lambda **policy: Robust(rules.TrimmedMean(f=2), flower.FedAdam(), **policy),
-    "FedAvgM": lambda **policy: Robust(rules.Median(f=2), flower.FedAvgM(server_momentum=0.9), **policy),
-    "quarantine": lambda **policy: ours.FedMedian(quarantine=Quarantine(threshold=1.5), certificate=True, **policy),
-    "SGD": lambda **policy: ours.ByzantineSGD(rules.Median(f=2), step_size=theory.Polynomial(0.1), momentum=0.9, **policy),
-}
+from tests.support.federation import N, client_app, start, values
+from tests.support.grids import SlowGrid
+from tests.support.legacy import Clients, one_round
+from tests.support.replies import metrics, nan, spoiled
+from tests.support.stateful import MAKERS
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -81,7 +64,10 @@ def test_legacy_resumes(tmp_path):
 
 SCRIPT = """
 import sys, time
-from tests.strategy.test_recovery import *
+import numpy as np
+from flwr_byzantine.flower.local import LocalGrid
+from tests.support.federation import N, client_app, start, values
+from tests.support.stateful import MAKERS
 def slow(reply):
     time.sleep(0.002)
     return reply
@@ -161,49 +147,6 @@ def test_capped_weighting():
     assert np.abs(values(plain.arrays) - values(result.arrays)).max() > 0
     with pytest.raises(InvalidParameter, match="needs a rule that averages a selection"):
         ours.FedMedian(weighting="capped").start(LocalGrid(client_app(), N), start(), 1)
-
-
-class SlowGrid(Grid):
-    """A Flower Grid on threads: each node answers after its own delay (None: never), through push and pull."""
-
-    def __init__(self, delays):
-        self.local, self.delays, self.ready, self.pulls = LocalGrid(client_app(), len(delays)), delays, {}, 0
-
-    set_run = create_message = None
-
-    @property
-    def run(self):
-        raise NotImplementedError
-
-    def get_node_ids(self):
-        return self.local.get_node_ids()
-
-    def push_messages(self, messages):
-        ids = []
-        for message in messages:
-            message.metadata.__dict__["_message_id"] = key = f"m{len(self.ready)}-{message.metadata.dst_node_id}-{time.monotonic()}"
-            ids.append(key)
-            delay = self.delays[message.metadata.dst_node_id - 1] if message.metadata.message_type.startswith("train") else 0.0
-            (reply,) = self.local.send_and_receive([message])
-            if delay is not None:
-                threading.Timer(delay, self.ready.__setitem__, (key, reply)).start()
-        return ids
-
-    def pull_messages(self, message_ids):
-        self.pulls += 1
-        found = [key for key in message_ids if key in self.ready]
-        replies = []
-        for key in found:
-            reply = self.ready.pop(key)
-            reply.metadata.__dict__["_reply_to_message_id"] = key
-            replies.append(reply)
-        return replies
-
-    def send_and_receive(self, messages, *, timeout=None):
-        raise AssertionError("strategies here collect by push and pull")
-
-
-SlowGrid.__abstractmethods__ = frozenset()
 
 
 def timed(strategy, delays, rounds=1):
@@ -311,8 +254,8 @@ import io, resource, sys, threading, time
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 import flwr_byzantine as ours
-from tests.support.flower import LocalGrid
-from tests.strategy.test_message import header
+from flwr_byzantine.experiments.audit.battery import header
+from flwr_byzantine.flower.local import LocalGrid
 d, n, kind = 1_000_000, 32, sys.argv[1]
 rng = np.random.default_rng(0)
 strategy = ours.Krum(f=2)

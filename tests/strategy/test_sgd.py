@@ -13,8 +13,8 @@ from flwr_byzantine.adversary import AdversarialGrid
 from flwr_byzantine.client import gradient, gradient_reply
 from flwr_byzantine.experiments.demo import apps
 from flwr_byzantine.experiments.demo.task import Task
+from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.mods import byzantine_mod
-from tests.support.flower import LocalGrid
 
 N, F, D = 11, 2, 6
 GOAL = torch.arange(D, dtype=torch.float32)

@@ -1,0 +1,52 @@
+"""A Grid on which replies come late, or never."""
+
+import threading
+import time
+
+from flwr.serverapp import Grid
+
+from flwr_byzantine.flower.local import LocalGrid
+from tests.support.federation import client_app
+
+
+class SlowGrid(Grid):
+    """A Flower Grid on threads: each node answers after its own delay (None: never), through push and pull."""
+
+    def __init__(self, delays):
+        self.local, self.delays, self.ready, self.pulls = LocalGrid(client_app(), len(delays)), delays, {}, 0
+
+    set_run = create_message = None
+
+    @property
+    def run(self):
+        raise NotImplementedError
+
+    def get_node_ids(self):
+        return self.local.get_node_ids()
+
+    def push_messages(self, messages):
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = key = f"m{len(self.ready)}-{message.metadata.dst_node_id}-{time.monotonic()}"
+            ids.append(key)
+            delay = self.delays[message.metadata.dst_node_id - 1] if message.metadata.message_type.startswith("train") else 0.0
+            (reply,) = self.local.send_and_receive([message])
+            if delay is not None:
+                threading.Timer(delay, self.ready.__setitem__, (key, reply)).start()
+        return ids
+
+    def pull_messages(self, message_ids):
+        self.pulls += 1
+        found = [key for key in message_ids if key in self.ready]
+        replies = []
+        for key in found:
+            reply = self.ready.pop(key)
+            reply.metadata.__dict__["_reply_to_message_id"] = key
+            replies.append(reply)
+        return replies
+
+    def send_and_receive(self, messages, *, timeout=None):
+        raise AssertionError("strategies here collect by push and pull")
+
+
+SlowGrid.__abstractmethods__ = frozenset()

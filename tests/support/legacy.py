@@ -1,0 +1,32 @@
+"""Eleven clients of the legacy API by direct calls: a client manager, and one round under a strategy."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from flwr.common import Code, FitRes, Parameters, Status, ndarrays_to_parameters
+
+OK = Status(Code.OK, "")
+MODEL = [np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
+
+
+def proxies(n=11):
+    return [SimpleNamespace(cid=str(i), node_id=i) for i in range(1, n + 1)]
+
+
+class Clients:
+    """A client manager that samples everybody."""
+
+    def num_available(self):
+        return 11
+
+    def sample(self, num_clients, min_num_clients=None, criterion=None):
+        return proxies()
+
+
+def one_round(strategy, spoil=lambda node, tensors: tensors):
+    strategy.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
+    results = []
+    for proxy in proxies():
+        tensors = ndarrays_to_parameters([value + 1 for value in MODEL]).tensors
+        results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, {"loss": 1.0})))
+    return strategy.aggregate_fit(1, results, [])
