@@ -15,7 +15,9 @@ BESIDE = {"clients", "simulations", "deployment", "support", "benchmarks"}  # no
 @pytest.mark.parametrize("name", FILES)
 def test_no_test_module_is_imported(name):
     """Not by another, nor by a script that a test runs in a process of its own: what two of them need is in tests.support."""
-    imported = re.findall(r"^\s*(?:from|import) +((?:tests?\b|test_|conftest)\S*)", (TESTS / name).read_text(encoding="utf-8"), re.MULTILINE)
+    imported = re.findall(
+        r"^\s*(?:from|import) +((?:tests?\b|test_|conftest)\S*)", (TESTS / name).read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert [module for module in imported if module != "tests.support" and not module.startswith("tests.support.")] == []
 
 
