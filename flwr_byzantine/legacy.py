@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar, ndarrays_to_parameters
+from flwr.server import ClientManager
 from flwr.server import strategy as flower
-from flwr.server.client_manager import ClientManager
 from flwr.server.client_proxy import ClientProxy
-from flwr.supercore import log
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays.kernels import round_into
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
+from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.records import GRADIENT, REPLY
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
@@ -236,7 +236,7 @@ def _payloads(parameters: Parameters) -> dict[str, bytes]:
 
 
 def _say(text: str) -> None:
-    log(INFO if "kept" in text else WARNING, "flwr-byzantine: %s", text)
+    compat.log(INFO if "kept" in text else WARNING, text)
 
 
 class Named(arguments.Named, Robust):

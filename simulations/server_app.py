@@ -8,8 +8,8 @@ from logging import INFO
 from pathlib import Path
 
 from flwr.app import Context
+from flwr.common import log
 from flwr.serverapp import Grid, ServerApp
-from flwr.supercore import log
 
 from flwr_byzantine.experiments.demo.apps import federate
 from simulations.settings import Settings

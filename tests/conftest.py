@@ -12,6 +12,6 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 def pytest_configure():
     """Say who runs a task, as Flower's engine would: `Message()` asks for it."""
-    from flwr.supercore.task_identity import TaskIdentity
+    from flwr_byzantine.flower.compat import ensure_task_identity
 
-    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+    ensure_task_identity()

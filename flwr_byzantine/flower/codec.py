@@ -16,7 +16,7 @@ from flwr.app import ArrayRecord
 from numpy.lib import format as npy
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.flower.local import copy_content
+from flwr_byzantine.flower.compat import copy_content
 
 MAGIC = 8  # bytes before the length of the header: magic string and version
 MAX_HEADER = 10_000  # bytes; NumPy's own limit for headers from untrusted files

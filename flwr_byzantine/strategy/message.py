@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from logging import INFO, WARNING
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
-from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
-from flwr.supercore import log
 
 from flwr_byzantine.arrays.typing import Array as NDArray
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
+from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.grids import Patient
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.rules.base import Rule
@@ -77,7 +75,7 @@ class Robust(Durable, Strategy):
         own = getattr(self.strategy, name, None)
         if own is not None:
             setattr(self.strategy, name, lambda _contents, _key: self._metrics)
-        return None if own is aggregate_metricrecords else own
+        return None if compat.is_flowers_average(own) else own
 
     @property
     def _weight_key(self) -> str:
@@ -262,11 +260,8 @@ class Robust(Durable, Strategy):
     def _one_reply(self, like: Message, arrays: ArrayRecord | None) -> Message:
         """A message like a valid reply, carrying the aggregate."""
         metrics = MetricRecord({**dict(self._metrics), self._weight_key: 1})
-        message = copy.copy(like)
         content: dict[str, Any] = {"metrics": metrics} if arrays is None else {"arrays": arrays, "metrics": metrics}
-        message.__dict__ = {**like.__dict__}
-        message.content = RecordDict(content)
-        return message
+        return compat.with_content(like, RecordDict(content))
 
 
 def empty(message: Message) -> None:
@@ -289,4 +284,4 @@ def as_rule_for(rule: Rule | RuleFor) -> RuleFor:
 
 
 def _say(text: str, level: int = WARNING) -> None:
-    log(INFO if "kept" in text else level, "flwr-byzantine: %s", text)
+    compat.log(INFO if "kept" in text else level, text)

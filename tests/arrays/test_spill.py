@@ -294,9 +294,7 @@ class Nodes(LocalGrid):
     def send_and_receive(self, messages, *, timeout=None):
         for k, message in enumerate(messages):
             content = {"arrays": model(block * np.float32(1 + k / 100)), "metrics": MetricRecord({"num-examples": 1})}
-            reply = Message(RecordDict(content), reply_to=message)
-            reply.metadata.__dict__["_src_node_id"] = message.metadata.dst_node_id
-            yield reply
+            yield Message(RecordDict(content), reply_to=message)
 
 def round_of(n):
     strategy, grid = Robust(chosen, spill=folder if spilling else None), Nodes(None, n)

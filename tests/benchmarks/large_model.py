@@ -56,7 +56,6 @@ class Replies:
             noise = self.noise[1000 * k : 1000 * k + D]
             arrays = model(self.start + (noise if k >= F else -10 * noise))
             reply = Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
-            reply.metadata.__dict__["_src_node_id"] = message.metadata.dst_node_id
             del arrays
             self.seconds += time.perf_counter() - begun
             yield reply

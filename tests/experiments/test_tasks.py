@@ -18,7 +18,8 @@ from flwr_byzantine.experiments.tasks.harm import Harm
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions, similar
 from flwr_byzantine.flower.codec import flat, pack
-from flwr_byzantine.flower.local import LocalGrid, copy_content
+from flwr_byzantine.flower.compat import copy_content
+from flwr_byzantine.flower.local import LocalGrid
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

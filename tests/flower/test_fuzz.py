@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import flwr_byzantine as ours
 from flwr_byzantine.experiments.audit.battery import npy
+from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
 from tests.support.federation import GOAL, N, client_app, start, values
 
@@ -96,9 +97,7 @@ def mutated(reply, edits, names, metrics, kind):
         if name in record and "w" in record and "b" in record:
             edit(record, name)
     if kind == "error":
-        bad = Message(Error(3, "gone"), reply_to=reply)
-        bad.metadata.__dict__["_src_node_id"] = reply.metadata.src_node_id
-        return bad
+        return set_metadata(Message(Error(3, "gone"), reply_to=reply), src_node_id=reply.metadata.src_node_id)
     arrays = {"arrays": ArrayRecord(record)} if kind != "no arrays" else {}
     arrays |= {"more": ArrayRecord(record)} if kind == "two arrays" else {}
     said = {} if kind == "no metrics" else {"metrics": MetricRecord({**dict(reply.content["metrics"]), **metrics})}

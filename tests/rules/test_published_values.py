@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import ArrayRecord, RecordDict
-from flwr.server.strategy import aggregate as flower_legacy
-from flwr.serverapp.strategy import bulyan as flower_bulyan
-from flwr.serverapp.strategy import multikrum as flower_multikrum
 
 from flwr_byzantine import attacks, rules, strategy
 from flwr_byzantine.arrays.wrap import wrap
+from flwr_byzantine.flower.compat import aggregation
 from flwr_byzantine.rules.coordinatewise import NearestMedian
 from flwr_byzantine.rules.results import State
 from flwr_byzantine.rules.view import View
@@ -190,7 +188,7 @@ def crowd(seed=0):
 def flower_multikrum_weights():
     rows, counts = crowd(), np.arange(1, 12)
     ours = rules.MultiKrum(f=2, m=4).aggregate(rows)
-    theirs = flower_legacy.aggregate_krum([([row.copy()], int(count)) for row, count in zip(rows, counts, strict=True)], 2, 4)[0]
+    theirs = aggregation("aggregate_krum")([([row.copy()], int(count)) for row, count in zip(rows, counts, strict=True)], 2, 4)[0]
     chosen = list(ours.selected)
     np.testing.assert_allclose(theirs, np.average(rows[chosen], axis=0, weights=counts[chosen]))
     np.testing.assert_allclose(ours.value, rows[chosen].mean(0))
@@ -200,16 +198,16 @@ def theirs_once(rows, f):
     """Flower's Message-API Bulyan by its own functions."""
     contents = [RecordDict({"arrays": ArrayRecord([row])}) for row in rows]
     theta = len(rows) - 2 * f
-    selected = [content["arrays"].to_numpy_ndarrays() for content in flower_multikrum.select_multikrum(contents, f, theta)]
+    selected = [content["arrays"].to_numpy_ndarrays() for content in aggregation("select_multikrum")(contents, f, theta)]
     middle = [np.median([arrays[0] for arrays in selected], axis=0)]
-    return flower_bulyan.aggregate_n_closest_weights(middle, selected, theta - 2 * f)[0]
+    return aggregation("aggregate_n_closest_weights")(middle, selected, theta - 2 * f)[0]
 
 
 def flower_bulyan_once():
     differ = 0
     for seed in range(10):
         rows = crowd(seed)
-        again = flower_legacy.aggregate_bulyan([([row.copy()], 1) for row in rows], 2, flower_legacy.aggregate_krum, to_keep=0)[0]
+        again = aggregation("aggregate_bulyan")([([row.copy()], 1) for row in rows], 2, aggregation("aggregate_krum"), to_keep=0)[0]
         np.testing.assert_allclose(rules.Bulyan(f=2)(rows), again)
         np.testing.assert_allclose(rules.Bulyan(f=2, iterated=False)(rows), theirs_once(rows, 2))
         differ += not np.allclose(again, theirs_once(rows, 2))
@@ -220,12 +218,12 @@ def flower_trimmed_fraction():
     rule = strategy.FedTrimmedAvg(beta=0.2).core.rule
     assert [rule(n).f for n in (4, 5, 11)] == [0, 1, 2]
     rows = crowd()
-    np.testing.assert_allclose(rule(11)(rows), flower_legacy.aggregate_trimmed_avg([([row], 1) for row in rows], 0.2)[0])
+    np.testing.assert_allclose(rule(11)(rows), aggregation("aggregate_trimmed_avg")([([row], 1) for row in rows], 0.2)[0])
 
 
 def flower_bulyan_reference():
     values = [[np.array([1.0])], [np.array([-0.5])], [np.array([10.0])]]
-    assert flower_bulyan.aggregate_n_closest_weights([np.array([0.0])], values, 1)[0].tolist() == [-0.5]
+    assert aggregation("aggregate_n_closest_weights")([np.array([0.0])], values, 1)[0].tolist() == [-0.5]
     assert NearestMedian(drop=2)(np.array([[1.0], [-0.5], [10.0]])).tolist() == [1.0]
 
 

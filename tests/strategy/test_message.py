@@ -17,6 +17,7 @@ import flwr_byzantine as ours
 from flwr_byzantine import InfeasibleRound, InvalidParameter, Robust, attacks, rules
 from flwr_byzantine.adversary import AdversarialGrid
 from flwr_byzantine.experiments.audit.battery import header, npy
+from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.named import CATALOGUE
 from tests.support.federation import GOAL, TARGET, F, N, client_app, start, values
@@ -104,9 +105,7 @@ def test_change_of_one_import(name):
 
 
 def as_error(reply):
-    bad = Message(Error(1, "out of memory"), reply_to=reply)
-    bad.metadata.__dict__["_src_node_id"] = reply.metadata.src_node_id
-    return bad
+    return set_metadata(Message(Error(1, "out of memory"), reply_to=reply), src_node_id=reply.metadata.src_node_id)
 
 
 MALFORMED = {

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import flwr_byzantine as ours
 from flwr_byzantine import InfeasibleRound, InvalidParameter, legacy
+from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.checkpoint import Snapshot, load, save
 from flwr_byzantine.strategy.quarantine import Ledger, Quarantine
@@ -187,7 +188,7 @@ def test_a_forged_sender_is_known_by_the_message_it_answers():
             replies = super().pull_messages(message_ids)
             for reply in replies:
                 if reply.metadata.src_node_id == 3:
-                    reply.metadata.__dict__["_src_node_id"] = 5
+                    set_metadata(reply, src_node_id=5)
                     if "arrays" in reply.content:
                         nan(reply)
             return replies

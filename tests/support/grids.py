@@ -5,6 +5,7 @@ import time
 
 from flwr.serverapp import Grid
 
+from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
 from tests.support.federation import client_app
 
@@ -27,7 +28,8 @@ class SlowGrid(Grid):
     def push_messages(self, messages):
         ids = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = key = f"m{len(self.ready)}-{message.metadata.dst_node_id}-{time.monotonic()}"
+            key = f"m{len(self.ready)}-{message.metadata.dst_node_id}-{time.monotonic()}"
+            set_metadata(message, message_id=key)
             ids.append(key)
             delay = self.delays[message.metadata.dst_node_id - 1] if message.metadata.message_type.startswith("train") else 0.0
             (reply,) = self.local.send_and_receive([message])
@@ -38,12 +40,7 @@ class SlowGrid(Grid):
     def pull_messages(self, message_ids):
         self.pulls += 1
         found = [key for key in message_ids if key in self.ready]
-        replies = []
-        for key in found:
-            reply = self.ready.pop(key)
-            reply.metadata.__dict__["_reply_to_message_id"] = key
-            replies.append(reply)
-        return replies
+        return [set_metadata(self.ready.pop(key), reply_to_message_id=key) for key in found]
 
     def send_and_receive(self, messages, *, timeout=None):
         raise AssertionError("strategies here collect by push and pull")

@@ -10,6 +10,7 @@ from typing import Any
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.flower.compat import aggregation
 
 Make = Callable[[int], Callable[[Array], Any]]  # f -> aggregation of an (n, d) array
 PEERS = {"Flower": "flwr", "ByzFL": "byzfl", "ByzPy": "byzpy"}
@@ -41,20 +42,18 @@ def _flower(name: str, *arguments: Callable[[int], Any]) -> Make:
     """A function of Flower's legacy aggregations: a list of (layers, examples) in."""
 
     def make(f: int) -> Callable[[Array], Any]:
-        module = importlib.import_module("flwr.server.strategy.aggregate")
-        return lambda X: getattr(module, name)([([row], 1) for row in X], *(argument(f) for argument in arguments))
+        return lambda X: aggregation(name)([([row], 1) for row in X], *(argument(f) for argument in arguments))
 
     return make
 
 
 def _bulyan(f: int) -> Callable[[Array], Any]:
-    module = importlib.import_module("flwr.server.strategy.aggregate")
-    return lambda X: module.aggregate_bulyan([([row], 1) for row in X], f, module.aggregate_krum, to_keep=0)
+    krum = aggregation("aggregate_krum")
+    return lambda X: aggregation("aggregate_bulyan")([([row], 1) for row in X], f, krum, to_keep=0)
 
 
 def _trimmed(f: int) -> Callable[[Array], Any]:
-    module = importlib.import_module("flwr.server.strategy.aggregate")
-    return lambda X: module.aggregate_trimmed_avg([([row], 1) for row in X], (f + 0.5) / len(X))
+    return lambda X: aggregation("aggregate_trimmed_avg")([([row], 1) for row in X], (f + 0.5) / len(X))
 
 
 def _byzfl(name: str, **arguments: Any) -> Make:

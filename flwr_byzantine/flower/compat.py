@@ -1,0 +1,166 @@
+"""Everything that this project uses of Flower's inside, one small function each.
+
+What Flower does not document may change with any release. It is used here and nowhere else, so that such a change is
+mended in one place; `tests/flower/test_compat.py` says in one sentence what has changed. All other modules import
+Flower's public modules only: `flwr.app`, `flwr.clientapp`, `flwr.serverapp`, `flwr.client`, `flwr.common`,
+`flwr.server`, `flwr.simulation` and their `strategy`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, MutableMapping
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from flwr.app import Array, Message, RecordDict
+from flwr.common import log as flower_log
+
+from flwr_byzantine.errors import ByzantineError
+
+LEGACY = "flwr.server.strategy.aggregate"
+AGGREGATIONS = {  # functions of Flower's robust strategies: name -> module
+    **dict.fromkeys(("aggregate", "aggregate_krum", "aggregate_bulyan", "aggregate_median", "aggregate_trimmed_avg"), LEGACY),
+    "select_multikrum": "flwr.serverapp.strategy.multikrum",
+    "aggregate_n_closest_weights": "flwr.serverapp.strategy.bulyan",
+}
+
+
+def log(level: int, text: str) -> None:
+    """Write one line to Flower's log, marked as this package's.
+
+    Args:
+        level: one of Python's, e.g. `logging.INFO`.
+        text: what happened.
+    """
+    flower_log(level, "flwr-byzantine: %s", text)
+
+
+def ensure_task_identity() -> None:
+    """Give this process the identity that `Message(...)` asks for, where no engine has given it one: run, node and task 1.
+
+    Example:
+        >>> ensure_task_identity()
+        >>> Message(RecordDict(), 7, "train").metadata.dst_node_id
+        7
+    """
+    identity = _inside("flwr.supercore.task_identity", "TaskIdentity", "ensure_task_identity")
+    for name in ("run_id", "node_id", "task_id"):
+        try:
+            getattr(identity, name)
+        except RuntimeError:  # Flower's way to say that it is not set
+            setattr(identity, name, 1)
+
+
+def with_content(message: Message, content: RecordDict) -> Message:
+    """A message of its own with the same metadata and this content; the given one keeps its content.
+
+    Example:
+        >>> ensure_task_identity()
+        >>> old = Message(RecordDict(), 7, "train")
+        >>> new = with_content(old, RecordDict())
+        >>> new.content is old.content, new.metadata is old.metadata
+        (False, True)
+    """
+    made = copy.copy(message)
+    made.content = content
+    return made
+
+
+def set_metadata(message: Message, **values: Any) -> Message:
+    """Set metadata for which Flower has no setter, as its SuperLink does.
+
+    Args:
+        message: changed in place.
+        values: names as Flower's `Metadata` has them: `src_node_id`, `message_id`, `reply_to_message_id`, ...
+
+    Returns:
+        The message.
+
+    Raises:
+        ByzantineError: Flower's metadata have no such value.
+
+    Example:
+        >>> ensure_task_identity()
+        >>> set_metadata(Message(RecordDict(), 7, "train"), src_node_id=3).metadata.src_node_id
+        3
+    """
+    fields = message.metadata.__dict__
+    for name, value in values.items():
+        if f"_{name}" not in fields:
+            raise changed(f"Metadata to keep {name} in its attribute _{name}", "set_metadata")
+        fields[f"_{name}"] = value
+    return message
+
+
+def copy_content(value: Any) -> Any:
+    """A copy of a RecordDict that shares nothing a client can change: as a deep copy, at a tenth of the time.
+
+    Args:
+        value: a RecordDict, or what lies in one: a record, an Array, a list, a number, a string, bytes.
+
+    Example:
+        >>> from flwr.app import ConfigRecord
+        >>> old = RecordDict({"config": ConfigRecord({"lr": 0.1})})
+        >>> new = copy_content(old)
+        >>> new["config"]["lr"] = 0.2
+        >>> old["config"]["lr"]
+        0.1
+    """
+    if isinstance(value, list):
+        return list(value)
+    if not isinstance(value, MutableMapping | Array):
+        return value  # numbers, strings and bytes never change
+    made: Any = object.__new__(type(value))
+    made.__dict__.update(value.__dict__)
+    if isinstance(value, MutableMapping):
+        made.__dict__["_data"] = {key: copy_content(item) for key, item in value.items()}
+    return made
+
+
+def is_flowers_average(metrics_function: Any) -> bool:
+    """Whether it is the average of metrics that Flower's strategies use where the user names no function.
+
+    Example:
+        >>> from flwr.serverapp.strategy import FedAvg
+        >>> is_flowers_average(FedAvg().train_metrics_aggr_fn)
+        True
+    """
+    return metrics_function is _inside("flwr.serverapp.strategy.strategy_utils", "aggregate_metricrecords", "is_flowers_average")
+
+
+def aggregation(name: str) -> Callable[..., Any]:
+    """A function by which one of Flower's strategies aggregates, to compare with.
+
+    Args:
+        name: one of `AGGREGATIONS`; those whose name begins with "aggregate" and that are of the legacy API take a list
+            of (layers, number of examples) and return layers.
+
+    Example:
+        >>> float(aggregation("aggregate")([([1.0], 1), ([4.0], 2)])[0])
+        3.0
+    """
+    function: Callable[..., Any] = _inside(AGGREGATIONS[name], name, "aggregation")
+    return function
+
+
+def changed(expected: str, function: str) -> ByzantineError:
+    """What to say, in one sentence, where Flower is not as a function of this module expects it.
+
+    Args:
+        expected: completes "this package expects ...".
+        function: the function of this module to mend.
+
+    Example:
+        >>> print(str(changed("a round Earth", "log")).split(":")[1])
+         this package expects a round Earth; mend flwr_byzantine.flower.compat.log
+    """
+    return ByzantineError(f"flwr {version('flwr')}: this package expects {expected}; mend flwr_byzantine.flower.compat.{function}")
+
+
+def _inside(module: str, name: str, function: str) -> Any:
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        raise changed(f"{module}.{name}, which is not there", function) from None

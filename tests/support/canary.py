@@ -1,0 +1,119 @@
+"""What this package expects of Flower's inside: one sentence and one probe for each function of `flower.compat`.
+
+Needs no pytest, so that `python -m tests.compat` can run it with any version of Flower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg, FedMedian
+
+from flwr_byzantine.errors import ByzantineError
+from flwr_byzantine.flower import codec, compat
+
+
+class Expectation(NamedTuple):
+    """Something of Flower's inside that a function relies on.
+
+    Attributes:
+        function: the function of `flower.compat` to mend.
+        sentence: completes "this package expects ...".
+        holds: whether it is so.
+    """
+
+    function: str
+    sentence: str
+    holds: Callable[[], bool]
+
+
+def message() -> Message:
+    compat.ensure_task_identity()
+    return Message(RecordDict({"arrays": ArrayRecord([np.ones(2)]), "config": ConfigRecord({"lr": [0.5]})}), 7, "train")
+
+
+def identity_is_enough() -> bool:
+    compat.ensure_task_identity()
+    made = Message(RecordDict(), 7, "train")
+    return Message(Error(1, "gone"), reply_to=made).metadata.src_node_id == 7
+
+
+def content_is_apart() -> bool:
+    old = message()
+    new = compat.with_content(old, RecordDict())
+    return len(old.content) == 2 and len(new.content) == 0 and new.metadata.dst_node_id == 7
+
+
+def metadata_can_be_set() -> bool:
+    made = compat.set_metadata(message(), src_node_id=3, message_id="a", reply_to_message_id="b").metadata
+    return (made.src_node_id, made.message_id, made.reply_to_message_id) == (3, "a", "b")
+
+
+def copies_share_nothing() -> bool:
+    old = message().content
+    new = compat.copy_content(old)
+    equal = new == old
+    new["config"]["lr"][0] = 1.0
+    new["arrays"]["0"].data = b""
+    new["more"] = MetricRecord({"x": 1})
+    return equal and old == message().content
+
+
+def averages_are_flowers() -> bool:
+    fitting = (FedAvg().train_metrics_aggr_fn, FedMedian().evaluate_metrics_aggr_fn)
+    return all(map(compat.is_flowers_average, fitting)) and not compat.is_flowers_average(copies_share_nothing)
+
+
+def legacy_aggregations_aggregate() -> bool:
+    rows = [([np.full(2, value)], 1) for value in (1.0, 2.0, 4.0)]
+    krum = compat.aggregation("aggregate_krum")
+    values = [compat.aggregation(name)(rows)[0].tolist() for name in ("aggregate", "aggregate_median")]
+    values += [krum(rows, 0, 0)[0].tolist(), compat.aggregation("aggregate_trimmed_avg")(rows, 0.34)[0].tolist()]
+    values.append(compat.aggregation("aggregate_bulyan")(rows, 0, krum, to_keep=0)[0].tolist())
+    return np.allclose(values, [[7 / 3] * 2, [2.0] * 2, [1.0] * 2, [2.0] * 2, [7 / 3] * 2])
+
+
+def multikrum_selects() -> bool:
+    rows = [RecordDict({"arrays": ArrayRecord([np.full(2, value)])}) for value in (1.0, 2.0, 2.5, 9.0)]
+    kept = compat.aggregation("select_multikrum")(rows, 1, 2)
+    closest = compat.aggregation("aggregate_n_closest_weights")([np.array([2.0])], [[np.array([value])] for value in (1.0, 2.5, 9.0)], 1)
+    return any(kept[0] is row for row in rows) and len(kept) == 2 and closest[0].tolist() == [2.5]
+
+
+def packed_is_flowers() -> bool:
+    value = {"w": np.eye(2, dtype=np.float32), "n": np.array(3)}
+    return codec.pack(value) == ArrayRecord({name: Array(array) for name, array in value.items()})
+
+
+def fast_arrays_read() -> bool:
+    record = codec.pack({"w": np.arange(3.0)})
+    codec.FastArray.make(record)
+    return record.to_numpy_ndarrays()[0].tolist() == [0.0, 1.0, 2.0] and not record["w"].numpy().flags.writeable
+
+
+EXPECTED = [
+    Expectation("ensure_task_identity", "Message(...) to need run, node and task of TaskIdentity and nothing else", identity_is_enough),
+    Expectation("with_content", "a copy of a Message to keep its content apart from the old one's", content_is_apart),
+    Expectation("set_metadata", "Metadata to keep each value in the attribute _<name>", metadata_can_be_set),
+    Expectation("copy_content", "records to keep their items in the attribute _data", copies_share_nothing),
+    Expectation("is_flowers_average", "strategies to average metrics by strategy_utils.aggregate_metricrecords", averages_are_flowers),
+    Expectation("aggregation", "flwr.server.strategy.aggregate to take [(layers, examples)]", legacy_aggregations_aggregate),
+    Expectation("aggregation", "select_multikrum to take contents, and aggregate_n_closest_weights layers", multikrum_selects),
+    Expectation("copy_content, as codec.pack uses it", "Array(value) to hold npy bytes, as codec.pack writes them", packed_is_flowers),
+    Expectation("copy_content, or codec.FastArray", "Flower to read an Array by its method numpy()", fast_arrays_read),
+]
+
+
+def complaint(expectation: Expectation) -> str:
+    """One sentence on what has changed in Flower; "" where it is as expected."""
+    try:
+        holds = expectation.holds()
+    except ByzantineError as error:
+        return str(error)
+    except Exception as error:
+        sentence = f"{expectation.sentence}, but the probe raised {type(error).__name__} ({error})"
+        return str(compat.changed(sentence, expectation.function))
+    return "" if holds else str(compat.changed(expectation.sentence, expectation.function))
