@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from flwr.app import Context, RecordDict
 from flwr.client import ClientApp, NumPyClient
 from flwr.common import EvaluateRes, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
@@ -11,7 +12,7 @@ from flwr.server import strategy as flower
 
 from clients import SignFlipClient
 from flwr_byzantine import legacy, rules
-from tests.support.legacy import MODEL, OK, one_round, proxies
+from tests.support.legacy import MODEL, OK, RunGrid, one_round, proxies
 
 
 class Client(NumPyClient):
@@ -27,14 +28,8 @@ def client_fn(context):
     return (SignFlipClient(honest, scale=10.0) if context.node_config["partition-id"] < 2 else honest).to_client()
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
-@pytest.mark.parametrize("name", ["Krum", "MultiKrum", "Bulyan", "FedMedian", "FedTrimmedAvg", "GeometricMedian"])
-def test_numpy_clients_on_the_engine_under_a_legacy_strategy(name):
-    """11 NumPyClients of which 2 flip their updates, on Flower's engine, through ServerAppComponents."""
-    from flwr.simulation import run_simulation
-
-    logging.getLogger("flwr").setLevel(logging.ERROR)
+def federated(name, run):
+    """The strategy, and the final model, of 3 rounds of 11 NumPyClients of which 2 flip their updates."""
     strategies, finals = [], []
 
     def server_fn(context):
@@ -48,11 +43,34 @@ def test_numpy_clients_on_the_engine_under_a_legacy_strategy(name):
         strategies.append(strategy)
         return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=3))
 
+    run(ServerApp(server_fn=server_fn), ClientApp(client_fn))
+    return strategies[0], finals[-1]
+
+
+def in_process(server_app, client_app):
+    server_app(RunGrid(client_app, 11), Context(1, 0, {}, RecordDict(), {}))
+
+
+def on_the_engine(server_app, client_app):
+    from flwr.simulation import run_simulation
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
     backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2, "log_to_driver": False}}
-    run_simulation(ServerApp(server_fn=server_fn), ClientApp(client_fn), 11, backend_config=backend)
-    assert len(strategies[0].reports) == 3
-    assert all(report.aggregated and report.n_valid == 11 for report in strategies[0].reports)
-    np.testing.assert_allclose(finals[-1][0], 0.875, atol=1e-5)
+    run_simulation(server_app, client_app, 11, backend_config=backend)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
+@pytest.mark.parametrize(
+    ("name", "run"),
+    [("Krum", on_the_engine)]
+    + [(name, in_process) for name in ("Krum", "MultiKrum", "Bulyan", "FedMedian", "FedTrimmedAvg", "GeometricMedian")],
+)
+def test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app(name, run):
+    """Through ServerAppComponents and Flower's own server loop; once on its engine."""
+    strategy, final = federated(name, run)
+    assert len(strategy.reports) == 3
+    assert all(report.aggregated and report.n_valid == 11 for report in strategy.reports)
+    np.testing.assert_allclose(final[0], 0.875, atol=1e-5)
 
 
 NAMED = {

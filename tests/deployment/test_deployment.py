@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-PORT, NODE_PORT = 18743, 19780
+from tests.support.processes import end_all, free_ports
+
 BIN = Path(sys.executable).parent
 HOSTILE = ("wrong shapes", "NaN", "garbage", "huge", "hang", "exit")
 
@@ -100,42 +100,15 @@ def certificates(folder):
         shell("ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", f"node{node}", cwd=folder)
 
 
-def ours(home):
-    """Processes that run in this test's Flower home."""
-    mark, found = f"FLWR_HOME={home}".encode(), []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            running = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-            if running and mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except (OSError, IndexError):
-            continue
-    return found
-
-
-def end_all(home):
-    """Stop them by pid, the hard way where they do not listen; true when none is left."""
-    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
-        for pid in ours(home):
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        deadline = time.monotonic() + 8
-        while ours(home) and time.monotonic() < deadline:
-            time.sleep(0.2)
-    return not ours(home)
-
-
 @pytest.fixture
 def federation(tmp_path):
     """A SuperLink with TLS and five registered SuperNodes; everything ends with the test."""
-    home = tmp_path / "home"
+    home, (port, *node_ports) = tmp_path / "home", free_ports(6)
     home.mkdir()
     environment = {**os.environ, "FLWR_HOME": str(home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
     certificates(tmp_path)
-    link = f'[superlink]\ndefault = "dep"\n[superlink.dep]\naddress = "127.0.0.1:{PORT}"\nroot-certificates = "{tmp_path}/ca.crt"\n'
+    link = f'[superlink]\ndefault = "dep"\n[superlink.dep]\naddress = "127.0.0.1:{port}"\nroot-certificates = "{tmp_path}/ca.crt"\n'
     (home / "config.toml").write_text(link)
 
     started = []
@@ -146,17 +119,17 @@ def federation(tmp_path):
 
     tls = ("--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem", "--ssl-keyfile", "server.key", "--enable-supernode-auth")
     try:
-        start("flower-superlink", *tls, "--host", "127.0.0.1", "--port", str(PORT), "--disable-runtime-dependency-installation")
+        start("flower-superlink", *tls, "--host", "127.0.0.1", "--port", str(port), "--disable-runtime-dependency-installation")
         for _ in range(60):
             time.sleep(0.5)
             listing = subprocess.run(["flwr", "supernode", "list", "dep"], cwd=tmp_path, env=environment, capture_output=True, check=False)
             if listing.returncode == 0:
                 break
-        for node in range(5):
+        for node, node_port in enumerate(node_ports):
             shell("flwr", "supernode", "register", f"node{node}.pub", "dep", cwd=tmp_path, env=environment)
-            place = ("--port", str(NODE_PORT + node), "--node-config", f"partition-id={node} num-partitions=5")
+            place = ("--port", str(node_port), "--node-config", f"partition-id={node} num-partitions=5")
             secure = ("--root-certificates", "ca.crt", "--auth-supernode-private-key", f"node{node}")
-            start("flower-supernode", "--superlink", f"127.0.0.1:{PORT}", *secure, *place)
+            start("flower-supernode", "--superlink", f"127.0.0.1:{port}", *secure, *place)
         yield tmp_path, environment
     finally:
         gone = end_all(home)

@@ -1,9 +1,9 @@
 """The main job, run as a user runs it."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 from rich.console import Console
@@ -11,32 +11,17 @@ from rich.console import Console
 from flwr_byzantine.experiments.demo import report, runner
 from flwr_byzantine.experiments.demo.apps import Outcome
 from flwr_byzantine.experiments.demo.task import Task, load, partitions
-
-
-def processes():
-    """Command lines of Ray's and Flower's running processes (a defunct one has ended)."""
-    listing = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    names = ("raylet", "gcs_server", "ray::", "flower-superlink")
-    return [line for line in listing if "<defunct>" not in line and any(name in line for name in names)]
-
-
-def left_behind(before, patience=20):
-    """Processes that are still there some seconds later: the operating system takes a moment to end Ray's."""
-    for _ in range(patience):
-        if not (extra := set(processes()) - set(before)):
-            break
-        time.sleep(1)
-    return extra
+from tests.support.processes import left_behind
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The whole demo once: it takes less time than the tests that need it would alone."""
     out = tmp_path_factory.mktemp("demo")
-    before = processes()
     command = [sys.executable, "-m", "flwr_byzantine", "demo", "--json", "out.json", "--plot", "out.png"]
-    done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=480, check=False)
-    return done, out, left_behind(before)
+    environment = {**os.environ, "FLWR_HOME": str(out / "home")}
+    done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, timeout=480, check=False)
+    return done, out, left_behind(out / "home", patience=20)
 
 
 @pytest.mark.slow

@@ -4,10 +4,8 @@ import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 import zipfile
 from pathlib import Path
@@ -17,10 +15,10 @@ import pytest
 from flwr_byzantine import InvalidParameter, rules
 from simulations.settings import Settings
 from tests.support.federation import GOAL, client_app, start, values
+from tests.support.processes import end_all, free_ports
 
 ROOT = Path(__file__).parents[2]
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
-PORT = "39471"
 
 
 def test_defaults_are_the_demos_setting():
@@ -83,12 +81,12 @@ def test_flwr_run(tmp_path, method):
     for name in ("flwr_byzantine", "simulations"):
         shutil.copytree(ROOT / name, app / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", app)
-    results = tmp_path / "out.json"
+    results, home, (port,) = tmp_path / "out.json", tmp_path / "home", free_ports(1)
     bin_path = str(Path(sys.executable).parent)
     environment = {
         **os.environ,
-        "FLWR_HOME": str(tmp_path / "home"),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": PORT,
+        "FLWR_HOME": str(home),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
         "PATH": bin_path + os.pathsep + os.environ["PATH"],
     }
     federation = "num-supernodes=12 client-resources-num-cpus=1 init-args-num-cpus=2"
@@ -110,7 +108,7 @@ def test_flwr_run(tmp_path, method):
         assert "kept 10 of 12 nodes" in done.stdout
         assert "round 1" in done.stdout
     finally:
-        assert stop_superlink()
+        assert end_all(home)  # the SuperLink that `flwr run` leaves behind, and nobody else's
 
 
 @pytest.mark.slow
@@ -137,19 +135,6 @@ def test_on_the_engines_own_grid_replies_are_taken_as_they_come():
     assert [report.n_valid for report in reports] == [6, 6, 6]
     assert abs(values(result.arrays)[:-1] - 0.875 * GOAL[:-1]).max() < 0.1
     assert len(result.evaluate_metrics_clientapp) == 3
-
-
-def stop_superlink():
-    """SIGTERM to the daemon that `flwr run` leaves behind; true once it is gone."""
-    listing = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    pids = [int(line.split()[0]) for line in listing if "bin/flower-superlink" in line and PORT in line]
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
-    for _ in range(200):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 SHARED = ROOT.parent / "shared" / "data"

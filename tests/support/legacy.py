@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 from flwr.common import Code, FitRes, Parameters, Status, ndarrays_to_parameters
 
+from flwr_byzantine.flower.local import LocalGrid
+
 OK = Status(Code.OK, "")
 MODEL = [np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
 
@@ -30,3 +32,9 @@ def one_round(strategy, spoil=lambda node, tensors: tensors):
         tensors = ndarrays_to_parameters([value + 1 for value in MODEL]).tensors
         results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, {"loss": 1.0})))
     return strategy.aggregate_fit(1, results, [])
+
+
+class RunGrid(LocalGrid):
+    """With the run that Flower's legacy server loop asks its Grid for."""
+
+    run = SimpleNamespace(run_id=1)
