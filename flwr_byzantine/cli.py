@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,11 +66,12 @@ def demo(
 def rules() -> None:
     """All rules, with their conditions and references."""
     from flwr_byzantine import rules as catalogue
+    from flwr_byzantine.declare.names import construct
 
     heads = ("rule", "needs n ≥ (f = 2)", "largest f at n = 25", "κ at n = 25, f = 2", "state", "cost", "reference")
     view = Table(*heads, title="Aggregation and pre-aggregation rules")
     for cls in catalogue.available():
-        rule: Any = cls(f=2) if "f" in cls.__dataclass_fields__ else cls()  # type: ignore[attr-defined, call-arg]
+        rule = construct(cls, {"f": 2} if "f" in {item.name for item in fields(cls)} else {})
         alone = rule.robust and not isinstance(rule, catalogue.PreAggregation)
         kappa = rule.kappa(25) if alone else None
         bound, most = "none known" if kappa is None else f"{kappa:.2f}", str(rule.breakdown(25)) if alone else "-"
@@ -82,9 +84,12 @@ def cite(
     names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum) or attacks by name.")],
 ) -> None:
     """BibTeX of exactly the rules and attacks named."""
-    from flwr_byzantine.declare.citations import citation, named
+    from flwr_byzantine import attacks, rules
+    from flwr_byzantine.declare.citations import citation
+    from flwr_byzantine.declare.names import by_name
 
-    typer.echo(citation(*(item for name in names for item in named(name))))
+    known = [*rules.available(), *attacks.available()]
+    typer.echo(citation(*(by_name("rule or attack", part, known) for name in names for part in name.split("+"))))
 
 
 @app.command()

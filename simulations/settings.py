@@ -8,13 +8,15 @@ from typing import Any
 
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack
+from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.rules.parsing import parse_rule
+from flwr_byzantine.rules.parsing import parse_strategy
 
 DEFAULT = Task()
+STRENGTHS = ("scale", "factor", "std", "z", "epsilon")
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,8 @@ def _task(config: Mapping[str, Any], malicious: int) -> Task:
 
 
 def _rule(name: str, f: int, n: int) -> Rule | None:
-    if name.lower() == "fedavg":
-        return None
-    rule = parse_rule(name, f)
-    if n < rule.min_n():
+    rule = parse_strategy(name, f)
+    if rule is not None and n < rule.min_n():
         raise InvalidParameter(
             f"run config: strategy {name!r} with f = {f} needs at least {rule.min_n()} clients, got num-clients = {n}; lower f"
         )
@@ -75,9 +75,8 @@ def _rule(name: str, f: int, n: int) -> Rule | None:
 
 
 def _attack(name: str, strength: float) -> Attack | None:
-    """The attack by name; a strength above 0 goes to its first numeric parameter."""
-    if name in ("", "none"):
+    """The attack by name; a strength above 0 is the value of its first parameter, where that is one of `STRENGTHS`."""
+    if name in ("", NO_ATTACK):
         return None
-    cls = attacks.get(name)
-    first = next(iter(cls.__dataclass_fields__), None)  # type: ignore[attr-defined]
-    return cls(**{first: float(strength)}) if strength > 0 and first in ("scale", "factor", "std", "z", "epsilon") else cls()
+    first = next(iter(fields(attacks.get(name))), None)
+    return parse_attack(name, {first.name: float(strength)} if first and first.name in STRENGTHS and strength > 0 else {})

@@ -36,3 +36,15 @@ def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
         cli.main()
     assert stop.value.code == 2
     assert capsys.readouterr().out.strip() == "error: Krum: f must be an integer >= 0, got -1"
+
+
+def test_cite_prints_the_entries_of_what_is_named_and_no_more():
+    from typer.testing import CliRunner
+
+    from flwr_byzantine import citation, cli
+
+    done = CliRunner().invoke(cli.app, ["cite", "nnm + krum", "alie"])
+    assert done.exit_code == 0
+    assert done.stdout.strip() == citation(rules.NNM, rules.Krum, attacks.ALIE)
+    with pytest.raises(rules.InvalidParameter, match=r"unknown rule or attack 'krumm'; did you mean 'Krum'\? choose one of: .*Krum"):
+        CliRunner().invoke(cli.app, ["cite", "nnm+krumm"], catch_exceptions=False)

@@ -30,7 +30,8 @@ def wheel(tmp_path_factory):
 def test_wheel_top_level_is_the_package_only(wheel):
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert names == {"flwr_byzantine", next(name for name in names if name.endswith(".dist-info"))}
-    assert {"flwr_byzantine/py.typed", "flwr_byzantine/experiments/report/page.html.j2"} <= set(zipfile.ZipFile(wheel).namelist())
+    data = {f"flwr_byzantine/{name}" for name in ("py.typed", "declare/papers.bib", "experiments/report/page.html.j2")}
+    assert data <= set(zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.slow

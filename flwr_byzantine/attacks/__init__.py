@@ -13,7 +13,7 @@ from flwr_byzantine.attacks.mimic import Mimic
 from flwr_byzantine.attacks.multi_round import Drift, OnOff
 from flwr_byzantine.attacks.own import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
 from flwr_byzantine.attacks.tailored import AGRTailored, OptimalALIE, OptimalIPM
-from flwr_byzantine.declare.params import unknown_name
+from flwr_byzantine.declare.names import by_name
 
 __all__ = [
     "ALIE",
@@ -75,8 +75,4 @@ def get(name: str) -> type[Attack]:
         >>> get("sign-flip").__name__
         'SignFlip'
     """
-    known = {item.__name__.lower(): item for item in available()}
-    found = known.get(name.lower().replace("-", "").replace("_", "")) if isinstance(name, str) else None
-    if found is None:
-        raise unknown_name("attack", name, [item.__name__ for item in available()])
-    return found
+    return by_name("attack", name, available())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from importlib import resources
 from typing import Any
 
-from flwr_byzantine import attacks, rules
-from flwr_byzantine.declare.papers import PAPERS, Paper
-from flwr_byzantine.declare.params import unknown_name
 from flwr_byzantine.errors import InvalidParameter
 
 
@@ -29,37 +28,26 @@ def citation(*items: Any) -> str:
         1
     """
     pieces = [piece for item in items for part in getattr(item, "parts", (item,)) for piece in references_of(part)]
-    found = {piece: paper_of(piece) for piece in pieces}
-    entries = [f"% {piece}" if paper is None else paper.bibtex() for piece, paper in found.items()]
-    return "\n\n".join(dict.fromkeys(entries))
-
-
-def named(text: str) -> list[Any]:
-    """The classes that a name stands for: a rule's, those of a chain such as "nnm+krum", or an attack's.
-
-    Raises:
-        InvalidParameter: a name of neither a rule nor an attack.
-
-    Example:
-        >>> [item.__name__ for item in named("nnm+krum")]
-        ['NNM', 'Krum']
-    """
-    known = {cls.__name__.lower(): cls for cls in (*rules.available(), *attacks.available())}
-    keys = [name.strip().lower().replace("-", "").replace("_", "") for name in text.split("+")]
-    if missing := [name for name, key in zip(text.split("+"), keys, strict=True) if key not in known]:
-        raise unknown_name("rule or attack", missing[0].strip(), [cls.__name__ for cls in known.values()])
-    return [known[key] for key in keys]
+    return "\n\n".join(dict.fromkeys(entry_of(piece) or f"% {piece}" for piece in pieces))
 
 
 def references_of(item: Any) -> list[str]:
-    """The short references that a rule or an attack gives."""
+    """The short references that a rule or an attack gives, such as "Yin et al., ICML 2018"."""
     text = getattr(item, "reference", None)
     if not isinstance(text, str) or not text:
         raise InvalidParameter(f"citation needs rules or attacks, such as rules.Krum(f=2), got {item!r}")
     return [piece.strip() for piece in text.split(";")]
 
 
-def paper_of(piece: str) -> Paper | None:
-    """The publication that a short reference names, or None."""
+def entry_of(piece: str) -> str | None:
+    """The BibTeX entry of the publication that a short reference names, or None."""
     words = re.findall(r"[\w.&]+", piece)
-    return next((paper for key, paper in PAPERS.items() if key.split()[0] == words[0] and set(key.split()) <= set(words)), None)
+    found = (entry for key, entry in entries().items() if key.split()[0] == words[0] and set(key.split()) <= set(words))
+    return next(found, None)
+
+
+@cache
+def entries() -> dict[str, str]:
+    """The entries of `papers.bib`, by the words on the line before each, which a reference to it must hold."""
+    text = resources.files(__package__).joinpath("papers.bib").read_text(encoding="utf-8")
+    return dict(re.findall(r"^% (.+)\n(@[^@]+\n\})$", text, re.MULTILINE))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from flwr_byzantine.errors import InvalidParameter
 
@@ -80,17 +80,14 @@ def check(owner: str, name: str, value: Any, constraint: Constraint) -> None:
         raise InvalidParameter(f"{owner}: {name} must be {constraint}, got {value!r}")
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> InvalidParameter:
-    """The error for a name that is not in a registry, listing the names that are."""
-    return InvalidParameter(f"unknown {what} {name!r}; choose one of: {', '.join(sorted(known))}")
-
-
 class Declared:
     """Mixin for frozen dataclasses whose fields were made by `param`: validates them on creation."""
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # every subclass is one, so that `fields` takes it
+
     def __post_init__(self) -> None:
         """Check each declared field and store integers and floats as plain Python numbers."""
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             constraint = field.metadata.get("constraint")
             if constraint is None:
                 continue

@@ -71,8 +71,8 @@ class Rule(Declared):
 
     def with_f(self, f: int) -> Self:
         """The same rule for another number of Byzantine rows."""
-        names = {item.name for item in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return dataclasses.replace(self, f=f) if "f" in names else self  # type: ignore[type-var]
+        names = {item.name for item in dataclasses.fields(self)}
+        return dataclasses.replace(self, f=f) if "f" in names else self
 
     def stages(self) -> tuple[Rule, ...]:
         """The simple rules that this one runs in order: itself, unless it is composed."""
@@ -130,7 +130,7 @@ class Rule(Declared):
         return self if len(usable) >= self.min_n() else self.with_f(self.f - dropped)
 
     def __str__(self) -> str:
-        shown = [f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self) if _shown(self, item)]  # type: ignore[arg-type]
+        shown = [f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self) if _shown(self, item)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -1,30 +1,97 @@
-"""Rules by name, as written on a command line or in a configuration: "nnm+trimmed-mean"."""
+"""Rules by name, as users write them: "krum" or "nnm+trimmed-mean" on a command line, in a file, or given to a strategy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from flwr_byzantine import rules
+from flwr_byzantine.declare.names import by_name, check_options, construct
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.chains import chain
+from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
+from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
+from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
+from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
+from flwr_byzantine.rules.spectral import CAF, DnC
+from flwr_byzantine.rules.subsets import CGE, MDA, SMEA, MoNNA
+from flwr_byzantine.rules.trust import FLAME, ClippedClustering, FLTrust, FoolsGold, SignGuard
+
+FEDAVG = "fedavg"  # the strategy without a rule: Flower's weighted average
+RULES: tuple[type[Rule], ...] = (
+    *(Mean, Krum, MultiKrum, Bulyan, Median, TrimmedMean, GeometricMedian, MeaMed, Phocas, CenteredClipping, CGE, MDA, SMEA, MoNNA, CAF),
+    *(DnC, FLTrust, FoolsGold, SignGuard, ClippedClustering, FLAME),
+    *(NNM, Bucketing, Clipping, ARC),
+)
 
 
-def parse_rule(text: str, f: int, **options: Any) -> rules.Rule:
+def available() -> list[type[Rule]]:
+    """Every rule class, sorted by name.
+
+    Example:
+        >>> [rule.__name__ for rule in available()][:2]
+        ['ARC', 'Bucketing']
+    """
+    return sorted(RULES, key=lambda rule: rule.__name__)
+
+
+def get(name: str) -> type[Rule]:
+    """The rule class called `name`, whatever its case, hyphens or underscores.
+
+    Raises:
+        InvalidParameter: there is none; the message names the nearest and lists all.
+
+    Example:
+        >>> get("multi-krum").__name__
+        'MultiKrum'
+    """
+    return by_name("rule", name, RULES)
+
+
+def parse(text: str, f: int, **options: Any) -> Rule:
     """The rule or chain called `text`: names joined by "+", each with this f and those of the options it has.
 
     Args:
         text: e.g. "krum", "multi-krum", "nnm+trimmed-mean".
-        f: number of Byzantine rows.
+        f: number of Byzantine updates to withstand.
         options: further parameters, e.g. s=2 for bucketing.
 
     Raises:
-        InvalidParameter: an unknown name; the message lists the choices.
+        InvalidParameter: an unknown name, an option that none of the rules has, or a value that it cannot have.
 
     Example:
-        >>> str(parse_rule("nnm+trimmed-mean", f=2))
+        >>> str(parse("nnm+trimmed-mean", f=2))
         'NNM(f=2) + TrimmedMean(f=2)'
     """
-    return rules.chain(*(_one(rules.get(name.strip()), f, options) for name in text.split("+")))
+    return _built(text, f, options)
 
 
-def _one(cls: type[rules.Rule], f: int, options: dict[str, Any]) -> rules.Rule:
-    given = {"f": f, **options}
-    return cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})  # type: ignore[attr-defined]
+def parse_strategy(name: str, f: int, options: Mapping[str, Any] | None = None) -> Rule | None:
+    """The rule of the strategy called `name`; None for "fedavg".
+
+    Args:
+        name: "fedavg", or a rule or chain as `parse` takes it.
+        f: number of Byzantine updates to withstand.
+        options: further parameters.
+
+    Raises:
+        InvalidParameter: as `parse`; options of "fedavg"; f among the options.
+
+    Example:
+        >>> parse_strategy("FedAvg", 2), parse_strategy("trimmed-mean", 2)
+        (None, TrimmedMean(f=2))
+    """
+    if name.lower() == FEDAVG:
+        check_options(name, options or {}, ())
+        return None
+    return _built(name, f, options or {})
+
+
+def _built(text: str, f: int, options: Mapping[str, Any]) -> Rule:
+    classes = [get(name) for name in text.split("+")]
+    check_options(text, options, {item.name for cls in classes for item in fields(cls)} - {"f"})
+    return chain(*(_one(cls, {"f": f, **options}) for cls in classes))
+
+
+def _one(cls: type[Rule], given: Mapping[str, Any]) -> Rule:
+    return construct(cls, {item.name: given[item.name] for item in fields(cls) if item.name in given})

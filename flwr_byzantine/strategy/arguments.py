@@ -150,7 +150,7 @@ def simple(rule: Any) -> Make:
 
 def options_of(rule: type[rules.Rule]) -> tuple[str, ...]:
     """The rule's parameters besides f."""
-    return tuple(item.name for item in fields(rule) if item.name != "f")  # type: ignore[arg-type]
+    return tuple(item.name for item in fields(rule) if item.name != "f")
 
 
 CATALOGUE = tuple(  # rules without a namesake in Flower: a strategy for each, in both APIs

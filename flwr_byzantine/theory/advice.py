@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules import Krum, Rule
-from flwr_byzantine.rules.parsing import parse_rule
+from flwr_byzantine.rules.parsing import parse
 from flwr_byzantine.theory import SamplingPlan, krum_eta, plan_sampling
 from flwr_byzantine.theory.resilience import CAVEAT
 
@@ -68,8 +68,8 @@ def advise(
     """
     if noise is not None and not noise > 0:
         raise InvalidParameter(f"plan: noise must be a number > 0, got {noise!r}")
-    sampling = plan_sampling(clients, malicious, sample, rounds, epsilon, parse_rule(rule, 0))
-    chosen = parse_rule(rule, sampling.f)
+    sampling = plan_sampling(clients, malicious, sample, rounds, epsilon, parse(rule, 0))
+    chosen = parse(rule, sampling.f)
     kappa = chosen.kappa(sampling.sample_size) if sampling.feasible else None
     ratio = _noise_ratio(kappa, sampling)
     by_eta = _krum_ratio(chosen, sampling)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flwr_byzantine.experiments.report.cells import NO_ATTACK, load
+from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.experiments.report.cells import load
 from flwr_byzantine.experiments.report.grid import Field, Grid
 from flwr_byzantine.experiments.report.scores import Row, Score
 from flwr_byzantine.experiments.report.study import study

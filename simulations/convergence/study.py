@@ -16,7 +16,6 @@ import numpy as np
 from flwr_byzantine import attacks, rules, theory
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.rules.parsing import parse_rule
 from simulations.convergence.objectives import OBJECTIVES, Noise
 from simulations.convergence.workers import Setting, Takeover, bound, descend
 
@@ -65,7 +64,7 @@ class Cell:
 
     def setting(self) -> Setting:
         """The configuration itself."""
-        objective, rule = OBJECTIVES[self.objective](), parse_rule(self.rule, self.f)
+        objective, rule = OBJECTIVES[self.objective](), rules.parse(self.rule, self.f)
         gamma = self.gamma / objective.L
         return Setting(objective, rule, ATTACKS[self.attack], N, self.f, gamma, self.K, Noise(*self.noise), self.batch, self.beta)
 
@@ -114,7 +113,7 @@ def _byzantine_count(quick: bool) -> Iterator[Cell]:
     K, seeds = (100, 1) if quick else (200, 2)
     for rule in ("krum", "trimmed-mean", "nnm+trimmed-mean") if quick else rule_names():
         for f in range(N // 2 + 1):
-            if parse_rule(rule, f).min_n() > N or (rule == "SMEA" and f > 3):
+            if rules.parse(rule, f).min_n() > N or (rule == "SMEA" and f > 3):
                 continue
             for attack in (*STEALTHY, "sign flip x10"):
                 yield Cell("byzantine", "logistic", rule, attack, f, 0.25, K, seeds)
@@ -153,7 +152,7 @@ def _condition(quick: bool) -> Iterator[Cell]:
 
 def admissible(objective: str, rule: str, B: float) -> float:
     """The largest step of `convergence_bound`, in units of 1/L, for noise of (B - 1)‖∇Q‖²."""
-    built: Rule = parse_rule(rule, F)
+    built: Rule = rules.parse(rule, F)
     sine = theory.sin_alpha(built, N, F, 1, float(np.sqrt(B - 1)), 1.0)
     L = OBJECTIVES[objective]().L
     return theory.admissible_step(theory.Problem(L, 1.0, B=B, s=1 - sine, c_F=theory.second_moment_constant(built, N, F))) * L

@@ -14,14 +14,15 @@ from typing import Any
 import matplotlib as mpl
 
 from flwr_byzantine.experiments.measures import OF_MODEL, evaluated
-from flwr_byzantine.experiments.report.cells import PLAIN, load, values
+from flwr_byzantine.experiments.report.cells import load, values
 from flwr_byzantine.experiments.report.grid import Field, Grid
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.published import Published, beside, read_published
-from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC
 from flwr_byzantine.experiments.report.tables import COST, worst_case_grid
+from flwr_byzantine.rules.parsing import FEDAVG
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
@@ -75,7 +76,7 @@ def pairs(name: str) -> dict[tuple[str, str], Pair]:
     for table in results(name).tables():
         for (rule, attack), entry in beside(table, published(name)).items():
             ours = max((row.column(attack).mean for row in table.rows if row.rule == rule), default=float("nan"))
-            if ours == ours and attack != "worst":
+            if ours == ours and attack != WORST:
                 found[rule, attack] = max((ours, entry.accuracy), found.get((rule, attack), (0.0, entry.accuracy)))
     return found
 
@@ -83,7 +84,7 @@ def pairs(name: str) -> dict[tuple[str, str], Pair]:
 def best(name: str) -> dict[str, Pair]:
     """For each attack the best of our robust rules, and the best published."""
     tables, known = results(name).tables(), published(name)
-    ours = [(attack, row.column(attack).mean) for table in tables for row in table.rows for attack in table.attacks if row.rule != PLAIN]
+    ours = [(attack, row.column(attack).mean) for table in tables for row in table.rows for attack in table.attacks if row.rule != FEDAVG]
     theirs = [(attack, entry.accuracy) for table in tables for (_, attack), entry in beside(table, known).items()]
     return {attack: (_top(ours, attack), _top(theirs, attack)) for attack in tables[0].attacks if attack in dict(theirs)}
 
@@ -150,7 +151,7 @@ def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Grid:
 
 
 def _worst(table: WorstCase, known: Sequence[Published], rule: str) -> Field:
-    row, theirs = table.row(rule), beside(table, known)[rule, "worst"]
+    row, theirs = table.row(rule), beside(table, known)[rule, WORST]
     return Field(f"{100 * row.worst.mean:.1f}", f"/ {100 * theirs.accuracy:.0f}", number=row.worst.mean)
 
 

@@ -292,7 +292,7 @@ def test_attacks_of_the_users_own_see_the_scene():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: attacks.get("allie"), "unknown attack 'allie'; choose one of: AGRTailored, ALIE, "),
+        (lambda: attacks.get("allie"), "unknown attack 'allie'; did you mean 'ALIE'\\? choose one of: AGRTailored, ALIE, "),
         (lambda: attacks.SignFlip()(honest(), -1), "SignFlip: f must be an integer >= 0, got -1"),
         (lambda: attacks.IPM(epsilon=0), "IPM: epsilon must be a number > 0, got 0"),
         (lambda: attacks.SignFlip()([], 1), "expected at least one update, got none"),

@@ -67,7 +67,7 @@ def test_sizes():
     for text in ("100", "0x5", "axb", "3x4x5"):
         with pytest.raises(InvalidParameter, match="must look like 32x1e6"):
             Size.parse(text)
-    with pytest.raises(InvalidParameter, match="unknown rule 'krumm'; choose from: mean, krum"):
+    with pytest.raises(InvalidParameter, match="unknown rule 'krumm'; did you mean 'krum'\\? choose one of: arc"):
         bench([Size(5, 10)], [], ["krumm"])
 
 

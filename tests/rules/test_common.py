@@ -165,7 +165,7 @@ def test_a_row_at_the_float32_maximum_leaves_the_distances_of_the_others():
         (lambda: rules.Krum(f=1.5), "Krum: f must be an integer >= 0, got 1.5"),
         (lambda: rules.Krum(f=True), "Krum: f must be an integer >= 0, got True"),
         (lambda: rules.MultiKrum(f=1, m=0), "MultiKrum: m must be an integer >= 1 or None, got 0"),
-        (lambda: rules.get("krumm"), "unknown rule 'krumm'; choose one of: .*Krum, "),
+        (lambda: rules.get("krumm"), "unknown rule 'krumm'; did you mean 'Krum'\\? choose one of: .*Krum, "),
         (lambda: rules.chain(rules.Krum(f=1), rules.Median()), "aggregates to one row, so nothing can follow it"),
         (lambda: rules.chain(rules.NNM(f=1), rules.NNM(f=1)), "end with an aggregation rule"),
         (lambda: rules.NNM(f=1)(data()), "only pre-aggregates"),

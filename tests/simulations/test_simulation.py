@@ -36,9 +36,9 @@ def test_any_rule_by_name(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"strategy": "krumm"}, "unknown rule 'krumm'; choose one of: "),
+        ({"strategy": "krumm"}, "unknown rule 'krumm'; did you mean 'Krum'\\? choose one of: "),
         ({"strategy": "nnm"}, "only pre-aggregates|end with an aggregation rule"),
-        ({"attack": "allie"}, "unknown attack 'allie'; choose one of: "),
+        ({"attack": "allie"}, "unknown attack 'allie'; did you mean 'ALIE'\\? choose one of: "),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'; choose one of: digits, fashion-mnist"),
         ({"partition": "shards"}, "partition must be one of 'iid', 'dirichlet', 'sorted', 'gamma', got 'shards'"),
         ({"num-malicious": 20}, "num-malicious must be an integer >= 0 and < 20, got 20"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.bench.contestants import CONTESTS, Contest
 from flwr_byzantine.experiments.bench.measure import Timing, measure
@@ -104,9 +105,9 @@ def bench(
 def select(only: Sequence[str]) -> list[Contest]:
     """The contests of these names, or all."""
     known = {contest.name: contest for contest in CONTESTS}
-    unknown = [name for name in only if name not in known]
-    if unknown:
-        raise InvalidParameter(f"bench: unknown rule {unknown[0]!r}; choose from: {', '.join(known)}")
+    for name in only:
+        if name not in known:
+            raise unknown_name("rule", name, known, "bench: ")
     return [known[name] for name in only] or CONTESTS
 
 

@@ -10,20 +10,22 @@ from typing import Any
 
 from rich.table import Table
 
+from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.demo.apps import Outcome
 from flwr_byzantine.experiments.demo.runner import ATTACKS, NUM_MALICIOUS, STRATEGIES, Run
-from flwr_byzantine.experiments.demo.task import Task
+from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.rules.parsing import FEDAVG
 
 Results = dict[Run, Outcome]
 LABELS = {
-    "fedavg": "FedAvg",
+    FEDAVG: "FedAvg",
     "krum": "Krum",
     "multi-krum": "Multi-Krum",
     "trimmed-mean": "trimmed mean",
     "nnm+trimmed-mean": "NNM + trimmed mean",
 }
 WIDTHS = {"multi-krum": 4.5}  # drawn wide, since NNM + trimmed mean often runs over it
-COLOURS = {"fedavg": "#b2182b", "krum": "#7570b3", "multi-krum": "#1b9e77", "trimmed-mean": "#d95f02", "nnm+trimmed-mean": "#08519c"}
+COLOURS = {FEDAVG: "#b2182b", "krum": "#7570b3", "multi-krum": "#1b9e77", "trimmed-mean": "#d95f02", "nnm+trimmed-mean": "#08519c"}
 
 
 def table(results: Results) -> Table:
@@ -39,7 +41,7 @@ def table(results: Results) -> Table:
 
 
 def _cells(run: Run, outcome: Outcome) -> list[str]:
-    head = [run.attack or "none", LABELS[run.strategy]]
+    head = [run.attack or NO_ATTACK, LABELS[run.strategy]]
     if outcome.error:
         return [*head, "failed", "", "", ""]
     kept = f"{outcome.malicious_kept:.1f}" if run.attack else "-"
@@ -54,7 +56,7 @@ def plot(results: Results, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, panels = plt.subplots(1, len(ATTACKS), figsize=(11, 4.2), sharey=True, layout="constrained")
-    clean = results[Run("fedavg", "")]
+    clean = results[Run(FEDAVG, "")]
     for panel, attack in zip(panels, ATTACKS, strict=True):
         panel.plot([100 * value for value in clean.accuracy], "--", color="grey", label="FedAvg, no attack")
         for strategy in STRATEGIES:

@@ -9,9 +9,9 @@ from flwr_byzantine import attacks
 from flwr_byzantine.experiments.demo.apps import Outcome, federate
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.engines import run_on
-from flwr_byzantine.rules.parsing import parse_rule
+from flwr_byzantine.rules.parsing import FEDAVG, parse_strategy
 
-STRATEGIES = ("fedavg", "krum", "multi-krum", "trimmed-mean", "nnm+trimmed-mean")
+STRATEGIES = (FEDAVG, "krum", "multi-krum", "trimmed-mean", "nnm+trimmed-mean")
 ATTACKS: dict[str, attacks.Attack] = {"sign flip x10": attacks.SignFlip(scale=10.0), "ALIE (z = 1.5)": attacks.ALIE(z=1.5)}
 NUM_MALICIOUS = 4
 
@@ -29,7 +29,7 @@ class Run:
 
 def plan() -> list[Run]:
     """FedAvg without attack, then every strategy under every attack."""
-    return [Run("fedavg", ""), *(Run(strategy, attack) for attack in ATTACKS for strategy in STRATEGIES)]
+    return [Run(FEDAVG, ""), *(Run(strategy, attack) for attack in ATTACKS for strategy in STRATEGIES)]
 
 
 def run_all(task: Task, rounds: int, progress: Any) -> dict[Run, Outcome]:
@@ -55,7 +55,7 @@ def run_all(task: Task, rounds: int, progress: Any) -> dict[Run, Outcome]:
 
 
 def _one(grid: Any, task: Task, run: Run, rounds: int, progress: Any) -> Outcome:
-    rule = None if run.strategy == "fedavg" else parse_rule(run.strategy, f=NUM_MALICIOUS)
+    rule = parse_strategy(run.strategy, NUM_MALICIOUS)
     try:
         attack = ATTACKS[run.attack] if run.attack else None
         outcome, _ = federate(grid, task, rule, attack, NUM_MALICIOUS, rounds, lambda number, _: progress.advance() if number else None)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.rules.parsing import FEDAVG
 
 Setting = tuple[tuple[str, Any], ...]
 """The values of some configuration keys, as pairs in a fixed order."""
 
-NO_ATTACK = "none"
-PLAIN = "fedavg"
 _IDENTITY = frozenset({"seed", "strategy", "strategy_options", "attack", "attack_options"})
 _FIRST = ("dataset", "model", "partition", "alpha", "gamma", "method", "f", "num_malicious", "num_clients")
 _TRAINING = frozenset({"optimizer", "local_epochs", "batch_size", "lr", "momentum", "weight_decay", "rounds"})
@@ -212,7 +212,7 @@ def grouped(cells: Iterable[Cell], keys: Iterable[str]) -> dict[Setting, list[Ce
 
 def rules_of(cells: Iterable[Cell]) -> list[str]:
     """Rules in the order of the tables: FedAvg, single rules, chains."""
-    return sorted({cell.rule for cell in cells}, key=lambda rule: (not rule.startswith(PLAIN), "+" in rule, rule))
+    return sorted({cell.rule for cell in cells}, key=lambda rule: (not rule.startswith(FEDAVG), "+" in rule, rule))
 
 
 def attacks_of(cells: Iterable[Cell]) -> list[str]:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.report.cells import NO_ATTACK, PLAIN, Cell, Setting, attacks_of, grouped, named, several, values, varying
+from flwr_byzantine.experiments.report.cells import Cell, Setting, attacks_of, grouped, named, several, values, varying
 from flwr_byzantine.experiments.report.scores import Score
+from flwr_byzantine.rules.parsing import FEDAVG
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def choose(cells: Sequence[Cell], keys: Sequence[str], measure: str = "validatio
     for setting, members in grouped(cells, _other_keys(cells, keys)).items():
         for rule, own in _by_rule(members).items():
             choices.append(_choice(rule, setting, own, keys, measure))
-            plain = [cell for cell in own if cell.config["strategy"] == PLAIN and cell.attack == NO_ATTACK]
+            plain = [cell for cell in own if cell.config["strategy"] == FEDAVG and cell.attack == NO_ATTACK]
             if plain:
                 choices.append(replace(_choice(rule, setting, plain, keys, measure), reference=True))
     return choices

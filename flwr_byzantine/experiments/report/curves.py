@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flwr_byzantine.experiments.report.cells import NO_ATTACK, Cell, Setting, describe
+from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.experiments.report.cells import Cell, Setting, describe
 from flwr_byzantine.experiments.report.scores import WorstCase
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.style import Drawing, Look, columns_for, file_name, looks, panels, where, wrapped

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.cells import Setting, describe, rank, show
-from flwr_byzantine.experiments.report.scores import Row, WorstCase
+from flwr_byzantine.experiments.report.scores import WORST, Row, WorstCase
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.style import NAN_COLOUR, Drawing, file_name, panels, where, wrapped
 
@@ -66,8 +67,8 @@ def _matrix(table: WorstCase, measure: str) -> Drawing:
 
 def _columns(table: WorstCase, measure: str) -> list[str]:
     if measure == "accuracy":
-        return [*table.attacks, "worst"] if table.attacks not in ((), ("none",)) else list(table.attacks)
-    attacks = [name for name in table.attacks if name != "none" or measure == "attack_success"]
+        return [*table.attacks, WORST] if table.attacks not in ((), (NO_ATTACK,)) else list(table.attacks)
+    attacks = [name for name in table.attacks if name != NO_ATTACK or measure == "attack_success"]
     return [name for name in attacks if any(row.column(name).known for row in table.rows)]
 
 
@@ -102,7 +103,7 @@ def maps(study: Study) -> list[Drawing]:
     figures = []
     for setting, tables in _split(study.tables(), rest).items():
         attacks = [name for name in tables[0].attacks if any(row.column(name).known for table in tables for row in table.rows)]
-        figures += [_map(study, setting, tables, (across, down), name) for name in ("worst", *attacks)]
+        figures += [_map(study, setting, tables, (across, down), name) for name in (WORST, *attacks)]
     return figures
 
 
@@ -124,7 +125,7 @@ def _map(study: Study, setting: Setting, tables: Sequence[WorstCase], axes: tupl
         image = draw(pane, 100 * data, [show(y) for y in down], [show(x) for x in across])
         pane.set_title(wrapped(name, 24), fontsize=9.5)
     _label(figure, panes, image, axes)
-    words = {"worst": "in the worst case over attacks", "none": "with no attack"}.get(column, f"under {column}")
+    words = {WORST: "in the worst case over attacks", NO_ATTACK: "with no attack"}.get(column, f"under {column}")
     caption = f"Test accuracy in percent {words}, mean over seeds{where(setting)}. Grey: no number, or an attack without one."
     return Drawing(file_name(f"map-{column}", setting), MAPS, caption, figure, f"{words}{where(setting)}")
 
@@ -145,7 +146,7 @@ def _means(tables: Sequence[WorstCase], axes: tuple[str, str], column: str) -> M
 
 
 def _trusted(row: Row, column: str) -> float:
-    return row.column(column).mean if row.complete or column != "worst" else float("nan")
+    return row.column(column).mean if row.complete or column != WORST else float("nan")
 
 
 def _value(means: Means, name: str, point: tuple[Any, Any]) -> float:
@@ -157,7 +158,7 @@ def _value(means: Means, name: str, point: tuple[Any, Any]) -> float:
 
 def _by_key(study: Study) -> Drawing:
     """The worst case where f or the heterogeneity varies but not both."""
-    drawing = _over_settings(study.tables(), study.rules, "worst", "accuracy")
+    drawing = _over_settings(study.tables(), study.rules, WORST, "accuracy")
     caption = "Worst case over attacks of the test accuracy, in percent, mean over seeds. Grey: an attack without a number."
     return replace(drawing, name="map-worst", section=BY_SETTING, caption=caption)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.cells import Cell
-from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 
 _NEEDED: dict[str, Any] = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
 
@@ -65,9 +66,8 @@ def read_published(path: str | Path) -> list[Published]:
 
 def _entry(entry: Any, path: Path, index: int) -> Published:
     place = f"report: entry {index} of {path}"
-    unknown = sorted(set(entry) - set(_NEEDED) - {"where"})
-    if unknown:
-        raise InvalidParameter(f"{place} has an unknown key {unknown[0]!r}; choose among {', '.join(_NEEDED)}, where")
+    for key in sorted(set(entry) - {*_NEEDED, "where"}):
+        raise unknown_name("key", key, [*_NEEDED, "where"], f"{place}: ")
     for name, kind in _NEEDED.items():
         if not isinstance(entry.get(name), kind):
             raise InvalidParameter(f"{place}: {name} must be {'a number' if name == 'accuracy' else 'a string'}, got {entry.get(name)!r}")
@@ -109,4 +109,4 @@ def _rows(table: WorstCase, entry: Published) -> dict[str, list[Cell]]:
 
 def _column(table: WorstCase, attack: str) -> str:
     plain = {column.split(" (")[0]: column for column in reversed(table.attacks)}
-    return attack if attack in ("worst", *table.attacks) else plain.get(attack, "")
+    return attack if attack in (WORST, *table.attacks) else plain.get(attack, "")

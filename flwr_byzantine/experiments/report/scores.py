@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
-from flwr_byzantine.experiments.report.cells import NO_ATTACK, PLAIN, Cell, Setting, attacks_of, grouped, rules_of, varying
+from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.experiments.report.cells import Cell, Setting, attacks_of, grouped, rules_of, varying
+from flwr_byzantine.rules.parsing import FEDAVG
+
+WORST = "worst"  # the column of the worst case, beside those of the attacks
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Row:
 
     def column(self, name: str) -> Score:
         """The score under an attack, or the "worst"."""
-        return self.worst if name == "worst" else self.scores.get(name, Score())
+        return self.worst if name == WORST else self.scores.get(name, Score())
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Reference:
     def __init__(self, cells: Sequence[Cell], keys: Sequence[str]) -> None:
         self._keys = keys
         self._without_f = [key for key in keys if key not in ("f", "num_malicious")]
-        self._plain = [cell for cell in cells if cell.config["strategy"] == PLAIN and cell.attack == NO_ATTACK]
+        self._plain = [cell for cell in cells if cell.config["strategy"] == FEDAVG and cell.attack == NO_ATTACK]
 
     def of(self, cells: Sequence[Cell]) -> list[Cell]:
         """The reference runs of the settings of `cells`; those of another f where there is none of the same, as it is the same run."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.cells import Cell, describe, frozen, rank, show
 from flwr_byzantine.experiments.report.grid import Field, Grid, bold_best, to_csv
 from flwr_byzantine.experiments.report.published import Beside, Published, beside
-from flwr_byzantine.experiments.report.scores import Row, Score, WorstCase
+from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCase
 from flwr_byzantine.experiments.report.study import Study
 
 EMPTY = Field("–")
@@ -35,7 +36,7 @@ def worst_case_grid(table: WorstCase, published: Beside | None = None) -> Grid:
         published: figures to show beside ours.
     """
     published = published or {}
-    columns = (*table.attacks, *["worst"] * (table.attacks not in ((), ("none",))))
+    columns = (*table.attacks, *[WORST] * (table.attacks not in ((), (NO_ATTACK,))))
     own = [_fields(row, columns, published) for row in table.rows]
     marked = bold_best(own, [None, *[True] * len(columns), False])
     only = sorted({rule for rule, _ in published} - {row.rule for row in table.rows})
@@ -61,7 +62,7 @@ def _points(share: float) -> str:
 def column_field(row: Row, name: str) -> Field:
     """The score under an attack, or in the worst case, which is a mere bound where an attack has no number."""
     shown = percent(row.column(name))
-    if name != "worst" or not shown.text[0].isdigit():
+    if name != WORST or not shown.text[0].isdigit():
         return shown
     if not row.complete:
         return Field(f"≤ {shown.text}", shown.small, note=f"under {row.worst_attack}; other attacks have no number")
@@ -94,7 +95,7 @@ def _notes(rows: Sequence[Sequence[Field]], published: Beside) -> tuple[str, ...
 def overview(tables: Sequence[WorstCase], rules: Sequence[str]) -> Grid:
     """The worst case of each rule in each setting: rules × settings, or settings × rules where there are more settings than rules."""
     names = [describe(table.setting) for table in tables]
-    found = {(row.rule, name): column_field(row, "worst") for table, name in zip(tables, names, strict=True) for row in table.rows}
+    found = {(row.rule, name): column_field(row, WORST) for table, name in zip(tables, names, strict=True) for row in table.rows}
     title = "Worst case over attacks, test accuracy in percent"
     columns = [[Field(rule), *(found.get((rule, name), EMPTY) for name in names)] for rule in rules]
     marked = bold_best(columns, [None, *[True] * len(names)])
@@ -141,7 +142,7 @@ def failures_grid(study: Study) -> Grid:
 def worst_case_csv(tables: Sequence[WorstCase], published: Sequence[Published]) -> str:
     """All settings' tables as CSV, shares in [0, 1]: mean, deviation, finished seeds and published figure of every column."""
     keys = [key for key, _ in tables[0].setting]
-    columns = [*dict.fromkeys(attack for table in tables for attack in table.attacks), "worst"]
+    columns = [*dict.fromkeys(attack for table in tables for attack in table.attacks), WORST]
     header = [*keys, "rule"]
     header += [f"{name} {part}" for name in columns for part in ("mean", "std", "seeds", "published")] + ["worst attack", "complete", COST]
     return to_csv(header, [line for table in tables for line in _csv_lines(table, beside(table, published), columns)])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.cells import describe
 from flwr_byzantine.experiments.report.grid import Field, Grid, bold_best
-from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
+from flwr_byzantine.rules.parsing import FEDAVG
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +52,7 @@ def _fitting(console: Console, grid: Grid, fallback: Grid) -> None:
 def narrow(table: WorstCase) -> Grid:
     """Each rule without attack, in its worst case, and what that is."""
     fields = [
-        [Field(r.rule), percent(r.column("none")), column_field(r, "worst"), Field(r.worst_attack or "–"), cost_field(r)]
+        [Field(r.rule), percent(r.column(NO_ATTACK)), column_field(r, WORST), Field(r.worst_attack or "–"), cost_field(r)]
         for r in table.rows
     ]
     title = describe(table.setting) or "Worst case over attacks"
@@ -63,8 +65,8 @@ def best_of(tables: list[WorstCase]) -> Grid:
     for table in tables:
         whole = [row for row in table.rows if row.complete]
         best = max(whole, key=lambda row: row.worst.mean, default=None)
-        plain = next((column_field(row, "worst") for row in table.rows if row.rule == "fedavg"), EMPTY)
+        plain = next((column_field(row, WORST) for row in table.rows if row.rule == FEDAVG), EMPTY)
         rows.append(
-            (Field(describe(table.setting)), Field(best.rule if best else "–"), column_field(best, "worst") if best else EMPTY, plain)
+            (Field(describe(table.setting)), Field(best.rule if best else "–"), column_field(best, WORST) if best else EMPTY, plain)
         )
     return Grid("Best rule in the worst case over attacks, test accuracy in percent", ("setting", "rule", "worst", "FedAvg"), tuple(rows))

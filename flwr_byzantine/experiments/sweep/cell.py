@@ -11,11 +11,13 @@ from importlib.metadata import version
 from typing import Any
 
 from flwr_byzantine.attacks import Attack
+from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.sweep.keys import DEFAULTS, NO_ATTACK, TASK, attack_of, shown, strategy_of
+from flwr_byzantine.experiments.sweep.keys import DEFAULTS, TASK, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.rules import Rule
+from flwr_byzantine.rules.parsing import parse_strategy
 
 Record = dict[str, Any]
 PACKAGES = ("flwr-byzantine", "flwr", "numpy", "torch")
@@ -90,11 +92,11 @@ class Cell:
 
     def rule(self) -> Rule | None:
         """The strategy's rule, None for plain FedAvg."""
-        return strategy_of(self.config["strategy"], self.config["strategy_options"], self.config["f"])
+        return parse_strategy(self.config["strategy"], self.config["f"], self.config["strategy_options"])
 
     def attack(self) -> Attack | None:
         """The attack, None for none."""
-        return attack_of(self.config["attack"], self.config["attack_options"])
+        return parse_attack(self.config["attack"], self.config["attack_options"])
 
     def __str__(self) -> str:
         config = self.config

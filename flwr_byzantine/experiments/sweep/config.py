@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.sweep.keys import CELL, checked, key_of, shown, unknown
+from flwr_byzantine.experiments.sweep.keys import CELL, checked, key_of, shown
 from flwr_byzantine.experiments.tasks.data import ROOT_VARIABLE, available, root_of
 from flwr_byzantine.experiments.tasks.partitions import partitions
 
@@ -85,7 +86,7 @@ def _tables(file: Path) -> dict[str, Any]:
         raise InvalidParameter(f"{file}: this is not TOML: {error}") from None
     for name, content in tables.items():
         if name not in TABLES:
-            raise unknown(f"{file}: table", name, TABLES)
+            raise unknown_name("table", name, TABLES, f"{file}: ")
         if not isinstance(content, list if name == "exclude" else dict):
             raise InvalidParameter(
                 f"{file}: {name} must be a table, written {'[[exclude]]' if name == 'exclude' else f'[{name}]'}, got {content!r}"
@@ -102,7 +103,7 @@ def _spelled(file: Path, table: str, content: Table, known: Iterable[str]) -> di
         raise InvalidParameter(f"{file}: {table} gives {shown(key_of(twice))} twice, as {twice} too; give it once")
     for key in found:
         if key not in known:
-            raise unknown(f"{file}: key in {table}", shown(key), map(shown, known))
+            raise unknown_name(f"key in {table}", shown(key), map(shown, known), f"{file}: ")
     return found
 
 
@@ -222,5 +223,6 @@ def _choose(file: Path, content: Table, grid: Mapping[str, list[Any]]) -> tuple[
     candidates = [key for key, values in grid.items() if len(values) > 1 and key not in NOT_CHOSEN]
     for key in map(key_of, keys):
         if key not in candidates:
-            raise unknown(f"{file}: [choose] keys: a hyper-parameter with several values in [grid]:", shown(key), map(shown, candidates))
+            where = f"{file}: [choose] keys: "
+            raise unknown_name("hyper-parameter with several values in [grid]", shown(key), map(shown, candidates), where)
     return tuple(map(key_of, keys))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
-from flwr_byzantine import attacks
+from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks.task import DATASETS, Task
-from flwr_byzantine.rules import Rule, get
-from flwr_byzantine.rules.parsing import parse_rule
+from flwr_byzantine.rules.parsing import FEDAVG, parse_strategy
 
-PLAIN, NO_ATTACK = "fedavg", "none"
 SCORED = 0.1  # share of the training data that the server holds back, where the file does not say
 _OWN = {"dataset": Constraint(str, choices=DATASETS), "alpha": Constraint(float, gt=0), "hidden": Constraint(list)}
 TASK: dict[str, Constraint] = {
@@ -33,7 +29,7 @@ CELL: dict[str, Constraint] = {
 DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Task) if item.name in TASK and item.default is not MISSING} | {
     "hidden": [],
     "validation": SCORED,
-    "strategy": (PLAIN, {}),
+    "strategy": (FEDAVG, {}),
     "attack": (NO_ATTACK, {}),
     "rounds": 20,
     "engine": "local",
@@ -54,19 +50,6 @@ def key_of(text: str) -> str:
 def shown(key: str) -> str:
     """A key as the file spells it."""
     return key.replace("_", "-")
-
-
-def unknown(where: str, given: str, known: Iterable[str]) -> InvalidParameter:
-    """The error for a name that is none, with the nearest that is and all there are.
-
-    Example:
-        >>> str(unknown("a.toml: key in [task]", "lrr", ["lr", "seed"]))
-        "a.toml: key in [task] 'lrr' is unknown; did you mean 'lr'? choose one of: lr, seed"
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(given.lower(), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return InvalidParameter(f"{where} {given!r} is unknown; {hint}choose one of: {', '.join(names)}")
 
 
 def checked(where: str, key: str, value: Any) -> Any:
@@ -104,13 +87,10 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     _finite(where, table)
     name = table["name"].lower().replace(" ", "").replace("_", "-")
     options = {key_of(option): choice for option, choice in table.items() if option != "name"}
-    make = strategy_of if key == "strategy" else attack_of
     try:
-        make(name, options)
+        parse_strategy(name, 0, options) if key == "strategy" else parse_attack(name, options)
     except InvalidParameter as error:
         raise InvalidParameter(f"{where}: {error}") from None
-    except TypeError as error:
-        raise InvalidParameter(f"{where}: {name!r} cannot have the options {options}: {error}") from None
     return name, options
 
 
@@ -121,47 +101,3 @@ def _finite(where: str, value: Any) -> None:
         _finite(where, item)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidParameter(f"{where} must be finite, got {value!r}")
-
-
-def strategy_of(name: str, options: dict[str, Any], f: int = 0) -> Rule | None:
-    """The rule or chain called `name`; None for "fedavg".
-
-    Raises:
-        InvalidParameter: an unknown rule or option, or a value that it cannot have.
-
-    Example:
-        >>> str(strategy_of("nnm+krum", {}, f=2))
-        'NNM(f=2) + Krum(f=2)'
-    """
-    parts = [] if name == PLAIN else name.split("+")
-    known = {option.name for part in parts for option in fields(get(part))} - {"f"}  # type: ignore[arg-type]
-    _check_options(name, options, known)
-    return parse_rule(name, f, **options) if parts else None
-
-
-def attack_of(name: str, options: dict[str, Any]) -> attacks.Attack | None:
-    """The attack called `name`; None for "none". Attacks that wrap another take it as a name, or a table with its options.
-
-    Raises:
-        InvalidParameter: an unknown attack or option, or a value that it cannot have.
-
-    Example:
-        >>> attack_of("alie", {"z": 1.5})
-        ALIE(z=1.5)
-    """
-    cls = None if name == NO_ATTACK else attacks.get(name)
-    _check_options(name, options, set() if cls is None else {item.name for item in fields(cls)})  # type: ignore[arg-type]
-    inner = options.get("attack")
-    if isinstance(inner, str):
-        options = options | {"attack": attack_of(inner, {})}
-    elif isinstance(inner, dict) and isinstance(inner.get("name"), str):
-        options = options | {"attack": attack_of(inner["name"], {key_of(key): value for key, value in inner.items() if key != "name"})}
-    return None if cls is None else cls(**options)
-
-
-def _check_options(name: str, options: dict[str, Any], known: set[str]) -> None:
-    for option in options:
-        if option not in known:
-            if not known:
-                raise InvalidParameter(f"{name!r} has no options, got {option!r}")
-            raise unknown(f"option of {name!r}", option, known)

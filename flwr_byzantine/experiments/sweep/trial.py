@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.attacks import Attack
+from flwr_byzantine.attacks.parsing import parse_attack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.sweep.keys import attack_of
 
 PIXELS, CLASSES = {"digits": 64, "fashion-mnist": 784}, 10
 
@@ -29,7 +29,7 @@ def try_attack(config: dict[str, Any]) -> None:
 
 @lru_cache(maxsize=1024)
 def _problem(name: str, options: str, pixels: int, honest: int, f: int) -> str:
-    attack = attack_of(name, json.loads(options))
+    attack = parse_attack(name, json.loads(options))
     try:
         if attack is not None:
             _mount(attack, pixels, honest, f)

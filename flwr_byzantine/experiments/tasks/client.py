@@ -76,10 +76,10 @@ def config_of(task: Task, attack: Attack | None) -> dict[str, str]:
     """
     if attack is None or not attack.poisons:
         return {TASK: task.to_json()}
-    local = [item.name for item in fields(attack) if not item.compare and getattr(attack, item.name) is not None]  # type: ignore[arg-type]
+    local = [item.name for item in fields(attack) if not item.compare and getattr(attack, item.name) is not None]
     if local:
         raise InvalidParameter(f"{type(attack).__name__}: {local[0]} cannot be sent to clients in a message; leave it out here")
-    options = {item.name: getattr(attack, item.name) for item in fields(attack) if item.compare}  # type: ignore[arg-type]
+    options = {item.name: getattr(attack, item.name) for item in fields(attack) if item.compare}
     return {TASK: task.to_json(), ATTACK: type(attack).__name__, OPTIONS: json.dumps(options)}
 
 

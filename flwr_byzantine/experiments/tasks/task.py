@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
 
-from flwr_byzantine.declare.params import Constraint, check, param, unknown_name
+from flwr_byzantine.declare.names import unknown_name
+from flwr_byzantine.declare.params import Constraint, check, param
 from flwr_byzantine.errors import InvalidParameter
 
 DATASETS = ("digits", "fashion-mnist")
