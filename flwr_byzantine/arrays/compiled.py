@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import threading
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,19 +56,29 @@ def _origin(origin: RowAddresses | None, column: int) -> Any:
     return np.uintp(0) if origin is None else origin.at(column)[0]
 
 
-_SCRATCH = threading.local()
+class Scratch(threading.local):
+    """Memory that each thread writes on again and again: the system would clear fresh memory page by page.
+
+    It holds one array for each use, as large as the largest asked for, which is a chunk of columns or a tile.
+    """
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Array] = {}
+
+    def array(self, rows: int, columns: int, dtype: Any, use: str = "tile") -> Array:
+        """(rows, columns) values of any content, on a cache line as vector instructions like it; the next call for this use takes them."""
+        size = rows * columns * np.dtype(dtype).itemsize
+        if len(self.buffers.get(use, ())) < size + 64:
+            self.buffers[use] = np.empty(size + 64, np.uint8)
+        buffer = self.buffers[use]
+        skip = -buffer.__array_interface__["data"][0] % 64
+        return np.asarray(buffer[skip : skip + size].view(dtype).reshape(rows, columns))
 
 
-def scratch(rows: int, columns: int, dtype: Any, use: str = "tile") -> Array:
-    """(rows, columns) values of this thread's to write on, one array for each use; they start on a cache line, as vectors like it."""
-    size, buffers = rows * columns * np.dtype(dtype).itemsize, _SCRATCH.__dict__
-    if len(buffers.get(use, ())) < size + 64:
-        buffers[use] = np.empty(size + 64, np.uint8)  # kept: the system would clear fresh memory page by page
-    skip = -buffers[use].__array_interface__["data"][0] % 64
-    return np.asarray(buffers[use][skip : skip + size].view(dtype).reshape(rows, columns))
+SCRATCH = Scratch()
 
 
-@cache
+@lru_cache(maxsize=1)
 def _loops() -> Any:
     """The compiled loops, of which the first use in a process loads Numba."""
     return importlib.import_module("flwr_byzantine.arrays.loops")
@@ -76,7 +86,7 @@ def _loops() -> Any:
 
 def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtype: Any, out: Array) -> None:
     """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`."""
-    tile = scratch(len(out), DEPTH, dtype)
+    tile = SCRATCH.array(len(out), DEPTH, dtype)
     _loops().gram(rows.at(part.start), rows.like, _origin(origin, part.start), part.stop - part.start, tile, out)
 
 
@@ -92,10 +102,10 @@ def combine_into(rows: RowAddresses, weights: Array, origin: RowAddresses | None
 
 
 def windows_into(rows: RowAddresses, pairs: Array, window: Any, part: slice, out: Array) -> bool:
-    """Write the means of `window` (a `kernels.Window`) over the sorted columns `part` to `out`; False where a value is not finite.
+    """Write the means of `window` (a `Window`) over the sorted columns `part` to `out`; False where a value is not finite.
 
-    `pairs` are (c, 2) byte offsets into a tile, see `network.offsets`.
+    `pairs` are (c, 2) byte offsets into a tile, see `sorting.offsets`.
     """
     dtype, ranks, limit = rows.like.dtype, np.array([window.low, window.high]), float(np.finfo(out.dtype).max)
-    tile = scratch(len(rows.starts), LANES[dtype], dtype)
+    tile = SCRATCH.array(len(rows.starts), LANES[dtype], dtype)
     return bool(_loops().windows(rows.at(part.start), rows.like, part.stop - part.start, pairs, ranks, window.length, tile, limit, out))

@@ -12,7 +12,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 
-HOST = {"cpu"}  # devices whose tensors are read where they lie, as NumPy arrays; on others torch does the work
+HOST = frozenset({"cpu"})  # kinds of device whose tensors are read where they lie, as NumPy arrays; on others torch does the work
 
 
 @dataclass(frozen=True)

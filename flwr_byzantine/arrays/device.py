@@ -6,8 +6,7 @@ Loaded only where such a tensor is given. All that is n × n, and every rule, is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,30 +15,14 @@ from torch import Tensor
 
 from flwr_byzantine.arrays import conversion
 from flwr_byzantine.arrays.conversion import check_rows
-from flwr_byzantine.arrays.kernels import Window
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
+from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
 BUDGET = 1 << 28  # bytes of extra device memory that a pass may take
 TILE = 1024  # columns multiplied at a time: float32 products, where a device has nothing better, are summed in float64 from there
-WITHOUT_FLOAT64 = {"mps"}
-
-
-@contextmanager
-def forced(without_float64: bool = False) -> Iterator[None]:
-    """Send CPU tensors through torch too, as on a device: for tests where there is none.
-
-    Args:
-        without_float64: as on a device that has no float64.
-    """
-    conversion.HOST.discard("cpu")
-    WITHOUT_FLOAT64.update({"cpu"} if without_float64 else ())
-    try:
-        yield
-    finally:
-        conversion.HOST.add("cpu")
-        WITHOUT_FLOAT64.discard("cpu")
+WITHOUT_FLOAT64 = frozenset({"mps"})  # kinds of device whose widest floats are float32
 
 
 class TensorUpdates(Updates):
@@ -62,7 +45,7 @@ class TensorUpdates(Updates):
     def __init__(self, tensors: Sequence[Tensor], ids: Sequence[int] | None = None) -> None:
         check_rows(tensors, lambda row: not row.dtype.is_complex and row.dtype != torch.bool)
         self.tensors = [tensor.detach() for tensor in tensors]
-        self.n, self.d, self.device = len(tensors), len(tensors[0]), tensors[0].device
+        self.n, self.d, self.device, self.after_part = len(tensors), len(tensors[0]), tensors[0].device, None
         self.ids = list(range(self.n)) if ids is None else list(ids)
         self.wide = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
         self.limit = math.inf  # values beyond count as it in products
@@ -71,7 +54,7 @@ class TensorUpdates(Updates):
             self.common = torch.promote_types(self.common, tensor.dtype)
 
     @property
-    def blocks(self) -> list[Block]:  # type: ignore[override]
+    def blocks(self) -> list[Block]:
         """The rows as NumPy arrays, copied when they are asked for."""
         return [Block([conversion.as_numpy(tensor) for tensor in self.tensors])]
 
@@ -96,10 +79,10 @@ class TensorUpdates(Updates):
 
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
-        fine = torch.ones(self.n, dtype=torch.bool, device=self.device)
+        finite = torch.ones(self.n, dtype=torch.bool, device=self.device)
         for part in self._parts(self.n):
-            fine &= torch.isfinite(self._gather(part, self.common)).all(dim=1)
-        return list(map(bool, fine.tolist()))
+            finite &= torch.isfinite(self._gather(part, self.common)).all(dim=1)
+        return list(map(bool, finite.tolist()))
 
     def take(self, indices: Sequence[int]) -> TensorUpdates:
         """These rows only."""
@@ -126,25 +109,25 @@ class TensorUpdates(Updates):
         values = np.stack([_host(tensor[::stride]) for tensor in self.tensors])
         return values if mixing is None else np.asarray(mixing @ values)
 
-    def _points(self, i: int | None = None) -> list[Any]:
-        return [None if i is None else self.tensors[i]]
+    def _centres(self, row: int | None = None) -> list[Any]:
+        return [None if row is None else self.tensors[row]]
 
-    def _single(self) -> bool:
+    def _multiplies_in_float32(self) -> bool:
         return self.wide != torch.float64
 
-    def _gram(self, origins: Sequence[Any], exact: bool) -> Array:
-        if exact and self._single():  # hostile values on a device without float64: the host has it
-            return super()._gram([None if point is None else conversion.as_numpy(point) for point in origins], exact)
+    def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
+        if exact and self._multiplies_in_float32():  # hostile values on a device without float64: the host has it
+            return super()._gram([None if point is None else conversion.as_numpy(point) for point in centres], exact)
         total = np.zeros((self.n, self.n))
         for part in self._parts(self.n):
-            tiles = self._differences(part, origins[0]).transpose(0, 1)
+            tiles = self._differences(part, centres[0]).transpose(0, 1)
             total += _summed(torch.bmm(tiles, tiles.transpose(1, 2)))
         return total
 
-    def _clipped(self, limit: float, origins: Sequence[Any]) -> Array:
+    def _clipped_gram(self, limit: float, centres: Sequence[Any]) -> Array:
         clipped = self.take(range(self.n))
         clipped.limit = limit
-        return clipped._gram(origins, exact=True)
+        return clipped._gram(centres, exact=True)
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = np.zeros(len(left))
@@ -153,13 +136,13 @@ class TensorUpdates(Updates):
             total += _summed(((values[left] - values[right]) ** 2).sum(dim=2).T)
         return total
 
-    def _sq_apart(self, points: Sequence[Any]) -> Array:
+    def _sq_distances_to(self, centres: Sequence[Any]) -> Array:
         total = np.zeros(self.n)
         for part in self._parts(self.n):
-            total += _summed((self._differences(part, points[0]) ** 2).sum(dim=2).T)
+            total += _summed((self._differences(part, centres[0]) ** 2).sum(dim=2).T)
         return total
 
-    def _compare_all(self, i: int, j: int) -> int:
+    def _compare(self, i: int, j: int) -> int:
         for part in self._parts(2):
             x, y = self.tensors[i][part], self.tensors[j][part]
             if len(different := (x != y).nonzero()):
@@ -179,7 +162,7 @@ class TensorUpdates(Updates):
         return [out]
 
     def windows(self, window: Window, mixing: Array | None = None) -> list[Any]:
-        """(d,) each coordinate's window mean over the rows (over `mixing @ rows` where given); see `kernels.Window`."""
+        """(d,) each coordinate's window mean over the rows (over `mixing @ rows` where given); see `Window`."""
         out, n = self._out(), self.n if mixing is None else len(mixing)
         matrix = None if mixing is None else self._there(mixing)
         for part in self._parts(n + self.n):

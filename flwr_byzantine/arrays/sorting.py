@@ -6,7 +6,7 @@ Numba `kernels` sorts with NumPy: the same numbers, since both only reorder.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,7 +38,6 @@ def comparators(n: int) -> list[tuple[int, int]]:
     return pairs
 
 
-@cache
 def pruned(n: int, low: int, high: int) -> Array:
     """(2, c) comparators that still put ranks low..high-1 in their places: what does not reach them is left out."""
     wanted, kept = set(range(low, high)), []
@@ -49,7 +48,7 @@ def pruned(n: int, low: int, high: int) -> Array:
     return np.array(kept[::-1], dtype=np.int64).reshape(-1, 2).T.copy()
 
 
-@cache
+@lru_cache(maxsize=32)
 def offsets(n: int, low: int, high: int, stride: int) -> Array:
-    """(c, 2) the same as byte offsets of the two rows in a tile whose rows are `stride` bytes apart."""
+    """(c, 2) the comparators of `pruned`, as byte offsets of their two rows in a tile whose rows are `stride` bytes apart."""
     return np.ascontiguousarray(pruned(n, low, high).T * stride).astype(np.uintp)

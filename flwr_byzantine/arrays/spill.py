@@ -11,7 +11,6 @@ from types import TracebackType
 
 import numpy as np
 
-from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 
@@ -19,16 +18,16 @@ EXTENT = 1 << 28  # bytes mapped at a time: the number of open maps stays small 
 LINE = 64  # arrays begin on a cache line
 ADVICE = hasattr(mmap, "MADV_DONTNEED")  # POSIX; elsewhere the system decides alone what stays resident
 PIECE = 1 << 16  # bytes written at a time: larger pages would make more resident than is read
-EVERY = 4  # parts of a pass between two handings back
+EVERY = 4  # parts of a pass after which pages are handed back
 
 
 class Spill:
     """Arrays in a temporary file, read through memory maps: the kernels work on them as on arrays in memory.
 
     The file has no name where the system allows that, and its space is free again once it is closed, or the process ends
-    in whatever way, and its arrays are gone. Within a `with` block the kernels' passes hand the pages that they have read
-    back to the system (`madvise`), so that a pass over far more than the memory keeps little of it resident; the end of
-    the block closes the file.
+    in whatever way, and its arrays are gone. `Updates(..., after_part=spill.after_part)` hands the pages that a pass has
+    read back to the system (`madvise`), so that a pass over far more than the memory keeps little of it resident. The end
+    of a `with` block closes the file.
 
     Args:
         directory: where the file lies: a disk's folder with room for all replies of a round (one in memory would save
@@ -97,15 +96,16 @@ class Spill:
         for part in list(self._maps):
             part.madvise(mmap.MADV_DONTNEED)
 
-    def _after_part(self) -> None:
+    def after_part(self) -> None:
+        """Count a part of a pass over the arrays, and hand pages back every few parts: what `Updates` calls between parts."""
+        if not ADVICE:
+            return
         self._parts += 1
         if self._parts >= EVERY:
             self._parts = 0
             self.trim()
 
     def __enter__(self) -> Spill:
-        if ADVICE:
-            kernels.AFTER_PART.append(self._after_part)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -113,7 +113,5 @@ class Spill:
 
     def close(self) -> None:
         """Close the file; views on it stay good for as long as somebody holds them."""
-        if self._after_part in kernels.AFTER_PART:
-            kernels.AFTER_PART.remove(self._after_part)
         self._maps.clear()
         self._close()

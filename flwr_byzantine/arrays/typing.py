@@ -11,6 +11,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Rows = Sequence[Array]  # n one-dimensional arrays of one length and dtype
 
+CHUNK_VALUES = 1 << 18  # values of one chunk of columns: 2 MiB of float64 a thread, about the L2 cache
 DEPTH = 1024  # columns of one Gram tile: 4 + 4 rows of it stay in the L1 cache in float32, in the L2 cache in float64
 TILE_BYTES = 256  # of one row in a sorting tile: the 128 rows that most federations stay below fit the L1 cache
 LANES = {np.dtype(np.float32): TILE_BYTES // 4, np.dtype(np.float64): TILE_BYTES // 8}  # columns of a sorting tile

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.conversion import ArrayKind
-from flwr_byzantine.arrays.kernels import Window
+from flwr_byzantine.arrays.parallel import one_blas_thread
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
+from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.declare.params import Declared
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
@@ -207,7 +207,7 @@ def run(rule: Rule, updates: Updates, state: State | None = None, reference: Arr
     for stage in stages:
         stage.check(view.n)
         if isinstance(stage, Mixing):
-            with kernels.one_blas_thread(view.n):
+            with one_blas_thread(view.n):
                 mix = view.by_position(stage.mix) if stage.by_position else stage.mix(view)
                 scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
                 memory.update(stage.remember(view))

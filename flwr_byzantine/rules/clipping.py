@@ -57,7 +57,7 @@ class CenteredClipping(Mixing):
         weights = np.zeros(n + view.anchors)
         weights[n] = 1.0  # the anchor is the first row below the n
         for turn in range(self.max_iter):
-            apart = self._distances(view.gram, weights)[:n] if turn else view.apart(n)
+            apart = self._distances(view.gram, weights)[:n] if turn else view.distances_to(n)
             steps = clip_factors(apart, self.tau) / n
             weights *= 1.0 - steps.sum()
             weights[:n] += steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from flwr_byzantine.arrays.kernels import Window
+from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Coordinatewise
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import sq_distances
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import TooFewUpdates
 from flwr_byzantine.rules.base import Mixing, Rule

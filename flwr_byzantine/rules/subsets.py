@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import sq_distances
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import Mixing
@@ -90,7 +90,7 @@ class MoNNA(Mixing):
     def mix(self, view: View) -> Mix:
         """1/(n - f) on the nearest."""
         middle = int(np.argmin(np.median(sq_distances(view.gram), axis=1))) if self.trusted is None else self.trusted
-        apart = view.apart(middle) ** 2
+        apart = view.distances_to(middle) ** 2
         order = np.argsort(np.where(np.arange(view.n) == middle, -1.0, apart), kind="stable")
         return keep(order[: view.n - self.f].tolist(), view.n, apart)
 

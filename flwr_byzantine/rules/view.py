@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Updates, sq_distances
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.rules.results import Mix, State
@@ -67,10 +68,10 @@ class View:
             return np.asarray(np.sqrt(self.updates.sq_norms()[: self.n]))
         return np.asarray(np.sqrt(np.maximum(np.diag(self.gram)[: self.n], 0.0)))
 
-    def apart(self, i: int) -> Array:
+    def distances_to(self, i: int) -> Array:
         """(n,) distances to row i, anchors counted from n: one cheap pass where the Gram matrix is not there yet."""
         if self._gram is None and self.matrix is None:
-            return np.asarray(np.sqrt(self.updates.sq_apart(i)[: self.n]))
+            return np.asarray(np.sqrt(self.updates.sq_distances_to(i)[: self.n]))
         return np.asarray(np.sqrt(sq_distances(self.gram)[i, : self.n]))
 
     @property

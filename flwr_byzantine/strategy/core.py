@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates, sq_distances
+from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.rules.base import Rule, run
@@ -104,7 +105,7 @@ class Core:
         blocks = [Block([valid[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
         if reference is None and trusts(rule):
             raise InvalidParameter(MISSING.format(rule=rule))
-        updates = Updates(blocks, nodes)
+        updates = Updates(blocks, nodes, None if self._spill is None else self._spill.after_part)
         with nullcontext() if self._spill is None else self._spill:
             outcome = run(rule, updates, self.state, reference)
             self.state, self.skipped = outcome.state, 0

@@ -2,19 +2,20 @@
 
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
 from flwr_byzantine import errors, rules
-from flwr_byzantine.arrays import conversion, updates
 from flwr_byzantine.arrays import device as tensors
+from flwr_byzantine.arrays import updates
 from flwr_byzantine.arrays.device import TensorUpdates
-from flwr_byzantine.arrays.kernels import Window
-from flwr_byzantine.arrays.updates import Updates, sq_distances
+from flwr_byzantine.arrays.geometry import sq_distances
+from flwr_byzantine.arrays.updates import Updates
+from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.arrays.wrap import wrap
+from tests.support.devices import through_torch
 
 N, D, F = 13, 3001, 2
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -23,22 +24,23 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 CUDA = pytest.param("cuda", marks=needs_cuda)
 
 
-def through_torch(name, monkeypatch):
+def prepared(name, monkeypatch):
     """Name a device whose tensors go through torch, in chunks of one tile."""
     monkeypatch.setattr(tensors, "BUDGET", 1)
-    with nullcontext() if name == "cuda" else tensors.forced(without_float64="without" in name):
-        yield name.split()[0]
+    if name != "cuda":
+        through_torch(monkeypatch, without_float64="without" in name)
+    return name.split()[0]
 
 
 @pytest.fixture(params=["cpu", "cpu without float64", CUDA])
 def device(request, monkeypatch):
-    yield from through_torch(request.param, monkeypatch)
+    return prepared(request.param, monkeypatch)
 
 
 @pytest.fixture(params=["cpu", CUDA])
 def exact_device(request, monkeypatch):
     """A device that has float64."""
-    yield from through_torch(request.param, monkeypatch)
+    return prepared(request.param, monkeypatch)
 
 
 def instances():
@@ -229,15 +231,13 @@ def test_small_and_strange_inputs(device):
     assert rules.Mean()([row.requires_grad_() for row in mixed]).tolist() == [2.0, 2.0]
 
 
-def test_only_tensors_of_one_device_go_through_torch():
+def test_only_tensors_of_one_device_go_through_torch(monkeypatch):
     X = torch.from_numpy(data())
     assert type(wrap(X)[0]) is Updates
-    with tensors.forced():
-        assert type(wrap(X)[0]) is TensorUpdates
-        assert type(wrap([X[0], X[1].numpy()])[0]) is Updates
-        assert type(wrap(X.numpy())[0]) is Updates
-    assert {"cpu"} == conversion.HOST
-    assert "cpu" not in tensors.WITHOUT_FLOAT64
+    through_torch(monkeypatch)
+    assert type(wrap(X)[0]) is TensorUpdates
+    assert type(wrap([X[0], X[1].numpy()])[0]) is Updates
+    assert type(wrap(X.numpy())[0]) is Updates
 
 
 def test_extra_memory_is_a_chunk_whatever_d(monkeypatch):
@@ -245,8 +245,8 @@ def test_extra_memory_is_a_chunk_whatever_d(monkeypatch):
     seen, gather = [], TensorUpdates._gather
     monkeypatch.setattr(TensorUpdates, "_gather", lambda self, part, dtype: seen.append(gather(self, part, dtype)) or seen[-1])
     monkeypatch.setattr(tensors, "BUDGET", 1 << 20)
-    with tensors.forced():
-        rules.chain(rules.NNM(f=F), rules.Phocas(f=F))(torch.zeros((N, 50_000)))
+    through_torch(monkeypatch)
+    rules.chain(rules.NNM(f=F), rules.Phocas(f=F))(torch.zeros((N, 50_000)))
     assert len(seen) > 10
     assert max(block.nbytes for block in seen) <= 1 << 20
 

@@ -11,8 +11,9 @@ import pytest
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays import compiled, kernels
-from flwr_byzantine.arrays.kernels import Window
-from flwr_byzantine.arrays.updates import Block, Updates, sq_distances
+from flwr_byzantine.arrays.geometry import sq_distances
+from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.experiments.bench.measure import isolated
 
 needs_numba = pytest.mark.skipif(not compiled.AVAILABLE, reason="Numba is not installed")

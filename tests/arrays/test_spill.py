@@ -17,6 +17,7 @@ from flwr_byzantine import InvalidParameter, Robust, legacy, rules
 from flwr_byzantine.arrays import compiled, spill
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.rules.base import run
 from tests.support.federation import client_app, start
@@ -66,6 +67,28 @@ def test_the_same_bits_as_in_memory(rule, dtype, tmp_path, monkeypatch):
         assert mine.dtype == dtype
     np.testing.assert_array_equal(found.influence, expected.influence)
     assert found.selected == expected.selected
+
+
+PASSES = {
+    "gram": lambda updates: updates.gram(centred=True),
+    "sq_norms": lambda updates: updates.sq_norms(),
+    "sq_distances_to": lambda updates: updates.sq_distances_to(3),
+    "combine": lambda updates: updates.combine(np.full(updates.n, 1 / updates.n)),
+    "windows": lambda updates: updates.windows(Window(3, 5)),
+    "mixed windows": lambda updates: updates.windows(Window(0, 2), np.eye(updates.n)[:2]),
+    "sample": lambda updates: updates.sample(),
+    "at": lambda updates: updates.at(np.array([0, 70_002, 70_004])),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.parametrize("of", [lambda updates: updates, lambda updates: updates.take([5, 1, 7, 0, 2, 3, 4]).append([np.zeros(updates.d)])])
+def test_every_pass_says_when_a_part_is_done(name, dtype, of):
+    """That is where pages go back to the system; without it a pass would make the whole file resident."""
+    calls = []
+    PASSES[name](of(Updates(blocks(dtype=dtype), after_part=lambda: calls.append(1))))
+    assert len(calls) >= 4
 
 
 def test_views_are_read_only_arrays_that_the_compiled_kernels_read_where_they_lie(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays import compiled, kernels
+from flwr_byzantine.arrays import compiled, parallel
 
 PACKAGES = ("flwr-byzantine", "numpy", "numba", "flwr", "byzfl", "byzpy", "torch")
 
@@ -50,7 +50,7 @@ def read_bandwidth(size: int = 1 << 28) -> float:
     """Bytes a second that all cores together read from memory, best of five passes over `size` bytes."""
     data = np.ones(size // 4, np.float32)
     parts = [data[i : i + (1 << 20)] for i in range(0, len(data), 1 << 20)]
-    return size / _best(lambda: list(kernels.run(np.max, parts)))
+    return size / _best(lambda: list(parallel.run(np.max, parts)))
 
 
 def gemm_peak(n: int = 2048) -> float:

@@ -1,0 +1,149 @@
+"""Distances, norms and inner products of rows, accurate whatever the rows hold, from a few kinds of pass over them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cmp_to_key
+from typing import Any
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.errors import NotFinite
+
+COMPARED_FIRST = 32  # coordinates looked at first when rows are put in order
+HUGE = 1e150  # norms are cut here: their squares are still far from overflow
+ROUGH = 2e-2  # below this share of the norms, a distance from products in float32 is computed again
+ROUNDED_OFF = 1e-6  # the same for products in float64
+
+
+class Geometry(ABC):
+    """What rules ask about n rows of d coordinates, in terms of passes that a subclass makes where the rows lie.
+
+    Attributes:
+        n: number of rows.
+        d: number of coordinates.
+    """
+
+    n: int
+    d: int
+
+    def gram(self, centred: bool = False) -> Array:
+        """(n, n) float64 inner products of the deltas to the origin.
+
+        Distances that products in float32 leave too uncertain are computed again, from differences in float64.
+
+        Args:
+            centred: distances matter and the place of the origin does not. Where the rows lie in a cluster that is far
+                from the origin compared with its size, a second pass takes the innermost row as origin, which keeps
+                ‖x_i - x_j‖² accurate (Gii + Gjj - 2Gij would cancel).
+
+        Raises:
+            NotFinite: a value is not.
+        """
+        centres = self._centres()
+        G, exact = self._products(centres)
+        if centred and self.n > 1 and _cancellation(G, ROUNDED_OFF if exact else ROUGH):
+            centres = self._centres(int(np.argmin(np.median(sq_distances(G), axis=1))))
+            G, exact = self._products(centres)
+        return G if exact else self._refined(G, centres)
+
+    @abstractmethod
+    def _centres(self, row: int | None = None) -> list[Any]:
+        """Per block, what deltas are measured from: the origin (None: zeros), or a row."""
+
+    @abstractmethod
+    def _multiplies_in_float32(self) -> bool:
+        """Whether some products are of float32 values unless `_gram` is asked for exact ones."""
+
+    @abstractmethod
+    def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
+        """(n, n) inner products of the deltas to `centres`; `exact` multiplies in float64."""
+
+    @abstractmethod
+    def _clipped_gram(self, limit: float, centres: Sequence[Any]) -> Array:
+        """The same where values beyond `limit` count as it."""
+
+    @abstractmethod
+    def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
+        """(p,) float64 squared distances between p pairs of rows."""
+
+    @abstractmethod
+    def _sq_distances_to(self, centres: Sequence[Any]) -> Array:
+        """(n,) float64 squared distances to `centres`."""
+
+    @abstractmethod
+    def _compare(self, i: int, j: int) -> int:
+        """Negative where row i comes before row j, by their first different value; rows that are equal stay as they are."""
+
+    @abstractmethod
+    def finite(self) -> list[bool]:
+        """For each row, whether all of its values are finite."""
+
+    @abstractmethod
+    def sample(self, size: int) -> Array:
+        """(n, ≤ size) float64 values of evenly spaced coordinates."""
+
+    def _products(self, centres: Sequence[Any]) -> tuple[Array, bool]:
+        """The Gram matrix, and whether all of it was multiplied in float64: always where float32 would over- or underflow."""
+        exact = not self._multiplies_in_float32()
+        G = self._gram(centres, exact)
+        if not exact and not (np.isfinite(G).all() and G.diagonal().max() > 1e-24 * self.d):
+            G, exact = self._gram(centres, exact=True), True
+        if not np.isfinite(G).all():  # or float64 values whose squares overflow
+            if not all(self.finite()):
+                raise NotFinite("updates must be finite")
+            G = self._clipped_gram(HUGE / float(np.sqrt(self.d)), centres)
+        return G, exact
+
+    def _refined(self, G: Array, centres: Sequence[Any]) -> Array:
+        norms = np.diag(G)
+        left, right = np.nonzero(np.triu(sq_distances(G) < ROUGH * (norms[:, None] + norms[None, :]), 1))
+        if len(left) > 2 * self.n:
+            return self._gram(centres, exact=True)
+        if len(left):
+            G[left, right] = G[right, left] = (norms[left] + norms[right] - self._distances(left.tolist(), right.tolist())) / 2
+        return G
+
+    def sq_norms(self) -> Array:
+        """(n,) float64 squared norms of the deltas to the origin, in one pass over the data.
+
+        Raises:
+            NotFinite: a value is not.
+        """
+        return self._bounded(self._sq_distances_to(self._centres()))
+
+    def sq_distances_to(self, i: int) -> Array:
+        """(n,) float64 squared distances to row i, in one pass over the data; raises `NotFinite` as `sq_norms` does."""
+        return self._bounded(self._sq_distances_to(self._centres(i)))
+
+    def _bounded(self, squares: Array) -> Array:
+        if not np.isfinite(squares).all() and not all(self.finite()):
+            raise NotFinite("updates must be finite")
+        return np.minimum(squares, HUGE**2)
+
+    def order(self) -> Array:
+        """(n,) indices that sort the rows by their values, lexicographically: an order that no arrival or numbering can change."""
+        if self.n < 2 or self.d == 0:
+            return np.arange(self.n)
+        few = self.sample(COMPARED_FIRST)
+        order = np.lexsort(few.T[::-1])
+        equal = (few[order[1:]] == few[order[:-1]]).all(axis=1)
+        groups = np.split(order, np.flatnonzero(~equal) + 1)  # rows that are alike so far
+        return np.concatenate([sorted(group.tolist(), key=cmp_to_key(self._compare)) for group in groups]).astype(np.int64)
+
+
+def sq_distances(G: Array) -> Array:
+    """(n, n) squared distances from a Gram matrix: never negative, zero on the diagonal."""
+    norms = np.diag(G)
+    D: Array = np.maximum(norms[:, None] + norms[None, :] - 2.0 * G, 0.0)
+    np.fill_diagonal(D, 0.0)
+    return D
+
+
+def _cancellation(G: Array, share: float) -> bool:
+    """Whether the smallest fifth of the distances is below `share` of the norms that they are differences of."""
+    D, norms = sq_distances(G), np.diag(G)
+    apart = D[np.triu_indices_from(D, 1)]
+    return bool(np.quantile(apart, 0.2) < share * np.median(norms))

@@ -1,0 +1,90 @@
+"""The columns of a block cut into parts, and the cores that work on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from flwr_byzantine.arrays.typing import CHUNK_VALUES, DEPTH
+
+T = TypeVar("T")
+AfterPart = Callable[[], None]  # called after each part of a pass, in the thread that worked on it
+
+MIN_WIDTH = 256  # columns of a part for NumPy, at least
+COMPILED_WIDTH = 1 << 15  # columns of a part for a compiled kernel, at most
+
+
+def cache_sized_parts(n: int, width: int) -> list[slice]:
+    """Column slices of a block of `n` rows and `width` columns, each about `CHUNK_VALUES` values.
+
+    Example:
+        >>> cache_sized_parts(512, 1000)
+        [slice(0, 512, None), slice(512, 1000, None)]
+    """
+    return slices(width, max(MIN_WIDTH, CHUNK_VALUES // max(n, 1)))
+
+
+def equal_parts(width: int) -> list[slice]:
+    """Column slices for a compiled kernel: 8, 16, ... about equal ones, whole Gram tiles, so that no core waits for the last.
+
+    Example:
+        >>> len(equal_parts(1_000_000)), equal_parts(100_000)[0]
+        (32, slice(0, 13312, None))
+    """
+    count = 8 * max(1, -(-width // (8 * COMPILED_WIDTH)))
+    return slices(width, DEPTH * max(4, -(-width // (count * DEPTH))))
+
+
+def slices(width: int, step: int) -> list[slice]:
+    """0 to `width` in slices of `step`, the last one shorter."""
+    return [slice(start, min(start + step, width)) for start in range(0, width, step)]
+
+
+def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | None = None) -> Iterable[T]:
+    """Results of `task` for each part, in their order, computed on all cores: NumPy and compiled kernels release Python's lock.
+
+    Args:
+        task: of one part.
+        parts: usually column slices.
+        after_part: called after each part in its thread; `Spill` hands pages back to the system there.
+
+    Example:
+        >>> list(run(lambda part: part.stop, slices(5, 2)))
+        [2, 4, 5]
+    """
+
+    def work(part: Any) -> T:
+        value = task(part)
+        if after_part is not None:
+            after_part()
+        return value
+
+    with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours; those of BLAS keep spinning after a small product
+        return [work(part) for part in parts] if len(parts) < 2 else list(_pool().map(work, parts))
+
+
+def one_blas_thread(n: int) -> AbstractContextManager[Any]:
+    """BLAS on one thread while n × n matrices are small: waking the others takes longer than the work."""
+    return _libraries().limit(limits=1, user_api="blas") if n < 512 else nullcontext()
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """The process's libraries with threads of their own; to find them takes longer than many a kernel."""
+    return ThreadpoolController()
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    """The process's threads."""
+    return ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child starts its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)
