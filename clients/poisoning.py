@@ -16,6 +16,8 @@ from flwr_byzantine.attacks.poisoning import poisoned, predictor
 class PoisoningClient(ModelAttackClient):
     """Trains on the attack's view of the honest client's data, then boosts or masks the update; evaluates honestly.
 
+    `PoisoningClient.of(attack, honest)` mounts any attack on data.
+
     Args:
         honest: the client to wrap; it must keep its training data in an attribute, which is exchanged while it trains.
         num_classes: number of classes.
@@ -25,13 +27,17 @@ class PoisoningClient(ModelAttackClient):
         attacker: which attacker this is, from 0; it decides the choice of examples and the part of a distributed
             trigger. None takes the partition.
         keys: names of x and y where examples are mappings, as in flwr-datasets.
+        model: for attacks that look at the broadcast model: name of the attribute with the torch module; a copy of it gets
+            the broadcast parameters, in the order of its state_dict.
+        predict: (parameters, examples) -> (n, num_classes) scores, in place of a torch module.
         attack_args: the attack's parameters, and `partition` and `context` of `ModelAttackClient`.
 
     Raises:
         AttributeError: the honest client has no such attribute.
     """
 
-    attack: ClassVar[type[attacks.DataAttack]]
+    attack: ClassVar[Callable[..., attacks.DataAttack]]
+    mounted: attacks.DataAttack
 
     def __init__(
         self,
@@ -41,17 +47,22 @@ class PoisoningClient(ModelAttackClient):
         seed: int = 0,
         attacker: int | None = None,
         keys: tuple[Any, Any] | None = None,
+        *,
+        model: str = "model",
+        predict: Callable[[list[Any], Any], Any] | None = None,
         **attack_args: Any,
     ) -> None:
         super().__init__(honest, seed, **attack_args)
         self._demand(data, "training data", "data")
-        self.num_classes, self.data, self.keys = num_classes, data, keys
+        self.num_classes, self.data, self.keys, self.model, self.predict = num_classes, data, keys, model, predict
         self.attacker = self.partition if attacker is None else attacker
+        if self.mounted.asks_model and predict is None:
+            self._demand(model, "torch module", "model")
 
     def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
         """Honest training on poisoned data, which is put back afterwards whatever happens."""
         clean, predict = getattr(self.honest, self.data), self.predictor(parameters)
-        view = poisoned(clean, self.turn, self.num_classes, self.seed, self.attacker, predict=predict, keys=self.keys)
+        view = poisoned(clean, self.mounted, self.num_classes, self.seed, self.attacker, predict=predict, keys=self.keys)
         setattr(self.honest, self.data, view)
         try:
             return super().fit(parameters, config)
@@ -59,8 +70,17 @@ class PoisoningClient(ModelAttackClient):
             setattr(self.honest, self.data, clean)
 
     def predictor(self, parameters: list[Any]) -> Callable[[Any], Any] | None:
-        """The broadcast model as a function from examples to scores, for attacks that need it."""
-        return None
+        """The broadcast model as a function from examples to scores; None for attacks that do not look at it."""
+        given = self.predict
+        if not self.mounted.asks_model:
+            return None
+        if given is not None:
+            return lambda x: given(parameters, x)
+        import torch
+
+        module = copy.deepcopy(getattr(self.honest, self.model))
+        module.load_state_dict({name: torch.as_tensor(value) for name, value in zip(module.state_dict(), parameters, strict=True)})
+        return predictor(module)
 
     def _demand(self, attribute: str, what: str, argument: str) -> None:
         if not hasattr(self.honest, attribute):
@@ -77,48 +97,9 @@ class LabelFlipClient(PoisoningClient):
 
 
 class DynamicLabelFlipClient(PoisoningClient):
-    """`attacks.DynamicLabelFlip`: trains on the labels that the broadcast model likes least.
-
-    Args:
-        honest: the client to wrap.
-        num_classes: number of classes.
-        data: name of the attribute with the training data.
-        model: name of the attribute with the torch module; a copy of it gets the broadcast parameters, in the order of
-            its state_dict.
-        predict: (parameters, examples) -> (n, num_classes) scores, in place of a torch module.
-        poisoning_args: the other arguments of `PoisoningClient`.
-
-    Raises:
-        AttributeError: no `predict`, and the honest client has no such attribute.
-    """
+    """`attacks.DynamicLabelFlip`: trains on the labels that the broadcast model, see `model` and `predict`, likes least."""
 
     attack = attacks.DynamicLabelFlip
-
-    def __init__(
-        self,
-        honest: NumPyClient,
-        num_classes: int = 10,
-        data: str = "trainloader",
-        *,
-        model: str = "model",
-        predict: Callable[[list[Any], Any], Any] | None = None,
-        **poisoning_args: Any,
-    ) -> None:
-        super().__init__(honest, num_classes, data, **poisoning_args)
-        self.model, self.predict = model, predict
-        if predict is None:
-            self._demand(model, "torch module", "model")
-
-    def predictor(self, parameters: list[Any]) -> Callable[[Any], Any]:
-        """`predict` with the broadcast parameters, or a copy of the honest client's model that has them."""
-        given = self.predict
-        if given is not None:
-            return lambda x: given(parameters, x)
-        import torch
-
-        module = copy.deepcopy(getattr(self.honest, self.model))
-        module.load_state_dict({name: torch.as_tensor(value) for name, value in zip(module.state_dict(), parameters, strict=True)})
-        return predictor(module)
 
 
 class BackdoorClient(PoisoningClient):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,10 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks.base import Attack, AttackContext, Attacker, OwnAttack
-from flwr_byzantine.flower.records import (
-    array_key,
-    arrays_of,
-    broadcast_vector,
-    delta,
-    is_train,
-    origin_of,
-    partition_in,
-    replace_model,
-    round_of,
-    step_between,
-    wants_gradients,
-)
+from flwr_byzantine.attacks.attackers import Attacker
+from flwr_byzantine.attacks.base import Attack, AttackContext, OwnAttack
+from flwr_byzantine.flower.mount import Broadcast
+from flwr_byzantine.flower.records import array_key, arrays_of, is_train, partition_in, replace_arrays
 from flwr_byzantine.rules.base import Rule
 
 Nodes = Container[int] | Callable[[Message], bool]
@@ -51,8 +42,10 @@ class AdversarialGrid:
         seed: of the attack's randomness: `default_rng([seed, server round])`, for an attack of own knowledge
             `default_rng([seed, server round, partition id])`, as in the client mounts.
 
-    The round is the message's "server-round" (else rounds are counted), and the rows that the attack sees are in the order
-    of the "partition-id" that the replies carry in their metrics (of the node ids where they carry none).
+    The round is the message's "server-round", else rounds are counted. Partition ids are the "partition-id" that the replies
+    carry in their metrics, or the node ids where they carry none; the rows that the attack sees are in their order. An
+    attacker of own knowledge sees what a malicious client would: the last global step is the one since it last took part.
+    Replies that do not fit the broadcast model (errors, other names and sizes) are left as they are.
 
     Raises:
         InvalidParameter: the attack must know the rule, and none is given.
@@ -74,7 +67,6 @@ class AdversarialGrid:
         if attack.knowledge == "rule":
             attack.needs_rule(AttackContext(rule=rule))
         self.attacked: list[int] = []
-        self._context = AttackContext(round=0)
         self._attackers: dict[int | None, Attacker] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -83,47 +75,74 @@ class AdversarialGrid:
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send, receive, and replace."""
         sent = list(messages)
-        training = bool(sent) and is_train(sent[0])
-        origin = self._enter(sent[0]) if training else {}
+        broadcasts = _broadcasts([message for message in sent if is_train(message)])
         assert self.grid is not None
         replies = list(self.grid.send_and_receive(sent, timeout=timeout))
-        if training:
-            self._replace(replies, origin)
+        if broadcasts:
+            self._attack(replies, broadcasts)
         return replies
 
-    def _enter(self, message: Message) -> dict[str, Array]:
-        """Begin a round; what its updates are measured from."""
-        past, heading = self._context, broadcast_vector(message).astype(np.float64)
-        harm = None if self.harm is None else partial(self.harm, -heading if wants_gradients(message) else heading)
-        self._context = AttackContext(
-            round_of(message) or past.round + 1, step_between(past.broadcast, heading), broadcast=heading, harm=harm
-        )
-        return origin_of(message)
-
-    def _replace(self, replies: list[Message], origin: dict[str, Array]) -> None:
-        usable = sorted((reply for reply in replies if array_key(reply) is not None), key=_sender)
-        bad = [reply for reply in usable if self._is_bad(reply)]
-        knows = bad if self.attack.knowledge == "own" else [reply for reply in usable if reply not in bad]
-        self.attacked = sorted(reply.metadata.src_node_id for reply in bad) if knows else []
+    def _attack(self, replies: list[Message], broadcasts: dict[int, Broadcast]) -> None:
+        """Replace the replies of this round's attackers."""
+        own = isinstance(self.attack, OwnAttack)
+        context = None if own else self._enter(self._attacker(None), next(iter(broadcasts.values())))
+        trained = [_Trained(reply, broadcasts[node]) for reply in replies if (node := _node(reply)) in broadcasts and array_key(reply)]
+        trained.sort(key=lambda one: one.partition)
+        bad = [one for one in trained if self._is_bad(one.message) and one.fits()]
+        known = bad if own else [one for one in trained if not self._is_bad(one.message) and one.fits()]
+        self.attacked = sorted(_node(one.message) for one in bad) if known else []
         if not self.attacked:
             return
-        updates = np.array([delta(arrays_of(reply), origin) for reply in knows])
-        for reply, update in zip(bad, self._vectors(updates, bad), strict=True):
-            replace_model(reply, origin, update)
+        updates = np.array([one.broadcast.update(one.arrays) for one in known])
+        sent = self._each(updates, bad) if context is None else self._attacker(None).vectors(updates, len(bad), context)
+        for one, update in zip(bad, sent, strict=True):
+            replace_arrays(one.message, one.broadcast.reply(one.arrays, update))
 
-    def _vectors(self, updates: Array, bad: list[Message]) -> list[Array]:
-        if not isinstance(self.attack, OwnAttack):
-            return list(self._attacker(None).vectors(updates, len(bad), self._context))
-        own = [updates[:1] if self.attack.pools else update[None] for update in updates]
-        return [self._attacker(_sender(reply)).vectors(mine, 1, self._context)[0] for reply, mine in zip(bad, own, strict=True)]
+    def _each(self, updates: Array, bad: list[_Trained]) -> list[Array]:
+        """What each attacker of own knowledge makes of its own update, or of the one that they share."""
+        attackers = [self._attacker(one.partition) for one in bad]
+        contexts = [self._enter(attacker, one.broadcast) for attacker, one in zip(attackers, bad, strict=True)]
+        shared = isinstance(self.attack, OwnAttack) and self.attack.pools
+        seen = [updates[0] if shared else update for update in updates]
+        return [who.vectors(update[None], 1, context)[0] for who, update, context in zip(attackers, seen, contexts, strict=True)]
 
-    def _attacker(self, who: int | None) -> Attacker:
-        return self._attackers.setdefault(who, Attacker(self.attack, self.seed, who, self.rule))
+    def _enter(self, attacker: Attacker, broadcast: Broadcast) -> AttackContext:
+        model = -broadcast.vector.astype(np.float64) if broadcast.gradients else broadcast.vector.astype(np.float64)
+        return attacker.enter(broadcast.vector, broadcast.round, None if self.harm is None else partial(self.harm, model))
+
+    def _attacker(self, partition: int | None) -> Attacker:
+        return self._attackers.setdefault(partition, Attacker(self.attack, self.seed, partition, self.rule))
 
     def _is_bad(self, reply: Message) -> bool:
-        return self.nodes(reply) if callable(self.nodes) else reply.metadata.src_node_id in self.nodes
+        return self.nodes(reply) if callable(self.nodes) else _node(reply) in self.nodes
 
 
-def _sender(reply: Message) -> int:
-    partition = partition_in(reply)
-    return reply.metadata.src_node_id if partition is None else partition
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """A training reply and the broadcast that it answers."""
+
+    message: Message
+    broadcast: Broadcast
+
+    @cached_property
+    def partition(self) -> int:
+        told = partition_in(self.message)
+        return _node(self.message) if told is None else told
+
+    @cached_property
+    def arrays(self) -> dict[str, Array]:
+        return arrays_of(self.message)
+
+    def fits(self) -> bool:
+        return self.broadcast.fits(self.arrays)
+
+
+def _node(reply: Message) -> int:
+    return int(reply.metadata.src_node_id)
+
+
+def _broadcasts(messages: list[Message]) -> dict[int, Broadcast]:
+    """Node -> what it was sent; messages that share their content, as strategies make them, are read once."""
+    contents = {id(message.content): message for message in messages}
+    read = {key: Broadcast.in_message(message) for key, message in contents.items()}
+    return {message.metadata.dst_node_id: read[id(message.content)] for message in messages}

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
-import numpy as np
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks.base import Attack, AttackContext, Attacker, OwnAttack
+from flwr_byzantine.attacks.attackers import Attacker
+from flwr_byzantine.attacks.base import Attack, OwnAttack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.flower.records import (
-    array_key,
-    arrays_of,
-    broadcast_vector,
-    delta,
-    is_train,
-    origin_of,
-    replace_model,
-    round_of,
-    step_between,
-)
+from flwr_byzantine.flower.mount import Broadcast
+from flwr_byzantine.flower.records import array_key, arrays_of, is_train, replace_arrays
 
 Nodes = Container[int] | Callable[[Context], bool] | None
 
@@ -53,41 +44,42 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if not is_train(message) or not _is_bad(context, nodes):
             return call_next(message, context)
-        origin, heading, round = origin_of(message), broadcast_vector(message), round_of(message)
+        broadcast = Broadcast.in_message(message)
         reply = call_next(message, context)
         if array_key(reply) is not None:
-            honest = delta(arrays_of(reply), origin)
-            replace_model(reply, origin, turn(attack, honest, heading, context.state, partition_of(context), seed, round))
+            sent = malicious_reply(attack, broadcast, arrays_of(reply), context.state, partition_of(context), seed)
+            replace_arrays(reply, sent)
         return reply
 
     return mod
 
 
-def turn(attack: OwnAttack, update: Array, broadcast: Array, state: RecordDict, who: int, seed: int, round: int | None) -> Array:
-    """(d,) what one attacker sends in place of its honest `update`; what it must know next time is kept in `state`.
+def malicious_reply(
+    attack: OwnAttack, broadcast: Broadcast, honest: Mapping[str, Array], state: RecordDict, partition: int, seed: int
+) -> Mapping[str, Array]:
+    """What one attacker sends in place of its honest reply: for mods and NumPyClients.
 
     Args:
         attack: what it does.
-        update: (d,) honest delta to the broadcast model.
-        broadcast: (d,) that model, see `records.broadcast_vector`.
-        state: a client's `context.state`, or any RecordDict that lasts.
-        who: partition id.
+        broadcast: what the server sent.
+        honest: name -> array of the honest reply; one that does not fit the broadcast model comes back as it is.
+        state: `context.state` of the client, or any RecordDict that lasts: holds what the attacker keeps between rounds.
+        partition: partition id of the client.
         seed: of the randomness.
-        round: the server round; None counts the calls.
     """
-    key = f"byzantine_mod.{type(attack).__name__}"
-    past = {name: array.numpy() for name, array in state.array_records[key].items()} if key in state else {}
-    now = int(past.pop("round", 0)) + 1 if round is None else round
-    context = AttackContext(now, step_between(past.pop("broadcast", None), broadcast), broadcast=broadcast.astype(np.float64))
-    attacker = Attacker(attack, seed, who, memory={name: value for name, value in past.items() if name != "round"})
-    sent = attacker.vectors(update[None], 1, context)[0]
-    kept = {**attacker.memory, "round": np.array(now), "broadcast": broadcast}
-    state[key] = ArrayRecord({name: FlowerArray(np.asarray(value)) for name, value in kept.items()})
-    return np.asarray(sent)
+    if not broadcast.fits(honest):
+        return honest
+    attacker, key = Attacker(attack, seed, partition), f"byzantine_mod.{type(attack).__name__}"
+    if key in state:
+        attacker.resume({name: array.numpy() for name, array in state.array_records[key].items()})
+    context = attacker.enter(broadcast.vector, broadcast.round)
+    sent = attacker.vectors(broadcast.update(honest)[None], 1, context)[0]
+    state[key] = ArrayRecord({name: FlowerArray(value) for name, value in attacker.state().items()})
+    return broadcast.reply(honest, sent)
 
 
 def partition_of(context: Context) -> int:
-    """Who the client is: its partition id, or its node id where it has none."""
+    """The client's partition id, or its node id where it has none."""
     return int(context.node_config.get("partition-id", context.node_id))
 
 

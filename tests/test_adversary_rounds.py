@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
-from clients import DriftClient, ModelAttackClient
+from clients import DriftClient
 from flwr_byzantine import attacks, rules
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
@@ -88,37 +88,6 @@ def played(make, mount=lambda grid: grid, legacy=False, config=lambda round: {"s
 
 def omniscient(attack, **options):
     return lambda grid: AdversarialGrid(grid, attack, by_partition(BAD), seed=5, **options)
-
-
-OWN = [cls() for cls in attacks.available() if cls.knowledge == "own"] + [
-    attacks.OnOff(attack=attacks.Drift(), start=2, on=1, period=2),
-    attacks.OnOff(attack=attacks.Gaussian(), start=1, on=2, period=3),
-    attacks.Sybil(attack=attacks.DisguisedFreeRider(), noise=0.1),
-    attacks.Drift(direction="random"),
-    attacks.DisguisedFreeRider(gamma=0.0),
-]
-
-
-@pytest.mark.parametrize("attack", OWN, ids=str)
-def test_grid_mod_and_client_send_the_same_over_rounds_in_both_formats(attack):
-    shared = attack.pools  # Sybils are clients with the same data
-    arguments = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack)}
-    wrapper = type("Wrapper", (ModelAttackClient,), {"attack": type(attack)})
-    by_grid = played(lambda: modern(shared=shared), omniscient(attack))
-    mod = [byzantine_mod(attack, nodes=BAD, seed=5)]
-    ways = {
-        "mod": played(lambda: modern(mod, shared)),
-        "legacy grid": played(lambda: old(shared=shared), omniscient(attack), legacy=True),
-        "legacy mod": played(lambda: old(mod, shared), legacy=True),
-        "client": played(lambda: old(None, shared, lambda client, context: wrapper(client, 5, context=context, **arguments)), legacy=True),
-    }
-    for found in ways.values():
-        np.testing.assert_array_equal(found, by_grid)
-    honest = played(lambda: modern(shared=shared))
-    good = [i for i in range(N) if i not in BAD]
-    np.testing.assert_array_equal(by_grid[:, good], honest[:, good])
-    behaves = attack.poisons or isinstance(attack, attacks.OnOff)
-    assert behaves or not np.array_equal(by_grid[:, [0, 3]], honest[:, [0, 3]])
 
 
 @pytest.mark.parametrize("attack", [attacks.Gaussian(), attacks.DisguisedFreeRider(gamma=0.0), attacks.Drift()], ids=str)

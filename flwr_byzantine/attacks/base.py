@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,19 +18,19 @@ KNOWLEDGE = ("own", "honest", "rule")
 LARGEST = 1e120  # what attacks compute with: sums of squares stay finite
 
 
-def rng_of(seed: int, round: int, who: int | None = None) -> np.random.Generator:
-    """The one seeding convention of all mounts: `default_rng([seed, round, who])`; colluders share `[seed, round]`.
+def rng_of(seed: int, round: int, partition: int | None = None) -> np.random.Generator:
+    """How all mounts seed an attacker: `default_rng([seed, round, partition])`; colluders share `default_rng([seed, round])`.
 
     Args:
         seed: the mount's.
         round: server round, from 1.
-        who: partition id of the attacker (its node id where it has none); None for colluders.
+        partition: partition id of the attacker (its node id where it has none); None for colluders.
 
     Example:
         >>> rng_of(0, 1, 7).random() == rng_of(0, 1, 7).random() != rng_of(0, 2, 7).random()
         True
     """
-    return np.random.default_rng([seed, round] if who is None else [seed, round, who])
+    return np.random.default_rng([seed, round] if partition is None else [seed, round, partition])
 
 
 @dataclass(frozen=True)
@@ -164,34 +164,3 @@ class ColludingAttack(Attack):
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """F copies."""
         return np.tile(self.vector(honest, f, context), (f, 1))
-
-
-@dataclass
-class Attacker:
-    """One attacker, or one group of colluders, over rounds: its scenes, and what it keeps between them.
-
-    Args:
-        attack: any attack.
-        seed: of its randomness.
-        who: partition id; None for colluders.
-        rule: the server's rule.
-
-    Example:
-        >>> from flwr_byzantine import attacks
-        >>> attacker = Attacker(attacks.SignFlip(), seed=0)
-        >>> attacker.vectors(np.ones((1, 2)), 1, AttackContext(round=1)).tolist()
-        [[-1.0, -1.0]]
-    """
-
-    attack: Attack
-    seed: int
-    who: int | None = None
-    rule: Rule | None = None
-    memory: dict[str, Array] = field(default_factory=dict)
-
-    def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """(f, d) vectors in `context`, completed by the randomness, rule and memory of this attacker."""
-        context = replace(context, rng=rng_of(self.seed, context.round, self.who), rule=self.rule, memory=self.memory)
-        sent = self.attack.vectors(honest, f, context)
-        self.memory = self.attack.remember(self.attack.usable(np.asarray(honest)), f, context)
-        return np.asarray(sent)

@@ -1,15 +1,16 @@
-"""Models in Flower's records as flat vectors and back, for both message formats."""
+"""What training messages and replies hold, in both message formats: model, round, partition, kind of reply."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 
-from flwr_byzantine.arrays import kernels
-from flwr_byzantine.arrays.typing import Array as NDArray
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower.codec import pack, unpack
+from flwr_byzantine.flower.compat import copy_content
 
 ROUNDS = ("server-round", "server_round")  # how the two APIs, and users of the legacy one, call the round in a config
 REPLY, GRADIENT = "reply-kind", "gradient"  # `ByzantineSGD` tells clients, and attacks mounted in them, what the reply is
@@ -28,19 +29,43 @@ def array_key(message: Message) -> str | None:
     return keys[0] if len(keys) == 1 else None
 
 
-def arrays_of(message: Message) -> dict[str, NDArray]:
-    """Name -> array of the message's model; empty where it has none."""
+def arrays_of(message: Message) -> dict[str, Array]:
+    """Name -> array of the message's model; empty where it has none, or several."""
     key = array_key(message)
     record: Any = {} if key is None else message.content[key]
     return {name: unpack(array.data) for name, array in record.items()}
 
 
+def replace_arrays(message: Message, arrays: Mapping[str, Array]) -> None:
+    """Let the message's only ArrayRecord carry these values under its own names, as its sender would have written them."""
+    key = array_key(message)
+    assert key is not None
+    record = copy_content(message.content[key])
+    for name, array in pack(arrays).items():
+        record[name].data = array.data
+    message.content[key] = record
+
+
+def configs_of(message: Message) -> list[Mapping[str, Any]]:
+    """The message's ConfigRecords."""
+    return list(message.content.config_records.values())
+
+
+def round_in(configs: Iterable[Mapping[str, Any]]) -> int | None:
+    """The server round, from 1, that one of these configs tells, or None.
+
+    Example:
+        >>> round_in([{"lr": 0.1}, {"server-round": 3}]), round_in([{"server_round": 0}])
+        (3, None)
+    """
+    found = (config[key] for config in configs for key in ROUNDS if key in config)
+    return next((int(value) for value in found if isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0), None)
+
+
 def round_of(message: Message) -> int | None:
-    """The server round that a message says it belongs to, or None."""
-    found = [record[key] for record in message.content.config_records.values() for key in ROUNDS if key in record]
-    rounds = [value for value in found if isinstance(value, int) and value > 0]
-    group = message.metadata.group_id  # legacy strategies put it there
-    return rounds[0] if rounds else int(group) if group.isdecimal() and int(group) > 0 else None
+    """The server round that a message tells in a config, else in its group id, as legacy strategies do; or None."""
+    told, group = round_in(configs_of(message)), message.metadata.group_id
+    return told if told is not None else int(group) if group.isdecimal() and int(group) > 0 else None
 
 
 def partition_in(reply: Message) -> int | None:
@@ -50,58 +75,11 @@ def partition_in(reply: Message) -> int | None:
     return next((int(value) for value in found if isinstance(value, int | float)), None)
 
 
-def wants_gradients(message: Message) -> bool:
-    """Whether `ByzantineSGD` asks for gradients instead of models."""
-    return any(record.get(REPLY) == GRADIENT for record in message.content.config_records.values())
+def wants_gradients(configs: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether one of these configs says that `ByzantineSGD` asks for gradients instead of models.
 
-
-def origin_of(message: Message) -> dict[str, NDArray]:
-    """What updates are measured from: the broadcast model, or zeros where `ByzantineSGD` asks for gradients."""
-    broadcast = arrays_of(message)
-    return {name: np.zeros_like(value) for name, value in broadcast.items()} if wants_gradients(message) else broadcast
-
-
-def broadcast_vector(message: Message) -> NDArray:
-    """(d,) broadcast model in its own dtype; with its sign changed where gradients are asked for, since steps go against them."""
-    values = [np.asarray(value).ravel() for value in arrays_of(message).values()]
-    flat = np.concatenate(values) if values else np.zeros(0)
-    return -flat if wants_gradients(message) else flat
-
-
-def step_between(old: NDArray | None, new: NDArray) -> NDArray | None:
-    """(d,) float64 new - old, or None where there is no old model of this size."""
-    return None if old is None or old.shape != new.shape else np.subtract(new, old, dtype=np.float64)
-
-
-def delta(reply: dict[str, NDArray], broadcast: dict[str, NDArray]) -> NDArray:
-    """(d,) float64 difference of two models, by place where the names differ (the legacy format has none)."""
-    origin = list(broadcast.values())
-    return np.concatenate([np.subtract(value, origin[k], dtype=np.float64).ravel() for k, value in enumerate(reply.values())])
-
-
-def replace_model(message: Message, broadcast: dict[str, NDArray], update: NDArray) -> None:
-    """Let the reply carry broadcast + update, with its own names, shapes and dtypes."""
-    key = array_key(message)
-    assert key is not None
-    old = arrays_of(message)
-    new = moved(list(old.values()), list(broadcast.values()), update)
-    message.content[key] = pack(dict(zip(old, new, strict=True)))
-
-
-def moved(like: list[NDArray], broadcast: list[NDArray], update: NDArray) -> list[NDArray]:
-    """Broadcast + (d,) update as arrays of the shapes and dtypes of `like`."""
-    sent, start = [], 0
-    for old, origin in zip(like, broadcast, strict=True):
-        out = np.empty(old.size, old.dtype)
-        _store(origin.ravel().astype(np.float64) + update[start : start + old.size], out)
-        sent.append(out.reshape(old.shape))
-        start += old.size
-    return sent
-
-
-def _store(value: NDArray, out: NDArray) -> None:
-    if out.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            out[...] = value
-    else:
-        kernels.round_into(np.nan_to_num(value), out)
+    Example:
+        >>> wants_gradients([{"reply-kind": "gradient"}]), wants_gradients([{}])
+        (True, False)
+    """
+    return any(config.get(REPLY) == GRADIENT for config in configs)

@@ -13,7 +13,8 @@ from scipy.stats import norm
 
 from flwr_byzantine import attacks, errors, rules
 from flwr_byzantine.attacks import AttackContext
-from flwr_byzantine.attacks.base import Attacker, ColludingAttack, OwnAttack
+from flwr_byzantine.attacks.attackers import Attacker
+from flwr_byzantine.attacks.base import ColludingAttack, OwnAttack
 
 RULE = rules.Median(f=3)  # for attacks that must know one
 

@@ -6,7 +6,8 @@ import pytest
 from flwr_byzantine import attacks, rules
 from flwr_byzantine.attacks import AttackContext
 from flwr_byzantine.attacks.ascent import climb
-from flwr_byzantine.attacks.base import Attack, Attacker
+from flwr_byzantine.attacks.attackers import Attacker
+from flwr_byzantine.attacks.base import Attack
 from flwr_byzantine.attacks.oracle import Oracle, line_search
 
 F, H, D = 3, 10, 60

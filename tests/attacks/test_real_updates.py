@@ -20,7 +20,8 @@ from flwr_byzantine.experiments.tasks.harm import Harm
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.flower.records import arrays_of, delta, is_train, origin_of
+from flwr_byzantine.flower.mount import Broadcast
+from flwr_byzantine.flower.records import arrays_of, is_train
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.rules.results import State
 
@@ -185,8 +186,8 @@ class Recorder(LocalGrid):
         sent = list(messages)
         replies = super().send_and_receive(sent)
         if sent and is_train(sent[0]):
-            origin = origin_of(sent[0])
-            rows = [delta(arrays_of(reply), origin) for reply in replies if reply.metadata.src_node_id > F]
+            broadcast = Broadcast.in_message(sent[0])
+            rows = [broadcast.update(arrays_of(reply)) for reply in replies if reply.metadata.src_node_id > F]
             self.rounds.append((np.array(rows), flat(next(iter(sent[0].content.array_records.values())))))
         return replies
 

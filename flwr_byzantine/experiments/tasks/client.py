@@ -8,7 +8,6 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -17,6 +16,7 @@ from torch import nn
 from flwr_byzantine import attacks
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack
+from flwr_byzantine.attacks.poisoning import poisoned, predictor
 from flwr_byzantine.client import gradient
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks import training
@@ -97,8 +97,8 @@ def _examples(task: Task, client: int, net: nn.Module, config: Mapping[str, Any]
 
 
 def _poisoned(task: Task, client: int, attack: Any, net: nn.Module | None = None) -> Examples:
-    x, y = training.local_data(task, client)
-    return attack.poison(x, y, load(task).classes, np.random.default_rng([task.seed, client]), attacker=client, predict=net)  # type: ignore[no-any-return]
+    predict = None if net is None else predictor(net)
+    return poisoned(training.local_data(task, client), attack, load(task).classes, task.seed, client, predict=predict)  # type: ignore[no-any-return]
 
 
 class _Poisoned:

@@ -1,0 +1,81 @@
+"""One attacker, or one group of colluders, over the rounds of a federation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
+from flwr_byzantine.rules.base import Rule
+
+
+@dataclass
+class Attacker:
+    """An attack with what it keeps between rounds; every mount runs one for each attacker of own knowledge, or one for all colluders.
+
+    Args:
+        attack: any attack.
+        seed: of its randomness, see `rng_of`.
+        partition: partition id of the attacker; None for colluders.
+        rule: the server's rule.
+        memory: what the attack keeps between rounds, as arrays by name.
+        round: the last round it took part in; 0 before the first.
+        broadcast: (d,) the model that was broadcast in that round.
+
+    Example:
+        >>> from flwr_byzantine import attacks
+        >>> attacker = Attacker(attacks.SignFlip(), seed=0)
+        >>> attacker.vectors(np.ones((1, 2)), 1, attacker.enter(np.zeros(2))).tolist()
+        [[-1.0, -1.0]]
+        >>> attacker.round
+        1
+    """
+
+    attack: Attack
+    seed: int
+    partition: int | None = None
+    rule: Rule | None = None
+    memory: dict[str, Array] = field(default_factory=dict)
+    round: int = 0
+    broadcast: Array | None = None
+
+    def enter(self, broadcast: Array, round: int | None = None, harm: Callable[[Array], float] | None = None) -> AttackContext:
+        """The context of a round that the attacker takes part in.
+
+        Args:
+            broadcast: (d,) the broadcast model; with its sign changed where gradients are asked for.
+            round: the server round; None counts the calls.
+            harm: see `AttackContext`.
+        """
+        previous = None if self.broadcast is None else _step(self.broadcast, broadcast)
+        self.round, self.broadcast = self.round + 1 if round is None else round, broadcast
+        return AttackContext(self.round, previous, broadcast=broadcast.astype(np.float64), harm=harm)
+
+    def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
+        """(f, d) malicious updates in `context`, completed by the randomness, rule and memory of this attacker."""
+        context = replace(context, rng=rng_of(self.seed, context.round, self.partition), rule=self.rule, memory=self.memory)
+        sent = self.attack.vectors(honest, f, context)
+        self.memory = self.attack.remember(self.attack.usable(np.asarray(honest)), f, context)
+        return np.asarray(sent)
+
+    def state(self) -> dict[str, Array]:
+        """All that must outlive the process, as arrays by name: for `resume`."""
+        seen = {} if self.broadcast is None else {"broadcast": self.broadcast}
+        return {**self.memory, "round": np.array(self.round), **seen}
+
+    def resume(self, state: Mapping[str, Array]) -> None:
+        """Go on from a `state`; an empty one is a fresh start."""
+        self.round, self.broadcast = int(state.get("round", 0)), state.get("broadcast")
+        self.memory = {name: value for name, value in state.items() if name not in ("round", "broadcast")}
+
+
+def _step(old: Array, new: Array) -> Array | None:
+    """(d,) float64 new - old, or None where the models differ in size; entries that are finite in neither do not move."""
+    if old.shape != new.shape:
+        return None
+    with np.errstate(invalid="ignore"):
+        step = np.subtract(new, old, dtype=np.float64)
+    return np.where(np.isnan(step), 0.0, step)
