@@ -54,7 +54,6 @@ def in_process(server_app, client_app):
 def on_the_engine(server_app, client_app):
     from flwr.simulation import run_simulation
 
-    logging.getLogger("flwr").setLevel(logging.ERROR)
     backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2, "log_to_driver": False}}
     run_simulation(server_app, client_app, 11, backend_config=backend)
 
@@ -65,8 +64,9 @@ def on_the_engine(server_app, client_app):
     [("Krum", on_the_engine)]
     + [(name, in_process) for name in ("Krum", "MultiKrum", "Bulyan", "FedMedian", "FedTrimmedAvg", "GeometricMedian")],
 )
-def test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app(name, run):
+def test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app(name, run, caplog):
     """Through ServerAppComponents and Flower's own server loop; once on its engine."""
+    caplog.set_level(logging.ERROR, logger="flwr")
     strategy, final = federated(name, run)
     assert len(strategy.reports) == 3
     assert all(report.aggregated and report.n_valid == 11 for report in strategy.reports)

@@ -113,7 +113,7 @@ def test_flwr_run(tmp_path, method):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
-def test_on_the_engines_own_grid_replies_are_taken_as_they_come():
+def test_on_the_engines_own_grid_replies_are_taken_as_they_come(caplog):
     """No wrapper between strategy and engine, the strategy collects by push and pull."""
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
@@ -128,7 +128,7 @@ def test_on_the_engines_own_grid_replies_are_taken_as_they_come():
         strategy = FedMedian(min_train_nodes=6, min_available_nodes=6)
         found.append((strategy.start(grid, start(), 3), strategy.reports))
 
-    logging.getLogger("flwr").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, logger="flwr")
     backend = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": {"num_cpus": 2, "log_to_driver": False}}
     run_simulation(app, client_app(), 6, backend_config=backend)
     ((result, reports),) = found

@@ -1,0 +1,65 @@
+"""The scripts in tests/benchmarks, which are run by hand, still run: each in its smallest size."""
+
+import importlib.util
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process():
+    """Scripts may set what they like: they have a process of their own."""
+    threads, logger = torch.get_num_threads(), logging.getLogger("flwr")
+    level = logger.level
+    yield
+    torch.set_num_threads(threads)
+    logger.setLevel(level)
+
+
+def script(name, **sizes):
+    """The script as a module, with these constants in place of its own."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert set(sizes) <= set(vars(module))
+    vars(module).update(sizes)
+    return module
+
+
+def test_inspection_cost(capsys):
+    script("inspection_cost", N=13, D=1000, REPEATS=2).main()
+    assert "of it inspection" in capsys.readouterr().out
+
+
+def test_training_overhead(capsys):
+    module = script("training_overhead", REPEATS=1)
+    module.main()
+    assert capsys.readouterr().out.count("ratio") == len(module.CASES)
+
+
+@pytest.mark.parametrize("spilling", [False, True])
+def test_large_model(capsys, tmp_path, spilling):
+    layers = {"matrix": (40, 25), "bias": (1000,)}
+    size = sum(map(math.prod, layers.values()))
+    module = script("large_model", LAYERS=layers, D=size)
+    for rule in module.RULES:
+        module.case(rule, str(tmp_path) if spilling else None)
+    assert capsys.readouterr().out.count("GB resident") == len(module.RULES)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
+def test_local_against_ray(capsys):
+    module = script("local_against_ray", ROUNDS={"local": 5, "ray": 5})
+    module.main()
+    assert capsys.readouterr().out.count("rounds/s") == 2 * len(module.CASES)
+
+
+def test_every_script_is_tried():
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert [path.stem for path in FOLDER.glob("*.py") if f'script("{path.stem}"' not in here] == []
