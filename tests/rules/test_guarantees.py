@@ -1,0 +1,166 @@
+"""From which n a rule's guarantee holds, and the κ it promises there: each formula written once more, over many n and f."""
+
+from math import sqrt
+
+import pytest
+
+from flwr_byzantine import errors, rules
+from flwr_byzantine.rules.coordinatewise import NearestMedian
+
+MIN_N = {  # a rule for f, and the smallest n by its paper
+    "krum": (lambda f: rules.Krum(f=f), lambda f: 2 * f + 3),
+    "krum, one neighbour more": (lambda f: rules.Krum(f=f, neighbors="n-f-1"), lambda f: 2 * f + 1),
+    "multi-krum": (lambda f: rules.MultiKrum(f=f), lambda f: 2 * f + 3),
+    "multi-krum, one neighbour more": (lambda f: rules.MultiKrum(f=f, neighbors="n-f-1"), lambda f: 2 * f + 1),
+    "multi-krum, m = 9": (lambda f: rules.MultiKrum(f=f, m=9), lambda f: max(2 * f + 3, f + 9)),
+    "iterated": (lambda f: rules.MultiKrum(f=f, iterated=True), lambda f: 2 * f + 4),
+    "iterated, m = 4": (lambda f: rules.MultiKrum(f=f, m=4, iterated=True), lambda f: 2 * f + 7),
+    "bulyan": (lambda f: rules.Bulyan(f=f), lambda f: 4 * f + 3),
+    "bulyan's selection": (lambda f: rules.Bulyan(f=f).stages()[0], lambda f: 4 * f + 3),
+    "monna": (lambda f: rules.MoNNA(f=f), lambda f: 2 * f + 1),
+    "monna, trusted 6": (lambda f: rules.MoNNA(f=f, trusted=6), lambda f: max(7, 2 * f + 1)),
+    "monna, none trusted": (lambda f: rules.MoNNA(f=f, trusted=None), lambda f: 2 * f + 1),
+    "nearest median": (lambda f: NearestMedian(drop=f), lambda f: f + 1),
+    "mean": (lambda f: rules.Mean(), lambda f: 1),
+    "bucketing + krum": (lambda f: rules.chain(rules.Bucketing(s=2), rules.Krum(f=f)), lambda f: 2 * (2 * f + 3) - 1),
+    "bucketing + bucketing + median": (
+        lambda f: rules.chain(rules.Bucketing(s=2), rules.Bucketing(s=3), rules.Median(f=f)),
+        lambda f: 6 * 2 * f + 1,
+    ),
+    "nnm + krum": (lambda f: rules.chain(rules.NNM(f=f), rules.Krum(f=f)), lambda f: 2 * f + 3),
+    "nnm + bulyan": (lambda f: rules.chain(rules.NNM(f=f), rules.Bulyan(f=f)), lambda f: 4 * f + 3),
+}
+OTHERS = [cls for cls in rules.available() if "f" in cls.__dataclass_fields__ and cls not in (rules.Krum, rules.MultiKrum, rules.Bulyan)]
+
+
+def needs(rule, n):
+    """n is enough, and one less is not: said by `min_n`, by the rule when it is called, and by `check`."""
+    assert rule.min_n() == n
+    rule.check(n)
+    if n > 1:
+        with pytest.raises(errors.TooFewUpdates, match=rf"at least {n} updates, got {n - 1}; lower f or gather more"):
+            rule.check(n - 1)
+
+
+@pytest.mark.parametrize("name", MIN_N)
+@pytest.mark.parametrize("f", [0, 1, 2, 3, 5])
+def test_the_smallest_n_is_the_papers(name, f):
+    make, expected = MIN_N[name]
+    needs(make(f), expected(f))
+
+
+@pytest.mark.parametrize("cls", OTHERS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("f", [0, 1, 2, 3, 5])
+def test_every_other_rule_needs_an_honest_majority(cls, f):
+    needs(cls(f=f), 2 * f + 1)
+
+
+def median(n, f):
+    return 4 * (1 + f / (n - 2 * f)) ** 2
+
+
+def trimmed(n, f):
+    return 6 * f / (n - 2 * f) * (1 + f / (n - 2 * f))
+
+
+def nearest(centre):
+    return lambda n, f: 4 * f / (n - f) * (1 + centre(n, f))
+
+
+def krum(n, f):
+    h, t = n - f, n - 2 * f - 1
+    return max(6 * (1 + f / (n - 2 * f)), (sqrt(2 * h * (h - 2) / ((h - 1) * t)) + sqrt((h - t) / t)) ** 2)
+
+
+def multi_krum(kept):
+    def kappa(n, f):
+        h, m = n - f, kept or n - f
+        return 2 * h / (n - 2 * f - 2) * (2 * (n - f - 2) * h / ((h - 1) * (h - m + 1)) + 1)
+
+    return kappa
+
+
+def mixed(last):
+    return lambda n, f: 8 * f / (n - f) * (1 + last(n, f))
+
+
+def adaptively_clipped(last):
+    return lambda n, f: last(n, f) + 2 * f / (n - 2 * f)
+
+
+def unknown(n, f):
+    return None
+
+
+KAPPA = {
+    "mean": (lambda f: rules.Mean(), lambda n, f: 0.0),
+    "krum": (lambda f: rules.Krum(f=f), krum),
+    "krum, one neighbour more": (lambda f: rules.Krum(f=f, neighbors="n-f-1"), lambda n, f: 6 * (1 + f / (n - 2 * f))),
+    "multi-krum": (lambda f: rules.MultiKrum(f=f), multi_krum(None)),
+    "multi-krum, m = 3": (lambda f: rules.MultiKrum(f=f, m=3), multi_krum(3)),
+    "multi-krum, one neighbour more": (lambda f: rules.MultiKrum(f=f, neighbors="n-f-1"), unknown),
+    "iterated": (lambda f: rules.MultiKrum(f=f, iterated=True), unknown),
+    "bulyan": (lambda f: rules.Bulyan(f=f), unknown),
+    "median": (lambda f: rules.Median(f=f), median),
+    "geometric median": (lambda f: rules.GeometricMedian(f=f), median),
+    "geometric median from the mean": (lambda f: rules.GeometricMedian(f=f, start="mean", nu=1e-4, tol=1e-9, max_iter=100), median),
+    "geometric median, absolute": (lambda f: rules.GeometricMedian(f=f, smoothing="absolute"), unknown),
+    "geometric median, coarse": (lambda f: rules.GeometricMedian(f=f, nu=2e-4), unknown),
+    "geometric median, loose": (lambda f: rules.GeometricMedian(f=f, tol=2e-9), unknown),
+    "geometric median, cut short": (lambda f: rules.GeometricMedian(f=f, max_iter=99), unknown),
+    "trimmed mean": (lambda f: rules.TrimmedMean(f=f), trimmed),
+    "meamed": (lambda f: rules.MeaMed(f=f), nearest(median)),
+    "meamed of n - 2f": (lambda f: rules.MeaMed(f=f, keep="n-2f"), unknown),
+    "phocas": (lambda f: rules.Phocas(f=f), nearest(trimmed)),
+    "mda": (lambda f: rules.MDA(f=f), lambda n, f: (sqrt(f / (n - 2 * f)) + f * sqrt(2 / (n - f))) ** 2),
+    "smea": (lambda f: rules.SMEA(f=f), lambda n, f: 4 * f / (n - 2 * f)),
+    "cge": (lambda f: rules.CGE(f=f), unknown),
+    "nnm + median": (lambda f: rules.chain(rules.NNM(f=f), rules.Median(f=f)), mixed(median)),
+    "nnm + krum": (lambda f: rules.chain(rules.NNM(f=f), rules.Krum(f=f)), mixed(krum)),
+    "arc + trimmed mean": (lambda f: rules.chain(rules.ARC(f=f), rules.TrimmedMean(f=f)), adaptively_clipped(trimmed)),
+    "arc + nnm + median": (lambda f: rules.chain(rules.ARC(f=f), rules.NNM(f=f), rules.Median(f=f)), adaptively_clipped(mixed(median))),
+    "nnm + arc + median": (lambda f: rules.chain(rules.NNM(f=f), rules.ARC(f=f), rules.Median(f=f)), mixed(adaptively_clipped(median))),
+    "bucketing + median": (lambda f: rules.chain(rules.Bucketing(s=2), rules.Median(f=f)), unknown),
+    "clipping + median": (lambda f: rules.chain(rules.Clipping(), rules.Median(f=f)), unknown),
+    "nnm + cge": (lambda f: rules.chain(rules.NNM(f=f), rules.CGE(f=f)), unknown),
+}
+
+
+@pytest.mark.parametrize("name", KAPPA)
+@pytest.mark.parametrize("f", [0, 1, 2, 3])
+def test_kappa_is_the_formula_from_the_smallest_n_on(name, f):
+    make, expected = KAPPA[name]
+    rule = make(f)
+    for n in (rule.min_n(), rule.min_n() + 1, 3 * f + 7, 50):
+        found, formula = rule.kappa(n), expected(n, f)
+        assert found is formula is None or found == pytest.approx(formula, rel=1e-12)
+    if name != "mean":
+        assert rule.kappa(rule.min_n() - 1) is None
+
+
+BREAKDOWN = {  # at n = 1 .. 12
+    "krum": [-1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4],
+    "bulyan": [-1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2],
+    "median": [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5],
+    "iterated": [-1, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4],
+    "mean": [0] * 12,
+    "bucketing + krum": [-1] * 4 + [0] * 4 + [1] * 4,
+}
+
+
+@pytest.mark.parametrize("name", BREAKDOWN)
+def test_breakdown(name):
+    make = (MIN_N | KAPPA)[name][0]
+    assert [make(0).breakdown(n) for n in range(1, 13)] == BREAKDOWN[name]
+    assert [make(1).breakdown(n) for n in range(1, 13)] == BREAKDOWN[name]  # the rule's own f does not count
+
+
+@pytest.mark.parametrize("rule", [rules.Krum(f=2), rules.chain(rules.NNM(f=2), rules.Krum(f=1)), rules.Mean(), rules.Bucketing()], ids=str)
+def test_another_f_is_that_of_every_part_that_has_one(rule):
+    for f in (0, 3):
+        for part in rule.with_f(f).stages():
+            assert part.f == (f if "f" in part.__dataclass_fields__ else 0)
+    if rule.f:
+        assert rule.f == 2
+        assert rule.with_f(5).f == 5
+    assert [type(part) for part in rule.with_f(5).stages()] == [type(part) for part in rule.stages()]
