@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from flwr_byzantine.errors import ByzantineError, InvalidParameter
+from flwr_byzantine.experiments.table import Table
 
 app = typer.Typer(help="Byzantine-resilient aggregation for Flower.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -45,13 +45,13 @@ def demo(
 ) -> None:
     """Attacks and defences on real data: 20 virtual clients on Flower's engine, 4 of them malicious."""
     from flwr_byzantine.experiments.demo import report, runner
-    from flwr_byzantine.experiments.demo.task import Task
+    from flwr_byzantine.experiments.tasks import Task
 
     task, rounds = (Task(seed=seed, lr=0.2, batch_size=8), 5) if quick else (Task(seed=seed), 20)
     bar = _Bar(rounds * len(runner.plan()))
     with bar.progress:
         results = runner.run_all(task, rounds, bar)
-    console.print(report.table(results))
+    console.print(report.table(results).console())
     report.save_json(results, task, rounds, json)
     report.plot(results, plot)
     console.print(f"picture: {plot}   results: {json}")
@@ -69,14 +69,14 @@ def rules() -> None:
     from flwr_byzantine.declare.names import construct
 
     heads = ("rule", "needs n ≥ (f = 2)", "largest f at n = 25", "κ at n = 25, f = 2", "state", "cost", "reference")
-    view = Table(*heads, title="Aggregation and pre-aggregation rules")
+    rows = []
     for cls in catalogue.available():
         rule = construct(cls, {"f": 2} if "f" in {item.name for item in fields(cls)} else {})
         alone = rule.robust and not isinstance(rule, catalogue.PreAggregation)
         kappa = rule.kappa(25) if alone else None
         bound, most = "none known" if kappa is None else f"{kappa:.2f}", str(rule.breakdown(25)) if alone else "-"
-        view.add_row(cls.__name__, str(rule.min_n()), most, bound, "yes" if rule.stateful else "", rule.cost, rule.reference)
-    console.print(view)
+        rows.append((cls.__name__, str(rule.min_n()), most, bound, "yes" if rule.stateful else "", rule.cost, rule.reference))
+    console.print(Table.of("Aggregation and pre-aggregation rules", heads, rows).console())
 
 
 @app.command()
@@ -97,10 +97,8 @@ def attacks() -> None:
     """All attacks, with what the attacker must know."""
     from flwr_byzantine import attacks as catalogue
 
-    view = Table("attack", "must know", "what it sends", "reference", title="Attacks")
-    for cls in catalogue.available():
-        view.add_row(cls.__name__, cls.knowledge, (cls.__doc__ or "").splitlines()[0], cls.reference)
-    console.print(view)
+    rows = [(cls.__name__, cls.knowledge, (cls.__doc__ or "").splitlines()[0], cls.reference) for cls in catalogue.available()]
+    console.print(Table.of("Attacks", ("attack", "must know", "what it sends", "reference"), rows).console())
 
 
 @app.command()
@@ -124,7 +122,8 @@ def plan(
     if json:
         typer.echo(encoder.dumps(advice.to_dict(), indent=1))
     else:
-        console.print(planning.table(advice))
+        title = "Plan" if advice.sampling.feasible else "Impossible as asked"
+        console.print(Table.of(title, ("what", "value", "meaning"), advice.rows()).console())
     if not advice.sampling.feasible:
         raise typer.Exit(1)
 
@@ -152,7 +151,7 @@ def audit(
     if json:
         typer.echo(encoder.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        console.print(_matrix(strategy, findings))
+        console.print(auditing.table(strategy, findings).console())
     if any(finding.outcome != "survived" for finding in findings):
         raise typer.Exit(1)
 
@@ -169,19 +168,6 @@ def sweep(
     from flwr_byzantine.experiments.sweep.command import command
 
     raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))
-
-
-def _matrix(strategy: str, findings: list[Any]) -> Table:
-    """A row for each case that did harm, a column for each placement; cases survived everywhere are counted."""
-    places = list(dict.fromkeys(finding.nodes for finding in findings))
-    found = {(finding.case, finding.nodes): finding for finding in findings}
-    cases = list(dict.fromkeys(finding.case for finding in findings))
-    bad = [case for case in cases if any(found[case, place].outcome != "survived" for place in places)]
-    title = f"{strategy}: {len(cases) - len(bad)} of {len(cases)} kinds of hostile reply survived"
-    view = Table("hostile reply", *(f"nodes {', '.join(map(str, place))}" for place in places), title=title)
-    for case in bad:
-        view.add_row(case, *(found[case, place].outcome for place in places))
-    return view
 
 
 @app.command()

@@ -6,8 +6,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.table import Table
-
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules import Krum, Rule
 from flwr_byzantine.rules.parsing import parse
@@ -40,6 +38,32 @@ class Advice:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """What to do, its value, and what that means, a line each."""
+        plan = self.sampling
+        found = [
+            ("rule", self.rule, plan.reason),
+            ("declare f", str(plan.f), "the most bad replies that a round may hold"),
+            ("sample size", str(plan.sample_size), f"the rule needs {plan.min_n} at least"),
+            ("failure", f"{plan.failure:.2g}", "probability that some round of the run has more bad replies than f"),
+        ]
+        return found + self._certified() if plan.feasible else found
+
+    def _certified(self) -> list[tuple[str, str, str]]:
+        """What the theory certifies at this sample size, and what it takes to get there."""
+        kappa = "none known" if self.kappa is None else f"{self.kappa:.3g}"
+        found = [("κ", kappa, "bound on the squared error, in honest variances")]
+        for ratio, source in ((self.noise_ratio, f"κ; {CAVEAT}"), (self.krum_noise_ratio, "Krum's own η, the more demanding route")):
+            if ratio is not None:
+                found.append(("√d σ/‖g‖ below", f"{ratio:.3g}", f"certified by {source}"))
+        for route, factor in (("κ", self.batch_factor), ("η", self.krum_batch_factor)):
+            if factor is not None:
+                meaning = "brings today's noise below that limit, since σ falls with √b"
+                found.append((f"batch size, {route} certificate", f"× {factor}", meaning))
+        if self.batch_factor is None and self.noise_ratio is not None:
+            found.append(("batch size", "× (today / limit)²", "pass today's √d σ/‖g‖ as --noise to have it computed"))
+        return found
 
 
 def advise(
@@ -92,26 +116,3 @@ def _noise_ratio(kappa: float | None, sampling: SamplingPlan) -> float | None:
 
 def _krum_ratio(rule: Rule, sampling: SamplingPlan) -> float | None:
     return 1 / krum_eta(sampling.sample_size, sampling.f) if isinstance(rule, Krum) and sampling.feasible else None
-
-
-def table(advice: Advice) -> Table:
-    """The advice with a sentence on each line."""
-    plan = advice.sampling
-    view = Table("what", "value", "meaning", title="Plan" if plan.feasible else "Impossible as asked")
-    view.add_row("rule", advice.rule, plan.reason)
-    view.add_row("declare f", str(plan.f), "the most bad replies that a round may hold")
-    view.add_row("sample size", str(plan.sample_size), f"the rule needs {plan.min_n} at least")
-    view.add_row("failure", f"{plan.failure:.2g}", "probability that some round of the run has more bad replies than f")
-    if not plan.feasible:
-        return view
-    view.add_row("κ", "none known" if advice.kappa is None else f"{advice.kappa:.3g}", "bound on the squared error, in honest variances")
-    if advice.noise_ratio is not None:
-        view.add_row("√d σ/‖g‖ below", f"{advice.noise_ratio:.3g}", f"certified by κ; {CAVEAT}")
-    if advice.krum_noise_ratio is not None:
-        view.add_row("√d σ/‖g‖ below", f"{advice.krum_noise_ratio:.3g}", "certified by Krum's own η, the more demanding route")
-    for route, factor in (("κ certificate", advice.batch_factor), ("η certificate", advice.krum_batch_factor)):
-        if factor is not None:
-            view.add_row(f"batch size, {route}", f"× {factor}", "brings today's noise below that limit, since σ falls with √b")
-    if advice.batch_factor is None and advice.noise_ratio is not None:
-        view.add_row("batch size", "× (today / limit)²", "pass today's √d σ/‖g‖ as --noise to have it computed")
-    return view

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.cells import load
-from flwr_byzantine.experiments.report.grid import Field, Grid
 from flwr_byzantine.experiments.report.scores import Row, Score
+from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import study
+from flwr_byzantine.experiments.table import Field, Table
 from simulations.reproductions.page import filled, shorten
 
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ def worst_fixed(row: Row) -> tuple[str, Score]:
 def table() -> str:
     """Rules × attacks, as Markdown: accuracies in percent, with deviations; the lowest of each row bold."""
     header = ("rule", "no attack", "worst fixed attack", "", *(f"adaptive, {goal}" for goal in GOALS))
-    return Grid("Accuracy", header, tuple(_fields(row) for row in rows())).markdown().strip()
+    return Table("Accuracy", header, tuple(_fields(row) for row in rows())).markdown().strip()
 
 
 def _fields(row: Row) -> tuple[Field, ...]:

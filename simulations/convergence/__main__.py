@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
+from flwr_byzantine.experiments.table import Table
 from simulations.convergence import figures, study
 
 console = Console()
@@ -26,7 +26,7 @@ def main(
     file = out / "results.jsonl"
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if draw_only else _run(quick, file)
     figures.draw(lines, out)
-    console.print(reached(lines))
+    console.print(reached(lines).console())
     console.print(f"{bounded(lines)}\nresults and pictures: {out}")
 
 
@@ -54,11 +54,12 @@ def reached(lines: list[dict[str, Any]]) -> Table:
     """The last fifth of each run under the attacks, worst over the objectives."""
     mine = figures.select(lines, experiment="attacks")
     names = list(dict.fromkeys(line["attack"] for line in mine))
-    view = Table("rule", *names, title="Mean of ‖∇Q‖² over the last fifth of the steps, worst objective")
+    rows = []
     for rule in dict.fromkeys(line["rule"] for line in mine):
-        cells = [max(line["tail"] for line in figures.select(mine, rule=rule, attack=attack)) for attack in names]
-        view.add_row(rule, *(f"{value:.2g}" for value in cells))
-    return view
+        worst = [max(line["tail"] for line in figures.select(mine, rule=rule, attack=attack)) for attack in names]
+        rows.append((rule, *(f"{value:.2g}" for value in worst)))
+    title = "Mean of ‖∇Q‖² over the last fifth of the steps, worst objective"
+    return Table.of(title, ("rule", *names), rows, right=range(1, 1 + len(names)))
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from typing import Any
 import matplotlib as mpl
 
 from flwr_byzantine.experiments.measures import OF_MODEL, evaluated
-from flwr_byzantine.experiments.report.cells import load, values
-from flwr_byzantine.experiments.report.grid import Field, Grid
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.published import Published, beside, read_published
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
+from flwr_byzantine.experiments.report.settings import load, values
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC
-from flwr_byzantine.experiments.report.tables import COST, worst_case_grid
+from flwr_byzantine.experiments.report.tables import COST, worst_case_table
+from flwr_byzantine.experiments.table import Field, Table
 from flwr_byzantine.rules.parsing import FEDAVG
 
 HERE = Path(__file__).parent
@@ -55,11 +55,11 @@ def blocks() -> dict[str, str]:
 
 def by_attack(name: str) -> str:
     """Rules × attacks for each setting, as Markdown; the honest cost only where it is known."""
-    found = [worst_case_grid(table, beside(table, published(name))) for table in results(name).tables()]
+    found = [worst_case_table(table, beside(table, published(name))) for table in results(name).tables()]
     return "\n".join(_without_empty(grid).markdown() for grid in found).strip()
 
 
-def _without_empty(grid: Grid) -> Grid:
+def _without_empty(grid: Table) -> Table:
     last = [row[-1] for row in grid.rows]
     if grid.header[-1] != COST or any(item.text != "–" for item in last):
         return grid
@@ -121,14 +121,14 @@ def by_momentum(name: str) -> dict[float, dict[str, Pair]]:
 
 def by_mixing(name: str) -> str:
     """Means over the attacks, rules × what is before them, for each momentum, as Markdown."""
-    return "\n".join(_mixing_grid(momentum, means).markdown() for momentum, means in by_momentum(name).items()).strip()
+    return "\n".join(_mixing_table(momentum, means).markdown() for momentum, means in by_momentum(name).items()).strip()
 
 
-def _mixing_grid(momentum: float, means: Mapping[str, Pair]) -> Grid:
+def _mixing_table(momentum: float, means: Mapping[str, Pair]) -> Table:
     alone = [rule for rule in RULES if rule in means and not math.isnan(means[rule][0])]
     rows = [(Field(rule), *(_mean(means.get(before + rule)) for before in ("", "bucketing+", "nnm+"))) for rule in alone]
     title = f"Mean over the five attacks, worker momentum {momentum:g}: ours / published"
-    return Grid(title, ("rule", "alone", "bucketing", "NNM"), tuple(rows))
+    return Table(title, ("rule", "alone", "bucketing", "NNM"), tuple(rows))
 
 
 def _mean(pair: Pair | None) -> Field:
@@ -143,11 +143,11 @@ def by_setting(name: str) -> str:
     return "\n".join(_gamma_by_f(found, known, rule).markdown() for rule in found.rules).strip()
 
 
-def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Grid:
+def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
     at = {(dict(table.setting)["gamma"], dict(table.setting)["f"]): table for table in found.tables()}
     fs = values(found.cells, "f")
     rows = [(Field(f"gamma {gamma:g}"), *(_worst(at[gamma, f], known, rule) for f in fs)) for gamma in values(found.cells, "gamma")]
-    return Grid(f"{rule}: worst case, ours / published", ("", *(f"f = {f}" for f in fs)), tuple(rows))
+    return Table(f"{rule}: worst case, ours / published", ("", *(f"f = {f}" for f in fs)), tuple(rows))
 
 
 def _worst(table: WorstCase, known: Sequence[Published], rule: str) -> Field:

@@ -16,7 +16,7 @@ from flwr_byzantine.experiments.bench.command import everything
 from flwr_byzantine.experiments.bench.machine import gram_limit, read_bandwidth
 from flwr_byzantine.experiments.bench.measure import isolated
 from flwr_byzantine.experiments.bench.output import ratio
-from flwr_byzantine.experiments.bench.runner import OURS, Result, entries, select, updates
+from flwr_byzantine.experiments.bench.runner import OURS, Measurement, entries, select, updates
 
 SAME = {  # contests in which a peer's convention is ours, so that its numbers must be
     "mean": ("Flower", "ByzFL"),
@@ -85,7 +85,7 @@ def test_verdicts():
     assert given_up.measured.startswith("more than 60.0x")
     assert not faster("a", Timing(None, error="its process died"), Timing(5.0), 1.0).holds
     assert not faster("a", Timing(1.0), Timing(None, error="ValueError: no"), 1.0).holds
-    one, two = (Result("krum", who, Size(5, 5), Timing(seconds)) for who, seconds in ((OURS, 2.0), ("Flower", 3.0)))
+    one, two = (Measurement("krum", who, Size(5, 5), Timing(seconds)) for who, seconds in ((OURS, 2.0), ("Flower", 3.0)))
     assert ratio(one, two) == 1.5
     assert ratio(one, None) is None
 

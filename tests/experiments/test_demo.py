@@ -10,7 +10,9 @@ from rich.console import Console
 
 from flwr_byzantine.experiments.demo import report, runner
 from flwr_byzantine.experiments.demo.apps import Outcome
-from flwr_byzantine.experiments.demo.task import Task, load, partitions
+from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.data import load
+from flwr_byzantine.experiments.tasks.partitions import partitions
 from tests.support.processes import left_behind
 
 
@@ -78,7 +80,7 @@ def test_quick_means_fewer_rounds(monkeypatch, tmp_path, flag, expected):
 def test_table_has_a_row_for_each_run():
     results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], 1.0, 2.0) for run in runner.plan()}
     console = Console(width=160, record=True)
-    console.print(report.table(results))
+    console.print(report.table(results).console())
     assert console.export_text().count("50.0 %") == 11
 
 

@@ -24,14 +24,14 @@ from typer.testing import CliRunner
 from flwr_byzantine import cli
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments import report
-from flwr_byzantine.experiments.report import Cell
 from flwr_byzantine.experiments.report.curves import curves
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.published import beside, unmatched
 from flwr_byzantine.experiments.report.study import study
 from flwr_byzantine.experiments.report.style import looks
-from flwr_byzantine.experiments.report.tables import worst_case_grid
+from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.report.terminal import best_of
+from flwr_byzantine.experiments.results import Result
 
 RULES = ("fedavg", "krum", "nnm+trimmed-mean")
 ATTACKS = ("none", "alie", "sign-flip")
@@ -122,8 +122,8 @@ def store(records: list[dict[str, Any]], path: Path) -> Path:
     return path
 
 
-def cells_of(records: list[dict[str, Any]]) -> list[Cell]:
-    return [Cell.of(record) for record in records]
+def cells_of(records: list[dict[str, Any]]) -> list[Result]:
+    return [Result.of(record) for record in records]
 
 
 def naive_mean(records: list[dict[str, Any]], measure: str = "accuracy", **where: Any) -> float:
@@ -146,7 +146,7 @@ def test_a_torn_last_line_is_ignored_and_a_later_line_replaces_an_earlier_one(tm
 
 
 def test_names_carry_options() -> None:
-    cell = Cell.of(line("bucketing+krum", "alie", 0.5, strategy_options={"s": 2}, attack_options={"z": 1.5}))
+    cell = Result.of(line("bucketing+krum", "alie", 0.5, strategy_options={"s": 2}, attack_options={"z": 1.5}))
     assert (cell.rule, cell.attack) == ("bucketing+krum (s=2)", "alie (z=1.5)")
 
 
@@ -155,9 +155,9 @@ def test_names_carry_options() -> None:
     [
         (None, "cannot read"),
         ("", "holds no cell"),
-        ("{\n{}\n", "line 1"),
-        ('{"a": 1}\n', "has no config"),
-        ("[1]\n", "no cell of a sweep"),
+        ("{\n{}\n", "line 1 is no result"),
+        ('{"a": 1}\n', "line 1 is no result of a sweep"),
+        ("[1]\n", "line 1 is no result of a sweep"),
         (json.dumps(failed(line("krum", "alie", 0.5))) + "\n", "none of the 1 cells"),
     ],
 )
@@ -203,7 +203,7 @@ def test_means_deviations_worst_cases_and_costs_by_hand() -> None:
     assert krum.worst.std == pytest.approx(0.5 / math.sqrt(2))
     assert krum.scores["alie"].mean == pytest.approx(0.4)
     assert krum.cost == pytest.approx(0.91 - 0.82)
-    assert [item.full for item in worst_case_grid(table).rows[1]] == [
+    assert [item.full for item in worst_case_table(table).rows[1]] == [
         "krum",
         "82.0 ± 2.8",
         "40.0 ± 14.1",
@@ -232,7 +232,7 @@ def test_tables_equal_a_naive_computation() -> None:
 def test_a_worst_case_with_a_missing_attack_is_a_bound_and_never_the_best() -> None:
     records = [line("krum", "alie", 0.5), line("krum", "ipm", 0.6), line("median", "alie", 0.9), failed(line("median", "ipm", 0.1))]
     (table,) = report.worst_case(cells_of(records))
-    rows = {row[0].text: row for row in worst_case_grid(table).rows}
+    rows = {row[0].text: row for row in worst_case_table(table).rows}
     assert not table.row("median").complete
     assert [item.text for item in rows["median"][1:4]] == ["90.0", "failed", "≤ 90.0"]
     assert rows["krum"][3].best
@@ -247,7 +247,7 @@ def test_a_seed_without_a_number_is_not_left_out_of_the_mean_and_a_failed_one_is
         failed(line("median", "alie", 0.1, 1)),
     ]
     (table,) = report.worst_case(cells_of(records))
-    grid = worst_case_grid(table)
+    grid = worst_case_table(table)
     assert [row[1].text for row in grid.rows] == ["NaN", "80.0†"]
     assert any("failed" in note for note in grid.notes)
 
@@ -255,7 +255,7 @@ def test_a_seed_without_a_number_is_not_left_out_of_the_mean_and_a_failed_one_is
 def test_the_best_of_each_column_is_bold_and_all_equals_with_it() -> None:
     records = [line(rule, attack, value) for rule, value in (("a", 0.5), ("b", 0.50004), ("c", 0.3)) for attack in ("none", "alie")]
     (table,) = report.worst_case(cells_of([*records, line("fedavg", "none", 0.6)]))
-    rows = {row[0].text: [item.best for item in row] for row in worst_case_grid(table).rows}
+    rows = {row[0].text: [item.best for item in row] for row in worst_case_table(table).rows}
     assert rows["a"] == rows["b"] == [False, False, True, True, False]
     assert rows["fedavg"] == [False, True, False, False, True]
 
@@ -374,7 +374,7 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     (table,) = report.worst_case(
         cells_of([line("krum", attack, 0.6, attack_options=o) for attack, o in (("alie", {"z": 1.5}), ("sign-flip", {}))])
     )
-    grid = worst_case_grid(table, beside(table, entries))
+    grid = worst_case_table(table, beside(table, entries))
     assert [item.full for item in grid.rows[0]] == ["krum", "60.0 / 55.0 (+5.0)", "60.0", "60.0", "–"]
     assert [item.full for item in grid.rows[1]] == ["flanders+fedavg (published only)", "–", "– / 67.0", "–", "–"]
     assert "Somebody et al., 2023, Table 2" in grid.notes[-1]

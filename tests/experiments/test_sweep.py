@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from flwr_byzantine import InvalidParameter, attacks
 from flwr_byzantine.cli import app
+from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep import Store, config, read, run, workers
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.command import choice_table, command
@@ -46,7 +47,16 @@ def write(folder, text, name="s.toml"):
 
 def results(path):
     """Key -> what must be the same whoever ran it."""
-    return {key: (record["status"], record["config"], record["course"], record["final"]) for key, record in Store(path).read().items()}
+    return {key: (found.status, found.config, found.history, found.final) for key, found in Store(path).read().items()}
+
+
+def result(key, n=0):
+    """A small result, for the store."""
+    return Result({"strategy": "krum", "n": n}, key)
+
+
+def line_of(found):
+    return json.dumps(found.to_json()) + "\n"
 
 
 # --- mistakes -------------------------------------------------------------------------------------------------
@@ -236,44 +246,46 @@ def test_configuration_holds_no_paths_and_all_keys_of_the_schema(tmp_path):
 def test_a_torn_last_line_is_ignored_and_cut_off_before_the_next(tmp_path):
     path = tmp_path / "r.jsonl"
     with Store(path) as store:
-        store.append({"key": "a", "n": 1})
+        store.append(result("a"))
     with path.open("a") as file:
-        file.write('{"key": "b", "n"')
+        file.write('{"key": "b", "config"')
     assert list(Store(path).read()) == ["a"]
     with Store(path) as store:
-        store.append({"key": "c", "n": 3})
-    assert path.read_text() == '{"key": "a", "n": 1}\n{"key": "c", "n": 3}\n'
+        store.append(result("c"))
+    assert path.read_text() == line_of(result("a")) + line_of(result("c"))
 
 
 def test_a_whole_last_line_without_its_end_counts(tmp_path):
     path = tmp_path / "r.jsonl"
-    path.write_text('{"key": "a", "n": 1}')
+    path.write_text(line_of(result("a")).strip())
     assert list(Store(path).read()) == ["a"]
     with Store(path) as store:
-        store.append({"key": "b", "n": 2})
+        store.append(result("b"))
     assert list(Store(path).read()) == ["a", "b"]
 
 
 def test_every_cut_of_a_file_can_be_gone_on_from(tmp_path):
-    path, whole = tmp_path / "r.jsonl", b'{"key": "a", "n": 1}\n{"key": "b", "n": 2}\n'
+    path, first, second = tmp_path / "r.jsonl", line_of(result("a")).encode(), line_of(result("b")).encode()
+    whole = first + second
     for length in range(len(whole) + 1):
         path.write_bytes(whole[:length])
         with Store(path) as store:
             before = list(store.read())
-            store.append({"key": "z"})
+            store.append(result("z"))
         assert list(Store(path).read()) == [*before, "z"]
-        assert before == ["a", "b"][: (length >= 20) + (length >= 41)]
+        assert before == ["a", "b"][: (length >= len(first) - 1) + (length >= len(whole) - 1)]
 
 
 def test_later_lines_replace_earlier_ones(tmp_path):
     with Store(tmp_path / "r.jsonl") as store:
-        store.append({"key": "a", "n": 1})
-        store.append({"key": "a", "n": 2})
-    assert Store(tmp_path / "r.jsonl").read()["a"]["n"] == 2
+        store.append(result("a", n=1))
+        store.append(result("a", n=2))
+    assert Store(tmp_path / "r.jsonl").read()["a"].config["n"] == 2
 
 
-def test_a_foreign_line_is_a_clear_error(tmp_path):
-    path = write(tmp_path, '{"key": "a"}\nhello\n{"key": "b"}\n', "r.jsonl")
+@pytest.mark.parametrize("foreign", ["hello", "[1]", '{"key": "b"}', '{"key": "b", "config": {}}', '{"config": 3}'])
+def test_a_foreign_line_is_a_clear_error(tmp_path, foreign):
+    path = write(tmp_path, f"{line_of(result('a'))}{foreign}\n{line_of(result('c'))}", "r.jsonl")
     with pytest.raises(InvalidParameter, match="line 2 is no result of a sweep"):
         Store(path).read()
 
@@ -298,18 +310,16 @@ def tiny(tmp_path_factory):
 def test_every_cell_is_finished_with_every_measure(tiny):
     sweep, summary, path = tiny
     assert (summary.finished, summary.failed, summary.skipped, summary.left) == (9, [], 0, 0)
-    records = Store(path).read()
-    assert set(records) == {cell.key for cell in sweep.cells}
-    for record in records.values():
-        assert record["config"] == next(cell.config for cell in sweep.cells if cell.key == record["key"])
-        lengths = {name: len(values) for name, values in record["course"].items() if values is not None}
+    found = Store(path).read()
+    assert set(found) == {cell.key for cell in sweep.cells}
+    for result in found.values():
+        assert result.config == next(cell.config for cell in sweep.cells if cell.key == result.key)
+        lengths = {name: len(values) for name, values in result.history.items() if values is not None}
         initial = dict.fromkeys(("accuracy", "loss", "validation_accuracy"), 3)
         assert lengths == initial | dict.fromkeys(("malicious_kept", "malicious_share", "honest_dropped", "kappa_seen"), 2)
-        assert set(record["versions"]) == {"flwr-byzantine", "flwr", "numpy", "torch"}
-    attacked = [
-        record for record in records.values() if record["config"]["attack"] == "sign-flip" and record["config"]["strategy"] == "fedavg"
-    ]
-    assert attacked[0]["final"]["malicious_kept"] == 1.0
+        assert set(result.versions) == {"flwr-byzantine", "flwr", "numpy", "torch"}
+    attacked = [each for each in found.values() if (each.config["strategy"], each.config["attack"]) == ("fedavg", "sign-flip")]
+    assert attacked[0].final["malicious_kept"] == 1.0
 
 
 def test_results_do_not_depend_on_the_number_of_processes_or_the_order(tiny, tmp_path):
@@ -324,16 +334,16 @@ def test_a_model_that_is_evaluated_less_often_is_trained_the_same(tmp_path):
     text = text.replace('["none", "sign-flip", ', '["backdoor", ').replace('["fedavg", "krum", "nnm+trimmed-mean"]', '["krum"]')
     sweep = read(write(tmp_path, text))
     run(sweep, tmp_path / "r.jsonl", processes=1)
-    records = Store(tmp_path / "r.jsonl").read().values()
-    by_attack = {(record["config"]["attack"], record["config"]["evaluate_every"]): record for record in records}
+    found = Store(tmp_path / "r.jsonl").read().values()
+    by_attack = {(each.config["attack"], each.config["evaluate_every"]): each for each in found}
     for attack in ("alie", "backdoor"):
         always, seldom = by_attack[attack, 1], by_attack[attack, 4]
-        assert seldom["final"] == always["final"]
-        for name, values in always["course"].items():
+        assert seldom.final == always.final
+        for name, values in always.history.items():
             of_model = name in ("accuracy", "loss", "validation_accuracy", "attack_success") and values is not None
             left = [value if t in (0, 4, 7, 8, 9) else None for t, value in enumerate(values)] if of_model else values
-            assert seldom["course"][name] == left
-    assert by_attack["backdoor", 4]["course"]["attack_success"][4] is not None
+            assert seldom.history[name] == left
+    assert by_attack["backdoor", 4].history["attack_success"][4] is not None
 
 
 def test_finished_cells_are_skipped(tiny, tmp_path):
@@ -342,7 +352,7 @@ def test_finished_cells_are_skipped(tiny, tmp_path):
     copy = tmp_path / "r.jsonl"
     copy.write_bytes(b"".join(lines[:8]) + lines[8][:40])
     ran = []
-    summary = run(sweep, copy, processes=1, on_record=ran.append)
+    summary = run(sweep, copy, processes=1, on_result=ran.append)
     assert (summary.finished, summary.skipped, len(ran)) == (1, 8, 1)
     assert results(copy) == results(path)
 
@@ -356,13 +366,13 @@ def test_a_failed_cell_is_reported_kept_and_retried_on_request(tmp_path, monkeyp
     first = run(sweep, path, processes=1)
     assert (first.finished, len(first.failed)) == (1, 1)
     assert first.failed[0][1].startswith("InvalidParameter: 1212 examples cannot be divided among 60 clients")
-    record = Store(path).read()[first.failed[0][0].key]
-    assert (record["status"], record["course"], record["final"]) == ("failed", {}, {})
+    kept = Store(path).read()[first.failed[0][0].key]
+    assert (kept.status, kept.history, kept.final) == ("failed", {}, {})
     ran = []
-    again = run(sweep, path, processes=1, on_record=ran.append)
+    again = run(sweep, path, processes=1, on_result=ran.append)
     assert (again.finished, len(again.failed), again.skipped, ran) == (0, 1, 1, [])
-    run(sweep, path, processes=1, retry_failed=True, on_record=ran.append)
-    assert [item["key"] for item in ran] == [record["key"]]
+    run(sweep, path, processes=1, retry_failed=True, on_result=ran.append)
+    assert [item.key for item in ran] == [kept.key]
 
 
 def test_a_worker_that_is_killed_costs_its_own_cell_only(tmp_path):
@@ -376,7 +386,7 @@ def test_a_worker_that_is_killed_costs_its_own_cell_only(tmp_path):
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 
-    summary = run(sweep, tmp_path / "r.jsonl", processes=1, on_record=kill)
+    summary = run(sweep, tmp_path / "r.jsonl", processes=1, on_result=kill)
     assert (summary.finished, len(summary.failed)) == (17, 1)
     assert summary.failed[0][1] == "WorkerDied: the process that ran it ended without a result (killed by SIGKILL)"
     retried = run(sweep, tmp_path / "r.jsonl", processes=1, retry_failed=True)
@@ -489,10 +499,10 @@ def test_hyper_parameters_are_chosen_by_the_worst_case_on_the_validation_split(t
             config = cell.config
             value = VALIDATION[config["strategy"], config["attack"], config["lr"]] + (0.02 if config["seed"] else -0.02)
             final = {"accuracy": 1.0 - config["lr"], "validation_accuracy": value}
-            store.append({"key": cell.key, "status": "ok", "error": "", "config": config, "course": {}, "final": final})
-        store.append({"key": "of another sweep", "status": "ok", "config": {**config, "lr": 0.3}, "final": {"validation_accuracy": 1.0}})
+            store.append(Result(config, cell.key, final=final))
+        store.append(Result({**config, "lr": 0.3}, "of another sweep", final={"validation_accuracy": 1.0}))
     console = Console(width=120, record=True)
-    console.print(choice_table(sweep, path))
+    console.print(choice_table(sweep, path).console())
     rows = [[part.strip() for part in line.split("│")[1:-1]] for line in console.export_text().splitlines() if line.startswith("│")]
     assert [(row[0], row[2], row[3]) for row in rows] == [("krum", "0.2", "55.0 %"), ("median", "0.1", "65.0 %")]
 
@@ -561,10 +571,10 @@ def test_both_engines_give_the_same_cell(tmp_path):
     sweep = read(write(tmp_path, text + "engine = ['local', 'ray']\n"))
     summary = run(sweep, tmp_path / "r.jsonl")
     assert (summary.finished, summary.failed) == (2, [])
-    local, ray = sorted(Store(tmp_path / "r.jsonl").read().values(), key=lambda record: record["config"]["engine"])
-    assert local["key"] != ray["key"]
-    assert local["course"]["accuracy"] == pytest.approx(ray["course"]["accuracy"], abs=0.02)
-    assert local["course"]["kappa_seen"] == pytest.approx(ray["course"]["kappa_seen"], rel=0.05)
+    local, ray = sorted(Store(tmp_path / "r.jsonl").read().values(), key=lambda found: found.config["engine"])
+    assert local.key != ray.key
+    assert local.history["accuracy"] == pytest.approx(ray.history["accuracy"], abs=0.02)
+    assert local.history["kappa_seen"] == pytest.approx(ray.history["kappa_seen"], rel=0.05)
 
 
 def test_records_are_json_without_nan(tiny):
@@ -574,8 +584,8 @@ def test_records_are_json_without_nan(tiny):
 
 def test_no_more_processes_than_cells():
     cells = [Cell.of({"rounds": 1, "num_clients": 2, "partition": "sorted", "model": "softmax", "local_steps": 1})]
-    (record,) = workers.run_all(cells, processes=8)
-    assert record["status"] == "ok"
+    (found,) = workers.run_all(cells, processes=8)
+    assert found.ok
 
 
 def test_the_page_on_sweeps_names_every_key_and_the_example_is_one(tmp_path):

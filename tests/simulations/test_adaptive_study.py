@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from flwr_byzantine import attacks
-from flwr_byzantine.experiments.report.cells import load
+from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.sweep import config
 from flwr_byzantine.experiments.sweep.command import command
 from simulations.adaptive import page

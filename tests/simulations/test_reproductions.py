@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flwr_byzantine.experiments.report.cells import load
+from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.sweep import config
 from flwr_byzantine.experiments.sweep.command import command
 from simulations.reproductions import page

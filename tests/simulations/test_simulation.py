@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from flwr_byzantine import InvalidParameter, rules
+from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.data import load
+from flwr_byzantine.experiments.tasks.partitions import partitions
 from simulations.settings import Settings
 from tests.support.federation import GOAL, client_app, start, values
 from tests.support.processes import end_all, free_ports
@@ -142,18 +145,14 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.mark.skipif(not (SHARED / "FashionMNIST").exists(), reason="needs Fashion-MNIST beside the checkout")
 def test_fashion_mnist_from_a_read_only_data_root():
-    from flwr_byzantine.experiments.demo import task as tasks
-
-    task = tasks.Task(dataset="fashion-mnist", data_root=str(SHARED), num_clients=10)
-    data = tasks.load(task)
+    task = Task(dataset="fashion-mnist", data_root=str(SHARED), num_clients=10)
+    data = load(task)
     assert data.train_x.shape == (60_000, 784)
     assert data.test_x.shape == (10_000, 784)
-    assert sum(map(len, tasks.partitions(task))) == 60_000
+    assert sum(map(len, partitions(task))) == 60_000
     assert not list(SHARED.rglob("*ubyte"))
 
 
 def test_missing_data_is_one_clear_sentence(tmp_path):
-    from flwr_byzantine.experiments.demo import task as tasks
-
     with pytest.raises(InvalidParameter, match=r"holds no Fashion-MNIST in torchvision's layout .*; leave it empty to download"):
-        tasks.load(tasks.Task(dataset="fashion-mnist", data_root=str(tmp_path)))
+        load(Task(dataset="fashion-mnist", data_root=str(tmp_path)))

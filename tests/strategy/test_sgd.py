@@ -12,7 +12,7 @@ from flwr_byzantine import ByzantineSGD, InvalidParameter, attacks, legacy, rule
 from flwr_byzantine.adversary import AdversarialGrid
 from flwr_byzantine.client import gradient, gradient_reply
 from flwr_byzantine.experiments.demo import apps
-from flwr_byzantine.experiments.demo.task import Task
+from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.mods import byzantine_mod
 

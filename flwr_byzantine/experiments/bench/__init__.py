@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from flwr_byzantine.experiments.bench.contestants import CONTESTS, Contest, peers
 from flwr_byzantine.experiments.bench.measure import Timing, measure
-from flwr_byzantine.experiments.bench.runner import Result, Size, bench
+from flwr_byzantine.experiments.bench.runner import Measurement, Size, bench
 
-__all__ = ["CONTESTS", "Contest", "Result", "Size", "Timing", "bench", "measure", "peers"]
+__all__ = ["CONTESTS", "Contest", "Measurement", "Size", "Timing", "bench", "measure", "peers"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.bench.machine import gram_limit
 from flwr_byzantine.experiments.bench.measure import Timing, measure
 from flwr_byzantine.experiments.bench.runner import OURS, Size, entries, select, updates
@@ -34,8 +35,15 @@ CHAINS: list[Callable[[int], rules.Rule]] = [
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One claim."""
+class Claim:
+    """One claim, and whether it holds here.
+
+    Attributes:
+        claim: what is compared, at which size.
+        asked: the ratio that is claimed.
+        measured: the ratio found, with our time.
+        holds: whether the one meets the other.
+    """
 
     claim: str
     asked: str
@@ -43,7 +51,7 @@ class Verdict:
     holds: bool
 
 
-def check(contestants: Sequence[str], limits: dict[str, float], timeout: float = 120.0) -> list[Verdict]:
+def check(contestants: Sequence[str], limits: dict[str, float], timeout: float = 120.0) -> list[Claim]:
     """Measure every claim whose peers are installed.
 
     Args:
@@ -67,52 +75,53 @@ def check(contestants: Sequence[str], limits: dict[str, float], timeout: float =
     return [*found, *chains(Size(100, 200_000), timeout), *grams(limits, timeout)]
 
 
-def faster(claim: str, ours: Timing, other: Timing, least: float) -> Verdict:
+def faster(claim: str, ours: Timing, other: Timing, least: float) -> Claim:
     """Whether ours is `least` times faster; a peer that is given up counts as its whole time."""
     asked = f">= {least:g}x"
     if ours.seconds is None or (other.seconds is None and not other.error.startswith("more than")):
-        return Verdict(claim, asked, ours.error or other.error, False)
+        return Claim(claim, asked, ours.error or other.error, False)
     seconds = other.seconds if other.seconds is not None else float(other.error.split()[2])
     more = "" if other.seconds is not None else "more than "
-    return Verdict(claim, asked, f"{more}{seconds / ours.seconds:.1f}x ({1e3 * ours.seconds:.1f} ms)", seconds / ours.seconds >= least)
+    return Claim(claim, asked, f"{more}{seconds / ours.seconds:.1f}x ({1e3 * ours.seconds:.1f} ms)", seconds / ours.seconds >= least)
 
 
-def records(timeout: float) -> list[Verdict]:
+def records(timeout: float) -> list[Claim]:
     """Krum and Multi-Krum on Flower's records: whole strategies, ours with the inspection of the replies."""
-    from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-    from flwr.clientapp import ClientApp
     from flwr.serverapp import strategy as flower
 
     import flwr_byzantine
-    from flwr_byzantine.flower.local import LocalGrid
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    size, app = RECORDS, ClientApp()
+    size, found = RECORDS, []
     X = updates(size)
-
-    @app.train()
-    def train(message: Message, context: Any) -> Message:
-        arrays = ArrayRecord({"w": Array(X[context.node_config["partition-id"]])})
-        return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
-
-    def aggregation(cls: Any, **arguments: Any) -> Callable[[], Any]:
-        strategy, grid = (
-            cls(num_malicious_nodes=size.f, min_available_nodes=size.n, min_train_nodes=size.n, **arguments),
-            LocalGrid(app, size.n),
-        )
-        first = ArrayRecord({"w": Array(np.zeros(size.d, np.float32))})
-        replies = grid.send_and_receive(strategy.configure_train(1, first, ConfigRecord(), grid))
-        return lambda: strategy.aggregate_train(1, replies)
-
-    found = []
-    for name, arguments in (("Krum", {}), ("MultiKrum", {"num_nodes_to_select": size.n - size.f})):
-        ours = measure(aggregation(getattr(flwr_byzantine, name), **arguments), timeout)
-        theirs = measure(aggregation(getattr(flower, name), **arguments), timeout)
+    for name, options in (("Krum", {}), ("MultiKrum", {"num_nodes_to_select": size.n - size.f})):
+        given: dict[str, Any] = {"num_malicious_nodes": size.f, "min_available_nodes": size.n, "min_train_nodes": size.n, **options}
+        ours, theirs = (measure(aggregation(getattr(module, name)(**given), X), timeout) for module in (flwr_byzantine, flower))
         found.append(faster(f"{name} on Flower's records, {size}, against Flower", ours, theirs, 60.0))
     return found
 
 
-def chains(size: Size, timeout: float) -> list[Verdict]:
+def aggregation(strategy: Any, X: Array) -> Callable[[], Any]:
+    """A call that lets a strategy aggregate the replies of len(X) clients, each with a row of X as its model."""
+    from flwr.app import Array as Record
+    from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+    from flwr.clientapp import ClientApp
+
+    from flwr_byzantine.flower.local import LocalGrid
+
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Any) -> Message:
+        arrays = ArrayRecord({"w": Record(X[context.node_config["partition-id"]])})
+        return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    grid, first = LocalGrid(app, len(X)), ArrayRecord({"w": Record(np.zeros(X.shape[1], np.float32))})
+    replies = grid.send_and_receive(strategy.configure_train(1, first, ConfigRecord(), grid))
+    return lambda: strategy.aggregate_train(1, replies)
+
+
+def chains(size: Size, timeout: float) -> list[Claim]:
     """Chains of geometric rules against the slowest single rule."""
     X, found = updates(size), []
     singles = {name: measure(partial(select([name])[0].ours(size.f), X), timeout).seconds or np.inf for name in GEOMETRIC}
@@ -121,11 +130,11 @@ def chains(size: Size, timeout: float) -> list[Verdict]:
         rule = make(size.f)
         seconds = measure(partial(rule, X), timeout).seconds or np.inf
         share = seconds / singles[slowest]
-        found.append(Verdict(f"{rule}, {size}, against {slowest} alone", "<= 1.3x", f"{share:.2f}x ({1e3 * seconds:.1f} ms)", share <= 1.3))
+        found.append(Claim(f"{rule}, {size}, against {slowest} alone", "<= 1.3x", f"{share:.2f}x ({1e3 * seconds:.1f} ms)", share <= 1.3))
     return found
 
 
-def grams(limits: dict[str, float], timeout: float) -> list[Verdict]:
+def grams(limits: dict[str, float], timeout: float) -> list[Claim]:
     """The Gram pass against reading the data once and the multiply-adds at the peak of GEMM."""
     found = []
     for size in (Size(11, 1_000_000), Size(32, 1_000_000), Size(100, 200_000), Size(1000, 100_000)):
@@ -133,7 +142,5 @@ def grams(limits: dict[str, float], timeout: float) -> list[Verdict]:
         seconds = measure(partial(kernels.gram, rows, origin), timeout).seconds or np.inf
         least = gram_limit(size.n, size.d, limits["read_bytes_per_s"], limits["gemm_macs_per_s"])
         text = f"{seconds / least:.2f}x ({1e3 * seconds:.1f} ms)"
-        found.append(
-            Verdict(f"Gram pass, {size}, against the machine's limit of {1e3 * least:.1f} ms", "<= 3x", text, seconds <= 3 * least)
-        )
+        found.append(Claim(f"Gram pass, {size}, against the machine's limit of {1e3 * least:.1f} ms", "<= 3x", text, seconds <= 3 * least))
     return found

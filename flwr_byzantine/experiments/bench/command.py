@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.bench import claims, machine, output
 from flwr_byzantine.experiments.bench.contestants import PEERS, peers
 from flwr_byzantine.experiments.bench.measure import isolated
-from flwr_byzantine.experiments.bench.runner import Result, Size, bench, entries, select, updates
+from flwr_byzantine.experiments.bench.plot import plot as draw
+from flwr_byzantine.experiments.bench.runner import Measurement, Size, bench, entries, select, updates
 
 QUICK = ("11x1e5", "32x1e6", "100x2e5")
 WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)
@@ -47,34 +49,33 @@ def run(
     """
     chosen = everything() if full else [Size.parse(text) for text in (sizes or QUICK)]
     select(only)
-    found = peers()
-    for name in found:
-        importlib.import_module(PEERS[name])  # once, before the forks
-    compile_kernels()
-    about = machine.describe()
-    console.print(
-        f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB; "
-        + ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    )
-    limits = limits_here()
-    console.print(f"reads {limits['read_bytes_per_s'] / 1e9:.1f} GB/s; float32 GEMM {limits['gemm_macs_per_s'] / 1e9:.0f} multiply-adds/ns")
-    results = _with_bar(console, chosen, found, only, timeout)
-    for table in output.tables(results, found, limits):
-        console.print(table)
-    verdicts = claims.check(found, limits, 2 * timeout) if check_claims else []
-    if verdicts:
-        console.print(output.verdicts(verdicts))
+    contestants = peers()
+    prepare(contestants)
+    report = output.Report(machine.describe(), limits_here(), contestants, [])
+    console.print(f"{output.describe(report.machine)}\n{output.speeds(report.limits)}")
+    report = replace(report, measured=_with_bar(console, chosen, contestants, only, timeout))
+    for table in report.tables():
+        console.print(table.console())
+    if check_claims:
+        report = replace(report, claims=claims.check(contestants, report.limits, 2 * timeout))
+        console.print(report.claims_table().console())
+    _write(report, json, plot, markdown)
+    return all(claim.holds for claim in report.claims)
+
+
+def _write(report: output.Report, json: Path | None, plot: Path | None, markdown: Path | None) -> None:
     if json is not None:
-        json.write_text(output.to_json(about, limits, results, verdicts) + "\n", encoding="utf-8")
+        json.write_text(report.to_json() + "\n", encoding="utf-8")
     if markdown is not None:
-        markdown.write_text(output.report(about, limits, results, found, verdicts), encoding="utf-8")
-    if plot is not None and results:
-        output.plot(results, found, plot)
-    return all(verdict.holds for verdict in verdicts)
+        markdown.write_text(report.markdown(), encoding="utf-8")
+    if plot is not None and report.measured:
+        draw(report.measured, report.contestants, plot)
 
 
-def compile_kernels() -> None:
-    """Compile what the contests use before the first of them, since contestants' processes are ended when their time is up."""
+def prepare(contestants: Sequence[str]) -> None:
+    """Import the peers and compile what the contests use, before the first contestant's process is forked and its time runs."""
+    for name in contestants:
+        importlib.import_module(PEERS[name])
     X, mixed = updates(Size(11, SINGLE_WIDTH)), rules.chain(rules.NNM(f=2), rules.Median())
     for rule in (rules.Krum(f=2), rules.GeometricMedian(f=2), rules.MeaMed(f=2), rules.CGE(f=2), mixed):
         rule(X)
@@ -88,13 +89,13 @@ def limits_here() -> dict[str, float]:
     return {"read_bytes_per_s": pair[0], "gemm_macs_per_s": pair[1]}
 
 
-def _with_bar(console: Console, sizes: Sequence[Size], found: Sequence[str], only: Sequence[str], timeout: float) -> list[Result]:
+def _with_bar(console: Console, sizes: Sequence[Size], found: Sequence[str], only: Sequence[str], timeout: float) -> list[Measurement]:
     total = sum(1 for size in sizes for _ in entries(select(only), size, found, np.empty((1, 1))))
     columns = (TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("making the updates", total=total)
 
-        def step(result: Result) -> None:
-            progress.update(task, description=f"{result.rule}, {result.contestant}, {result.size}", advance=1)
+        def step(item: Measurement) -> None:
+            progress.update(task, description=f"{item.rule}, {item.contestant}, {item.size}", advance=1)
 
         return bench(sizes, found, only, timeout, step)

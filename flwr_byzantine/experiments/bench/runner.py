@@ -54,8 +54,8 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Result:
-    """One contestant's time for one rule at one size."""
+class Measurement:
+    """One contestant's time and memory for one rule at one size."""
 
     rule: str
     contestant: str
@@ -77,8 +77,8 @@ def bench(
     contestants: Sequence[str],
     only: Sequence[str] = (),
     timeout: float = 60.0,
-    on_result: Callable[[Result], None] = lambda result: None,
-) -> list[Result]:
+    on_measurement: Callable[[Measurement], None] = lambda _measurement: None,
+) -> list[Measurement]:
     """Time every contest at every size.
 
     Args:
@@ -86,20 +86,19 @@ def bench(
         contestants: names of peers beside ours.
         only: names of contests; all where it is empty.
         timeout: seconds that one contestant gets for one contest.
-        on_result: called after each.
+        on_measurement: called after each.
 
     Raises:
         InvalidParameter: an unknown contest.
     """
     chosen = select(only)
-    results = []
+    measured = []
     for size in sizes:
         X = updates(size)
         for contest, name, task in entries(chosen, size, contestants, X):
-            result = Result(contest.name, name, size, measure(task, timeout))
-            on_result(result)
-            results.append(result)
-    return results
+            measured.append(Measurement(contest.name, name, size, measure(task, timeout)))
+            on_measurement(measured[-1])
+    return measured
 
 
 def select(only: Sequence[str]) -> list[Contest]:

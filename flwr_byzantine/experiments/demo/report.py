@@ -8,11 +8,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from rich.table import Table
-
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.demo.apps import Outcome
 from flwr_byzantine.experiments.demo.runner import ATTACKS, NUM_MALICIOUS, STRATEGIES, Run
+from flwr_byzantine.experiments.table import Table
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.rules.parsing import FEDAVG
 
@@ -30,17 +29,13 @@ COLOURS = {FEDAVG: "#b2182b", "krum": "#7570b3", "multi-krum": "#1b9e77", "trimm
 
 def table(results: Results) -> Table:
     """One row for each run."""
-    view = Table(title="Accuracy on the test set (mean of the last three rounds)")
-    view.add_column("attack")
-    view.add_column("strategy")
-    for name in ("accuracy", f"malicious kept (of {NUM_MALICIOUS})", "honest dropped", "s / round"):
-        view.add_column(name, justify="right")
-    for run, outcome in results.items():
-        view.add_row(*_cells(run, outcome), end_section=run.strategy in ("", STRATEGIES[-1]) or not run.attack)
-    return view
+    header = ("attack", "strategy", "accuracy", f"malicious kept (of {NUM_MALICIOUS})", "honest dropped", "s / round")
+    ends = [index for index, run in enumerate(results) if run.strategy == STRATEGIES[-1] or not run.attack]
+    rows = [_row(run, outcome) for run, outcome in results.items()]
+    return Table.of("Accuracy on the test set (mean of the last three rounds)", header, rows, right=range(2, 6), ends=ends)
 
 
-def _cells(run: Run, outcome: Outcome) -> list[str]:
+def _row(run: Run, outcome: Outcome) -> list[str]:
     head = [run.attack or NO_ATTACK, LABELS[run.strategy]]
     if outcome.error:
         return [*head, "failed", "", "", ""]
@@ -60,8 +55,8 @@ def plot(results: Results, path: Path) -> None:
     for panel, attack in zip(panels, ATTACKS, strict=True):
         panel.plot([100 * value for value in clean.accuracy], "--", color="grey", label="FedAvg, no attack")
         for strategy in STRATEGIES:
-            course = [100 * value for value in results[Run(strategy, attack)].accuracy]
-            panel.plot(course, color=COLOURS[strategy], label=LABELS[strategy], linewidth=WIDTHS.get(strategy, 1.6))
+            accuracy = [100 * value for value in results[Run(strategy, attack)].accuracy]
+            panel.plot(accuracy, color=COLOURS[strategy], label=LABELS[strategy], linewidth=WIDTHS.get(strategy, 1.6))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.set(title=f"4 of 20 clients malicious: {attack}", xlabel="round", ylim=(0, 100))
         panel.grid(alpha=0.3)
@@ -72,7 +67,7 @@ def plot(results: Results, path: Path) -> None:
 
 
 def to_json(results: Results, task: Task, rounds: int) -> dict[str, Any]:
-    """Settings and every run, with its course."""
+    """Settings, and every run round by round."""
     runs = [
         {"strategy": run.strategy, "attack": run.attack or None, "final_accuracy": outcome.final, **asdict(outcome)}
         for run, outcome in results.items()

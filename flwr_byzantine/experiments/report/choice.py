@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.report.cells import Cell, Setting, attacks_of, grouped, named, several, values, varying
 from flwr_byzantine.experiments.report.scores import Score
+from flwr_byzantine.experiments.report.settings import attacks_of, grouped, several, values, varying
+from flwr_byzantine.experiments.results import Result, Setting, named
 from flwr_byzantine.rules.parsing import FEDAVG
 
 
@@ -32,7 +33,7 @@ class Choice:
     reference: bool = False
 
 
-def choose(cells: Sequence[Cell], keys: Sequence[str], measure: str = "validation_accuracy") -> list[Choice]:
+def choose(cells: Sequence[Result], keys: Sequence[str], measure: str = "validation_accuracy") -> list[Choice]:
     """For each rule and setting the values of `keys` whose worst case over attacks of the validation accuracy is best.
 
     Equal candidates: the first in order of value. The choice never sees the test split; report test accuracy of `chosen` cells.
@@ -58,7 +59,7 @@ def choose(cells: Sequence[Cell], keys: Sequence[str], measure: str = "validatio
     return choices
 
 
-def chosen(cells: Sequence[Cell], keys: Sequence[str], choices: Sequence[Choice], reference: bool = False) -> list[Cell]:
+def chosen(cells: Sequence[Result], keys: Sequence[str], choices: Sequence[Choice], reference: bool = False) -> list[Result]:
     """The cells that ran with the chosen values, failed ones included; with `reference`, those of the honest cost's reference."""
     cells = lifted(cells, keys)
     others = _other_keys(cells, keys)
@@ -67,12 +68,12 @@ def chosen(cells: Sequence[Cell], keys: Sequence[str], choices: Sequence[Choice]
     return [cell for cell in found if cell.attack == NO_ATTACK] if reference else found
 
 
-def lifted(cells: Sequence[Cell], keys: Sequence[str]) -> list[Cell]:
+def lifted(cells: Sequence[Result], keys: Sequence[str]) -> list[Result]:
     """Cells whose options named in `keys` are keys of the configuration, and no longer part of the rule's name."""
     return [_lift(cell, [key for key in keys if key.startswith("strategy_options.")]) for cell in cells]
 
 
-def _lift(cell: Cell, dotted: Sequence[str]) -> Cell:
+def _lift(cell: Result, dotted: Sequence[str]) -> Result:
     if not dotted:
         return cell
     options = dict(cell.config.get("strategy_options") or {})
@@ -81,7 +82,7 @@ def _lift(cell: Cell, dotted: Sequence[str]) -> Cell:
     return replace(cell, config=config | {k: cell.config.get(k, v) for k, v in moved.items()}, rule=named(config["strategy"], options))
 
 
-def _check(cells: Sequence[Cell], keys: Sequence[str], measure: str) -> None:
+def _check(cells: Sequence[Result], keys: Sequence[str], measure: str) -> None:
     for key in keys:
         if len(values(cells, key)) < 2:
             known = ", ".join(several(cells)) or "none"
@@ -90,24 +91,24 @@ def _check(cells: Sequence[Cell], keys: Sequence[str], measure: str) -> None:
         raise InvalidParameter(f"report: choosing needs {measure}, which no cell has; sweep with a validation split")
 
 
-def _other_keys(cells: Sequence[Cell], keys: Sequence[str]) -> list[str]:
+def _other_keys(cells: Sequence[Result], keys: Sequence[str]) -> list[str]:
     """The keys that tell settings apart, without the chosen ones and those that follow from them."""
     return [key for key in varying(cells, keys) if key not in keys]
 
 
-def _by_rule(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
-    rules: dict[str, list[Cell]] = {}
+def _by_rule(cells: Sequence[Result]) -> dict[str, list[Result]]:
+    rules: dict[str, list[Result]] = {}
     for cell in cells:
         rules.setdefault(cell.rule, []).append(cell)
     return dict(sorted(rules.items()))
 
 
-def _choice(rule: str, setting: Setting, cells: Sequence[Cell], keys: Sequence[str], measure: str) -> Choice:
+def _choice(rule: str, setting: Setting, cells: Sequence[Result], keys: Sequence[str], measure: str) -> Choice:
     attacks = attacks_of(cells) or [NO_ATTACK]
     worst = {candidate: _worst(members, attacks, measure) for candidate, members in grouped(cells, keys).items()}
     return Choice(rule, setting, max(worst, key=lambda candidate: worst[candidate]), worst)
 
 
-def _worst(cells: Sequence[Cell], attacks: Sequence[str], measure: str) -> float:
+def _worst(cells: Sequence[Result], attacks: Sequence[str], measure: str) -> float:
     means = [Score.of((cell for cell in cells if cell.attack == attack), measure).mean for attack in attacks]
     return min(mean if math.isfinite(mean) else -math.inf for mean in means)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.cells import Cell, Setting, describe
 from flwr_byzantine.experiments.report.scores import WorstCase
+from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.style import Drawing, Look, columns_for, file_name, looks, panels, where, wrapped
+from flwr_byzantine.experiments.results import Result, Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ def curves(study: Study) -> list[Drawing]:
     return [_curves(study, setting, cells, shown) for setting, cells in study.settings.items() if any(c.curve() for c in cells)]
 
 
-def _curves(study: Study, setting: Setting, cells: Sequence[Cell], shown: dict[str, Look]) -> Drawing:
+def _curves(study: Study, setting: Setting, cells: Sequence[Result], shown: dict[str, Look]) -> Drawing:
     present = {cell.attack for cell in cells}
     attacks = [attack for attack in (NO_ATTACK, *study.attacks) if attack in present]
     columns = columns_for(len(attacks), 4)
@@ -54,7 +55,7 @@ def _legend(figure: Figure, axes: Sequence[Axes], order: Sequence[str], columns:
     figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
 
 
-def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: dict[str, Look]) -> None:
+def _panel(axis: Axes, cells: Sequence[Result], reference: Sequence[Result], shown: dict[str, Look]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     rounds, grey = _courses(reference)
@@ -70,7 +71,7 @@ def _panel(axis: Axes, cells: Sequence[Cell], reference: Sequence[Cell], shown: 
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _courses(cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
+def _courses(cells: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
     """The rounds that were evaluated in each seed, and accuracy in percent, seeds × these rounds, cut to the shortest course."""
     found = [course for course in (cell.curve() for cell in cells if cell.ok) if course]
     length = min(map(len, found), default=0)

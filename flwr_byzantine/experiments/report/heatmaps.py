@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.cells import Setting, describe, rank, show
 from flwr_byzantine.experiments.report.scores import WORST, Row, WorstCase
+from flwr_byzantine.experiments.report.settings import describe, rank
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.style import NAN_COLOUR, Drawing, file_name, panels, where, wrapped
+from flwr_byzantine.experiments.results import Setting, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

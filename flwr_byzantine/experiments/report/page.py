@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flwr_byzantine.experiments.report.cells import Cell, show, values
-from flwr_byzantine.experiments.report.grid import Field, Grid
 from flwr_byzantine.experiments.report.published import Published
+from flwr_byzantine.experiments.report.settings import values
 from flwr_byzantine.experiments.report.study import Study
+from flwr_byzantine.experiments.results import Result, show
+from flwr_byzantine.experiments.table import Field, Table
 
 MOST_VALUES = 16
 OPEN_TABLES, OPEN_FIGURES = 4, 2
@@ -65,10 +66,10 @@ class Content:
     title: str
     source: Path | None
     command: str
-    tables: Sequence[Grid]
-    overview: Grid | None
-    choices: Grid | None
-    failures: Grid | None
+    tables: Sequence[Table]
+    overview: Table | None
+    choices: Table | None
+    failures: Table | None
     unmatched: Sequence[Published]
 
 
@@ -98,12 +99,12 @@ def page(content: Content, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _settings(study: Study) -> Grid:
+def _settings(study: Study) -> Table:
     """Every configuration key with its values."""
     cells = study.all_cells
     keys = sorted({key for cell in cells for key in cell.config}, key=lambda key: (len(values(cells, key)) == 1, key))
     rows = tuple((Field(key), Field(_several(values(cells, key)))) for key in keys)
-    return Grid("Settings of the sweep", ("key", "values"), rows)
+    return Table("Settings of the sweep", ("key", "values"), rows)
 
 
 def _duration(seconds: float) -> str:
@@ -116,9 +117,9 @@ def _several(found: Sequence[Any]) -> str:
     return ", ".join(texts) + more
 
 
-def _versions(cells: Sequence[Cell]) -> Grid:
+def _versions(cells: Sequence[Result]) -> Table:
     """Package versions that cells ran on."""
     names = sorted({name for cell in cells for name in cell.versions})
     found = {name: sorted({cell.versions[name] for cell in cells if name in cell.versions}) for name in names}
     rows = tuple((Field(name), Field(", ".join(found[name]))) for name in names)
-    return Grid("Versions", ("package", "version"), rows)
+    return Table("Versions", ("package", "version"), rows)

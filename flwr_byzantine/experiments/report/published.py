@@ -10,8 +10,8 @@ from typing import Any
 
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.report.cells import Cell
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
+from flwr_byzantine.experiments.results import Result
 
 _NEEDED: dict[str, Any] = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
 
@@ -34,7 +34,7 @@ class Published:
     source: str
     where: dict[str, Any] = field(default_factory=dict)
 
-    def holds(self, cells: Iterable[Cell]) -> bool:
+    def holds(self, cells: Iterable[Result]) -> bool:
         """Whether any of the cells has all of `where`."""
         return any(all(cell.config.get(key) == value for key, value in self.where.items()) for cell in cells)
 
@@ -100,7 +100,7 @@ def unmatched(tables: Sequence[WorstCase], published: Sequence[Published]) -> li
     return [entry for entry in published if entry not in used]
 
 
-def _rows(table: WorstCase, entry: Published) -> dict[str, list[Cell]]:
+def _rows(table: WorstCase, entry: Published) -> dict[str, list[Result]]:
     named = [row.rule for row in table.rows if entry.strategy == row.rule or entry.strategy in row.strategies]
     if not named:
         return {entry.strategy: list(table.cells)}

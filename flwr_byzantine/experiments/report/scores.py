@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.cells import Cell, Setting, attacks_of, grouped, rules_of, varying
+from flwr_byzantine.experiments.report.settings import attacks_of, grouped, rules_of, varying
+from flwr_byzantine.experiments.results import Result, Setting
 from flwr_byzantine.rules.parsing import FEDAVG
 
 WORST = "worst"  # the column of the worst case, beside those of the attacks
@@ -32,7 +33,7 @@ class Score:
     failed: int = 0
 
     @classmethod
-    def of(cls, cells: Iterable[Cell], measure: str = "accuracy") -> Score:
+    def of(cls, cells: Iterable[Result], measure: str = "accuracy") -> Score:
         """The score of cells that differ in their seed only."""
         cells = list(cells)
         return cls(tuple(cell.value(measure) for cell in cells if cell.ok), sum(not cell.ok for cell in cells))
@@ -98,7 +99,7 @@ class WorstCase:
     setting: Setting
     attacks: tuple[str, ...]
     rows: tuple[Row, ...]
-    cells: tuple[Cell, ...] = field(default=(), repr=False)
+    cells: tuple[Result, ...] = field(default=(), repr=False)
 
     def row(self, rule: str) -> Row:
         """The row of a rule."""
@@ -113,12 +114,12 @@ class Reference:
         keys: the keys that tell settings apart.
     """
 
-    def __init__(self, cells: Sequence[Cell], keys: Sequence[str]) -> None:
+    def __init__(self, cells: Sequence[Result], keys: Sequence[str]) -> None:
         self._keys = keys
         self._without_f = [key for key in keys if key not in ("f", "num_malicious")]
         self._plain = [cell for cell in cells if cell.config["strategy"] == FEDAVG and cell.attack == NO_ATTACK]
 
-    def of(self, cells: Sequence[Cell]) -> list[Cell]:
+    def of(self, cells: Sequence[Result]) -> list[Result]:
         """The reference runs of the settings of `cells`; those of another f where there is none of the same, as it is the same run."""
         for keys in (self._keys, self._without_f):
             wanted = {cell.setting(keys) for cell in cells}
@@ -129,7 +130,7 @@ class Reference:
 
 
 def worst_case(
-    cells: Sequence[Cell], keys: Sequence[str] | None = None, measure: str = "accuracy", reference: Reference | None = None
+    cells: Sequence[Result], keys: Sequence[str] | None = None, measure: str = "accuracy", reference: Reference | None = None
 ) -> list[WorstCase]:
     """A table of rules × attacks for each setting.
 
@@ -144,7 +145,7 @@ def worst_case(
     Example:
         >>> runs = [("krum", "none", 0.8), ("krum", "alie", 0.5), ("krum", "ipm", 0.7)]
         >>> line = {"key": "", "status": "ok"}
-        >>> cells = [Cell.of(line | {"config": {"strategy": s, "attack": a}, "final": {"accuracy": x}}) for s, a, x in runs]
+        >>> cells = [Result.of(line | {"config": {"strategy": s, "attack": a}, "final": {"accuracy": x}}) for s, a, x in runs]
         >>> row = worst_case(cells)[0].row("krum")
         >>> row.worst_attack, row.worst.mean
         ('alie', 0.5)
@@ -154,14 +155,14 @@ def worst_case(
     return [_table(setting, members, measure, reference) for setting, members in grouped(cells, keys).items()]
 
 
-def _table(setting: Setting, cells: Sequence[Cell], measure: str, reference: Reference) -> WorstCase:
+def _table(setting: Setting, cells: Sequence[Result], measure: str, reference: Reference) -> WorstCase:
     attacks = attacks_of(cells)
     has_honest = any(cell.attack == NO_ATTACK for cell in cells)
     rows = [_row(rule, [cell for cell in cells if cell.rule == rule], attacks, measure, reference) for rule in rules_of(cells)]
     return WorstCase(setting, (NO_ATTACK,) * has_honest + tuple(attacks), tuple(rows), tuple(cells))
 
 
-def _row(rule: str, cells: Sequence[Cell], attacks: Sequence[str], measure: str, reference: Reference) -> Row:
+def _row(rule: str, cells: Sequence[Result], attacks: Sequence[str], measure: str, reference: Reference) -> Row:
     present = {cell.attack for cell in cells}
     scores = {attack: Score.of((cell for cell in cells if cell.attack == attack), measure) for attack in sorted(present)}
     known = [attack for attack in attacks if attack in scores and scores[attack].known]

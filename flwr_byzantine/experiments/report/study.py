@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report import choice
-from flwr_byzantine.experiments.report.cells import Cell, Setting, attacks_of, grouped, rules_of, several, show, varying
 from flwr_byzantine.experiments.report.scores import Reference, WorstCase, worst_case
+from flwr_byzantine.experiments.report.settings import attacks_of, grouped, rules_of, several, varying
+from flwr_byzantine.experiments.results import Result, Setting, show
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Study:
         chosen_keys: their keys.
     """
 
-    all_cells: tuple[Cell, ...]
-    cells: tuple[Cell, ...]
+    all_cells: tuple[Result, ...]
+    cells: tuple[Result, ...]
     keys: tuple[str, ...]
     reference: Reference
     choices: tuple[choice.Choice, ...] = ()
@@ -42,12 +43,12 @@ class Study:
         return attacks_of(self.cells)
 
     @property
-    def settings(self) -> dict[Setting, list[Cell]]:
+    def settings(self) -> dict[Setting, list[Result]]:
         """The cells of each setting."""
         return grouped(self.cells, self.keys)
 
     @property
-    def failed(self) -> list[Cell]:
+    def failed(self) -> list[Result]:
         """The cells that failed, over everything in the results."""
         return [cell for cell in self.all_cells if not cell.ok]
 
@@ -60,7 +61,7 @@ class Study:
         return any(cell.final.get(measure) is not None for cell in self.cells)
 
 
-def study(cells: Sequence[Cell], by: Sequence[str] | None = None, choose: Sequence[str] = ()) -> Study:
+def study(cells: Sequence[Result], by: Sequence[str] | None = None, choose: Sequence[str] = ()) -> Study:
     """Group the cells of a report.
 
     Args:
@@ -84,13 +85,13 @@ def study(cells: Sequence[Cell], by: Sequence[str] | None = None, choose: Sequen
     return Study(every, tuple(shown), tuple(keys), reference, choices, tuple(choose))
 
 
-def _require(by: Sequence[str], cells: Sequence[Cell]) -> None:
+def _require(by: Sequence[str], cells: Sequence[Result]) -> None:
     known = several(cells)
     unknown = [key for key in by if key not in known]
     if unknown:
         raise InvalidParameter(f"report: no setting differs in {unknown[0]!r}; the keys that vary: {', '.join(known) or 'none'}")
 
 
-def _with_rest(cell: Cell, keys: Sequence[str]) -> Cell:
+def _with_rest(cell: Result, keys: Sequence[str]) -> Result:
     rest = ", ".join(f"{key}={show(value)}" for key, value in cell.setting(keys))
     return replace(cell, rule=f"{cell.rule} · {rest}") if rest else cell

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flwr_byzantine.experiments.report.cells import Setting, describe
+from flwr_byzantine.experiments.report.settings import describe
+from flwr_byzantine.experiments.results import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.cells import Cell, describe, frozen, rank, show
-from flwr_byzantine.experiments.report.grid import Field, Grid, bold_best, to_csv
 from flwr_byzantine.experiments.report.published import Beside, Published, beside
 from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCase
+from flwr_byzantine.experiments.report.settings import describe, rank
 from flwr_byzantine.experiments.report.study import Study
+from flwr_byzantine.experiments.results import Result, hashable, show
+from flwr_byzantine.experiments.table import Field, Table, bold_best, to_csv
 
 EMPTY = Field("–")
 COST = "honest cost"
@@ -28,7 +29,7 @@ def percent(score: Score) -> Field:
     return Field(f"{100 * score.mean:.1f}" + "†" * bool(score.failed), deviation, number=score.mean)
 
 
-def worst_case_grid(table: WorstCase, published: Beside | None = None) -> Grid:
+def worst_case_table(table: WorstCase, published: Beside | None = None) -> Table:
     """Rules × attacks of one setting, with the worst case and the honest cost, in percent.
 
     Args:
@@ -41,7 +42,7 @@ def worst_case_grid(table: WorstCase, published: Beside | None = None) -> Grid:
     marked = bold_best(own, [None, *[True] * len(columns), False])
     only = sorted({rule for rule, _ in published} - {row.rule for row in table.rows})
     rows = (*marked, *(_published_only(rule, columns, published) for rule in only))
-    return Grid(describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST), rows, _notes(rows, published))
+    return Table(describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST), rows, _notes(rows, published))
 
 
 def _fields(row: Row, columns: Sequence[str], published: Beside) -> list[Field]:
@@ -92,7 +93,7 @@ def _notes(rows: Sequence[Sequence[Field]], published: Beside) -> tuple[str, ...
     return tuple(notes)
 
 
-def overview(tables: Sequence[WorstCase], rules: Sequence[str]) -> Grid:
+def overview(tables: Sequence[WorstCase], rules: Sequence[str]) -> Table:
     """The worst case of each rule in each setting: rules × settings, or settings × rules where there are more settings than rules."""
     names = [describe(table.setting) for table in tables]
     found = {(row.rule, name): column_field(row, WORST) for table, name in zip(tables, names, strict=True) for row in table.rows}
@@ -100,17 +101,17 @@ def overview(tables: Sequence[WorstCase], rules: Sequence[str]) -> Grid:
     columns = [[Field(rule), *(found.get((rule, name), EMPTY) for name in names)] for rule in rules]
     marked = bold_best(columns, [None, *[True] * len(names)])
     if len(names) <= len(rules):
-        return Grid(title, ("rule", *names), marked)
+        return Table(title, ("rule", *names), marked)
     keys = [[Field(show(value), number=_size(value)) for _, value in table.setting] for table in tables]
     rows = tuple((*fields, *(row[i] for row in marked)) for i, fields in enumerate(keys, 1))
-    return Grid(title, (*(key for key, _ in tables[0].setting), *rules), rows, ("Bold: the best rule of a row.",))
+    return Table(title, (*(key for key, _ in tables[0].setting), *rules), rows, ("Bold: the best rule of a row.",))
 
 
 def _size(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 
 
-def choices_grid(study: Study) -> Grid:
+def choices_table(study: Study) -> Table:
     """What was chosen for each rule and setting, and the validation accuracy that every candidate had in its worst case."""
     candidates = sorted({c for choice in study.choices for c in choice.worst}, key=lambda c: [rank(v) for _, v in c])
     rows = []
@@ -120,7 +121,7 @@ def choices_grid(study: Study) -> Grid:
         rows.append((Field(name), Field(describe(choice.setting)), *fields))
     header = ("rule", "setting", *(describe(c) for c in candidates))
     notes = ("Worst case over attacks of the validation accuracy in percent; bold: chosen. The test split had no part in it.",)
-    return Grid("Chosen hyper-parameters", header, tuple(rows), notes)
+    return Table("Chosen hyper-parameters", header, tuple(rows), notes)
 
 
 def _candidate(worst: float, is_chosen: bool) -> Field:
@@ -129,14 +130,14 @@ def _candidate(worst: float, is_chosen: bool) -> Field:
     return Field("no number" if worst == -math.inf else f"{100 * worst:.1f}", best=is_chosen, number=worst)
 
 
-def failures_grid(study: Study) -> Grid:
+def failures_table(study: Study) -> Table:
     """Each failed cell with its error."""
     keys = [key for key in (*study.keys, *study.chosen_keys) if any(key in cell.config for cell in study.failed)]
     rows = []
     for cell in study.failed:
         where = describe((*cell.setting(keys), ("seed", cell.config.get("seed"))))
         rows.append((Field(cell.rule), Field(cell.attack), Field(where), Field(cell.error or "no error recorded"), Field(cell.key)))
-    return Grid("Failed cells", ("rule", "attack", "where", "error", "key"), tuple(rows))
+    return Table("Failed cells", ("rule", "attack", "where", "error", "key"), tuple(rows))
 
 
 def worst_case_csv(tables: Sequence[WorstCase], published: Sequence[Published]) -> str:
@@ -165,6 +166,6 @@ def cells_csv(study: Study) -> str:
     return to_csv(header, [_cell_line(cell, keys, measures) for cell in study.all_cells])
 
 
-def _cell_line(cell: Cell, keys: Sequence[str], measures: Sequence[str]) -> list[object]:
-    config = [frozen(cell.config.get(key, "")) for key in keys]
+def _cell_line(cell: Result, keys: Sequence[str], measures: Sequence[str]) -> list[object]:
+    config = [hashable(cell.config.get(key, "")) for key in keys]
     return [*config, *(cell.value(name) for name in measures), cell.seconds, cell.status, cell.error, cell.key]

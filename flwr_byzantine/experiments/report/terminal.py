@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.cells import describe
-from flwr_byzantine.experiments.report.grid import Field, Grid, bold_best
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
+from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
+from flwr_byzantine.experiments.table import Field, Table, bold_best
 from flwr_byzantine.rules.parsing import FEDAVG
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def to_console(report: Report, console: Console) -> None:
     console.print(f"page: {report.page}", soft_wrap=True, markup=False)
 
 
-def _fitting(console: Console, grid: Grid, fallback: Grid) -> None:
+def _fitting(console: Console, grid: Table, fallback: Table) -> None:
     """Print the widest form that fits."""
     wide = console.options.update(max_width=10_000)
     for view in (grid.console(), grid.console(small=False)):
@@ -49,17 +49,17 @@ def _fitting(console: Console, grid: Grid, fallback: Grid) -> None:
     console.print(fallback.console())
 
 
-def narrow(table: WorstCase) -> Grid:
+def narrow(table: WorstCase) -> Table:
     """Each rule without attack, in its worst case, and what that is."""
     fields = [
         [Field(r.rule), percent(r.column(NO_ATTACK)), column_field(r, WORST), Field(r.worst_attack or "–"), cost_field(r)]
         for r in table.rows
     ]
     title = describe(table.setting) or "Worst case over attacks"
-    return Grid(title, ("rule", "no attack", "worst", "under", "honest cost"), bold_best(fields, [None, True, True, None, False]))
+    return Table(title, ("rule", "no attack", "worst", "under", "honest cost"), bold_best(fields, [None, True, True, None, False]))
 
 
-def best_of(tables: list[WorstCase]) -> Grid:
+def best_of(tables: list[WorstCase]) -> Table:
     """For each setting the rule with the best worst case, with FedAvg beside it."""
     rows = []
     for table in tables:
@@ -69,4 +69,4 @@ def best_of(tables: list[WorstCase]) -> Grid:
         rows.append(
             (Field(describe(table.setting)), Field(best.rule if best else "–"), column_field(best, WORST) if best else EMPTY, plain)
         )
-    return Grid("Best rule in the worst case over attacks, test accuracy in percent", ("setting", "rule", "worst", "FedAvg"), tuple(rows))
+    return Table("Best rule in the worst case over attacks, test accuracy in percent", ("setting", "rule", "worst", "FedAvg"), tuple(rows))

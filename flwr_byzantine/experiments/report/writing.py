@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.report.cells import Cell, load
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.page import Content, Picture, page
 from flwr_byzantine.experiments.report.published import Published, beside, read_published, unmatched
+from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC, Drawing
-from flwr_byzantine.experiments.report.tables import cells_csv, choices_grid, failures_grid, overview, worst_case_csv, worst_case_grid
+from flwr_byzantine.experiments.report.tables import cells_csv, choices_table, failures_table, overview, worst_case_csv, worst_case_table
+from flwr_byzantine.experiments.results import Result
 
 if TYPE_CHECKING:
     pass
@@ -40,7 +41,7 @@ class Report:
 
 
 def write(
-    results: str | Path | Sequence[Cell],
+    results: str | Path | Sequence[Result],
     out: str | Path,
     by: Sequence[str] | None = None,
     choose: Sequence[str] = (),
@@ -85,10 +86,10 @@ def _command(source: Path | None, by: Sequence[str] | None, choose: Sequence[str
 
 def _content(content: Study, published: Sequence[Published], title: str, source: Path | None, command: str) -> Content:
     tables = content.tables()
-    grids = [worst_case_grid(table, beside(table, published)) for table in tables]
+    grids = [worst_case_table(table, beside(table, published)) for table in tables]
     summary = overview(tables, content.rules) if len(tables) > 1 else None
-    chosen = choices_grid(content) if content.choices else None
-    failures = failures_grid(content) if content.failed else None
+    chosen = choices_table(content) if content.choices else None
+    failures = failures_table(content) if content.failed else None
     return Content(content, title, source, command, grids, summary, chosen, failures, unmatched(tables, published))
 
 

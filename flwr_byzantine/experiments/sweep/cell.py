@@ -8,18 +8,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.keys import DEFAULTS, TASK, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.rules.parsing import parse_strategy
 
-Record = dict[str, Any]
+if TYPE_CHECKING:
+    from flwr_byzantine.experiments.measures import History
+
 PACKAGES = ("flwr-byzantine", "flwr", "numpy", "torch")
 
 
@@ -108,35 +111,35 @@ class Cell:
         return ", ".join(f"{shown(key)} = {self.config[key]!r}" for key in keys)
 
 
-def run(cell: Cell, data_root: str = "") -> Record:
-    """Run one cell; an exception makes it a failed one.
-
-    Returns:
-        The line of the results file, without what JSON cannot hold.
-    """
+def run(cell: Cell, data_root: str = "") -> Result:
+    """Run one cell; an exception makes it a failed one."""
     start = time.monotonic()
     try:
-        found = {"status": "ok", "error": "", **_federation(cell, data_root)}
+        history = _federation(cell, data_root)
     except Exception as error:
-        found = {"status": "failed", "error": f"{type(error).__name__}: {error}", "course": {}, "final": {}}
-    return record(cell, found, time.monotonic() - start)
+        return failed(cell, f"{type(error).__name__}: {error}", time.monotonic() - start)
+    return _result(cell, time.monotonic() - start, history=history.to_json(), final=history.final())
 
 
-def record(cell: Cell, found: Record, seconds: float) -> Record:
-    """The line of the results file for what was found."""
+def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:
+    """The result of a cell that did not finish."""
+    return _result(cell, seconds, status="failed", error=error)
+
+
+def _result(cell: Cell, seconds: float, **found: Any) -> Result:
     versions = {name: version(name) for name in PACKAGES}
-    return {"key": cell.key, **found, "config": cell.config, "seconds": round(seconds, 3), "versions": versions}
+    return Result(cell.config, cell.key, seconds=round(seconds, 3), versions=versions, **found)
 
 
-def _federation(cell: Cell, data_root: str) -> Record:
+def _federation(cell: Cell, data_root: str) -> History:
     from flwr_byzantine.experiments.tasks.engines import run_on
     from flwr_byzantine.experiments.tasks.federation import federate
 
-    task, courses = cell.task(data_root), []
+    task, histories = cell.task(data_root), []
 
     def main(grid: Any) -> None:
-        course, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"], evaluate_every=cell.config["evaluate_every"])
-        courses.append(course)
+        history, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"], evaluate_every=cell.config["evaluate_every"])
+        histories.append(history)
 
     run_on(cell.config["engine"], main, task.num_clients)
-    return {"course": courses[0].to_json(), "final": courses[0].final()}
+    return histories[0]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.report.cells import load
 from flwr_byzantine.experiments.report.choice import Choice, choose
-from flwr_byzantine.experiments.sweep.cell import Record
+from flwr_byzantine.experiments.report.settings import load
+from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.config import Sweep, read
 from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
 from flwr_byzantine.experiments.sweep.store import Store
+from flwr_byzantine.experiments.table import Table
 
 INTERRUPTED = 130
 
@@ -42,10 +41,10 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
         def begin(work: Plan) -> None:
             bar.update(task, total=len(work.todo))
 
-        def show(record: Record) -> None:
+        def show(result: Result) -> None:
             bar.advance(task)
-            if record["status"] != "ok":
-                bar.console.print(f"failed: {record['error']}", style="red", soft_wrap=True, markup=False)
+            if not result.ok:
+                bar.console.print(f"failed: {result.error}", style="red", soft_wrap=True, markup=False)
 
         summary = run(sweep, path, processes, retry_failed, begin, show)
     _report(sweep, summary, path, console)
@@ -65,12 +64,9 @@ def _bar(console: Console) -> Progress:
 
 
 def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
-    view = Table("key", "values (cells)", title=f"{sweep.name}: {len(sweep.cells)} cells")
-    for key in sorted(sweep.cells[0].config):
-        counts = Counter(str(cell.config[key]) for cell in sweep.cells)
-        if len(counts) > 1:
-            view.add_row(shown(key), ", ".join(f"{value} ({count})" for value, count in counts.items()))
-    console.print(view)
+    counts = {key: Counter(str(cell.config[key]) for cell in sweep.cells) for key in sorted(sweep.cells[0].config)}
+    rows = [[shown(key), ", ".join(f"{value} ({n})" for value, n in found.items())] for key, found in counts.items() if len(found) > 1]
+    console.print(Table.of(f"{sweep.name}: {len(sweep.cells)} cells", ("key", "values (cells)"), rows).console())
     console.print(f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}", soft_wrap=True)
 
 
@@ -84,7 +80,7 @@ def _report(sweep: Sweep, summary: Summary, path: Path, console: Console) -> Non
         console.print("run again with --retry-failed to repeat the failed cells", style="yellow")
     if sweep.choose and not summary.left:
         try:
-            console.print(choice_table(sweep, path))
+            console.print(choice_table(sweep, path).console())
         except InvalidParameter as error:
             console.print(f"nothing was chosen: {error}", style="yellow", soft_wrap=True, markup=False)
 
@@ -99,13 +95,9 @@ def choice_table(sweep: Sweep, path: Path) -> Table:
     cells = [cell for cell in load(path) if cell.key in keys]
     choices = [choice for choice in choose(cells, list(sweep.choose)) if not choice.reference]
     title = "Chosen on the validation split by the worst case over attacks"
-    view = Table("strategy", "setting", *map(shown, sweep.choose), "worst validation accuracy", title=title)
-    for choice in choices:
-        view.add_row(*_row(choice))
-    return view
+    return Table.of(title, ("strategy", "setting", *map(shown, sweep.choose), "worst validation accuracy"), map(_row, choices))
 
 
 def _row(choice: Choice) -> list[str]:
-    worst: Any = choice.worst[choice.values]
     setting = ", ".join(f"{shown(key)} = {value}" for key, value in choice.setting)
-    return [choice.rule, setting, *(f"{value}" for _, value in choice.values), f"{100 * worst:.1f} %"]
+    return [choice.rule, setting, *(f"{value}" for _, value in choice.values), f"{100 * choice.worst[choice.values]:.1f} %"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr_byzantine.experiments.sweep.cell import Cell, Record
+from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.config import Sweep
 from flwr_byzantine.experiments.sweep.store import Store
 from flwr_byzantine.experiments.sweep.workers import run_all
@@ -54,23 +55,23 @@ class Plan:
     failed: list[tuple[Cell, str]]
 
 
-def plan(cells: Sequence[Cell], records: dict[str, Record], retry_failed: bool = False) -> Plan:
-    """Divide cells by the records that there are of them.
+def plan(cells: Sequence[Cell], results: Mapping[str, Result], retry_failed: bool = False) -> Plan:
+    """Divide cells by the results that there are of them.
 
     Args:
         cells: of the sweep.
-        records: by key, as the store reads them.
+        results: by key, as the store reads them.
         retry_failed: run failed ones again.
 
     Example:
         >>> cells = [Cell.of({"seed": seed}) for seed in (1, 2)]
-        >>> len(plan(cells, {cells[0].key: {"status": "ok"}}).todo)
+        >>> len(plan(cells, {cells[0].key: Result(cells[0].config)}).todo)
         1
     """
-    status = {cell.key: records.get(cell.key, {}).get("status", "") for cell in cells}
-    todo = [cell for cell in cells if status[cell.key] == "" or (retry_failed and status[cell.key] == "failed")]
-    done = [cell for cell in cells if status[cell.key] == "ok"]
-    failed = [(cell, records[cell.key].get("error", "")) for cell in cells if status[cell.key] == "failed" and not retry_failed]
+    known = [(cell, results.get(cell.key)) for cell in cells]
+    todo = [cell for cell, result in known if result is None or (retry_failed and not result.ok)]
+    done = [cell for cell, result in known if result is not None and result.ok]
+    failed = [(cell, result.error) for cell, result in known if result is not None and not result.ok and not retry_failed]
     return Plan(todo, done, failed)
 
 
@@ -80,7 +81,7 @@ def run(
     processes: int | None = None,
     retry_failed: bool = False,
     on_start: Callable[[Plan], None] = lambda _plan: None,
-    on_record: Callable[[Record], None] = lambda _record: None,
+    on_result: Callable[[Result], None] = lambda _result: None,
 ) -> Summary:
     """Run what is not finished yet, and store each cell as soon as it is.
 
@@ -91,7 +92,7 @@ def run(
             engine is parallel itself.
         retry_failed: run the cells again that failed before.
         on_start: gets the plan before anything runs.
-        on_record: gets each record after it was stored.
+        on_result: gets each result after it was stored.
 
     Returns:
         What was done; after Ctrl-C, how many cells are left.
@@ -105,14 +106,14 @@ def run(
         summary = Summary(failed=list(work.failed), skipped=len(work.done), left=len(work.todo))
         by_key = {cell.key: cell for cell in work.todo}
         try:
-            for record in run_all(work.todo, _processes(sweep, processes), sweep.data_root):
-                store.append(record)
+            for result in run_all(work.todo, _processes(sweep, processes), sweep.data_root):
+                store.append(result)
                 summary.left -= 1
-                if record["status"] == "ok":
+                if result.ok:
                     summary.finished += 1
                 else:
-                    summary.failed.append((by_key[record["key"]], record["error"]))
-                on_record(record)
+                    summary.failed.append((by_key[result.key], result.error))
+                on_result(result)
         except KeyboardInterrupt:
             pass  # what is finished is stored; the caller sees that cells are left
     return summary

@@ -7,11 +7,10 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from flwr_byzantine.errors import InvalidParameter
-
-Record = dict[str, Any]
+from flwr_byzantine.experiments.results import Result, parse, read
 
 
 class Store:
@@ -27,9 +26,9 @@ class Store:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "results.jsonl")
         >>> with Store(path) as store:
-        ...     store.append({"key": "a", "status": "ok"})
-        >>> Store(path).read()
-        {'a': {'key': 'a', 'status': 'ok'}}
+        ...     store.append(Result({"strategy": "krum"}, key="a"))
+        >>> Store(path).read()["a"].ok
+        True
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,18 +55,13 @@ class Store:
         """Unlock."""
         os.close(self._file)
 
-    def read(self) -> dict[str, Record]:
-        """Key -> record; of several lines with one key the last counts, a torn last line does not."""
-        if not self.path.exists():
-            return {}
-        *lines, rest = self.path.read_bytes().split(b"\n")
-        found = [self._decode(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-        tail = _parse(rest)
-        return {record["key"]: record for record in [*found, *([] if tail is None else [tail])]}
+    def read(self) -> dict[str, Result]:
+        """The results by key; none where there is no file yet. See `results.read`."""
+        return {result.key: result for result in (read(self.path) if self.path.exists() else ())}
 
-    def append(self, record: Record) -> None:
+    def append(self, result: Result) -> None:
         """One line, on the disk when this returns."""
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = json.dumps(result.to_json(), allow_nan=False) + "\n"
         os.write(self._file, line.encode())
         os.fsync(self._file)
 
@@ -75,22 +69,7 @@ class Store:
         """End a last line that is whole; cut off one that is torn."""
         content = self.path.read_bytes()
         rest = content[content.rfind(b"\n") + 1 :]
-        if rest and _parse(rest) is None:
+        if rest and parse(rest) is None:
             os.truncate(self._file, len(content) - len(rest))
         elif rest:
             os.write(self._file, b"\n")
-
-    def _decode(self, number: int, line: bytes) -> Record:
-        record = _parse(line)
-        if record is None:
-            raise InvalidParameter(f"{self.path}: line {number} is no result of a sweep; mend it, or name another file by --results")
-        return record
-
-
-def _parse(line: bytes) -> Record | None:
-    """A line that is an object with a key."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "key" in record else None

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
-from flwr_byzantine.experiments.sweep.cell import Cell, Record, record, run
+from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.sweep.cell import Cell, failed, run
 from flwr_byzantine.flower.processes import cause, end_with_parent
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Iterator[Record]:
-    """Run cells in new processes; yields each one's record as soon as it is there.
+def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Iterator[Result]:
+    """Run cells in new processes; yields each one's result as soon as it is there.
 
     Sums over threads depend on their number, so each process has one thread, and results do not depend on how many
     processes there are or which of them runs what.
@@ -64,16 +65,16 @@ class Worker:
         self.cell = cell
         self.pipe.send((cell, data_root))
 
-    def result(self) -> Record:
-        """The record of the cell; a failed one where the process died over it."""
+    def result(self) -> Result:
+        """The result of the cell; a failed one where the process died over it."""
         assert self.cell is not None
         try:
-            found: Record = self.pipe.recv()
+            found: Result = self.pipe.recv()
         except (EOFError, OSError):
             self.dead = True
             self.process.join()
             error = f"WorkerDied: the process that ran it ended without a result ({cause(self.process.exitcode)})"
-            return record(self.cell, {"status": "failed", "error": error, "course": {}, "final": {}}, 0.0)
+            return failed(self.cell, error)
         return found
 
     def stop(self) -> None:
@@ -84,7 +85,7 @@ class Worker:
 
 
 def serve(pipe: Connection) -> None:
-    """What the process does: cells in, records out, until the other side is gone."""
+    """What the process does: cells in, results out, until the other side is gone."""
     end_with_parent()
     while True:
         try:

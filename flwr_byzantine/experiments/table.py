@@ -1,16 +1,16 @@
-"""A table as data, and as console, Markdown, CSV and HTML show it."""
+"""A table as data, and how the terminal, Markdown and CSV show it; the report's page shows the same as HTML."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Table:
     """A table ready to be shown.
 
     Attributes:
@@ -46,29 +46,51 @@ class Grid:
         header: the columns' names.
         rows: fields, as many as columns.
         notes: sentences below it.
+        right: numbers of the columns to align to the right; those with a `number` in a field are anyway.
+        ends: numbers of the rows that a terminal draws a line after.
+
+    Example:
+        >>> print(Table.of("Primes", ("n", "prime"), [["1", "no"], ["2", "yes"]], right=[0]).markdown().strip())
+        ### Primes
+        <BLANKLINE>
+        | n | prime |
+        | ---: | --- |
+        | 1 | no |
+        | 2 | yes |
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[Field, ...], ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    right: Collection[int] = ()
+    ends: Collection[int] = ()
+
+    @classmethod
+    def of(
+        cls, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = (), ends: Collection[int] = ()
+    ) -> Table:
+        """From plain texts."""
+        return cls(title, tuple(header), tuple(tuple(map(Field, row)) for row in rows), right=right, ends=ends)
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether it holds numbers."""
-        return tuple(any(not math.isnan(row[i].number) for row in self.rows) for i in range(len(self.header)))
+        """For each column, whether it holds numbers, and is aligned to the right."""
+        return tuple(i in self.right or any(not math.isnan(row[i].number) for row in self.rows) for i in range(len(self.header)))
 
-    def console(self, small: bool = True) -> Table:
+    def console(self, small: bool = True) -> RichTable:
         """As a rich table; `small` says whether the smaller texts are shown."""
         from rich.markup import escape
-        from rich.table import Table as View
+        from rich.table import Table as RichTable
 
-        view = View(title=escape(self.title), caption=escape("\n".join(self.notes)) or None, title_justify="left", caption_justify="left")
+        caption = escape("\n".join(self.notes)) or None
+        view = RichTable(title=escape(self.title), caption=caption, title_justify="left", caption_justify="left")
         for name, numeric in zip(self.header, self.numeric, strict=True):
             view.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
-        for row in self.rows:
+        for index, row in enumerate(self.rows):
             texts = [escape(item.full if small else item.text) for item in row]
-            view.add_row(*(f"[bold]{text}[/bold]" if item.best else text for text, item in zip(texts, row, strict=True)))
+            marked = (f"[bold]{text}[/bold]" if item.best else text for text, item in zip(texts, row, strict=True))
+            view.add_row(*marked, end_section=index in self.ends)
         return view
 
     def markdown(self) -> str:

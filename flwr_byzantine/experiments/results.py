@@ -1,0 +1,142 @@
+"""The results file of a sweep: one line of JSON for each cell that ran, written by `sweep`, read by `sweep` and `report`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.errors import InvalidParameter
+
+Setting = tuple[tuple[str, Any], ...]
+"""The values of some configuration keys, as pairs in a fixed order."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one cell of a sweep.
+
+    Attributes:
+        config: the cell's configuration, key by key.
+        key: hash of the configuration; "" where the line has none.
+        status: "ok" or "failed".
+        error: of a failed run, "TypeError: ..."; else empty.
+        history: a list for each measure, over rounds; "course" in the file.
+        final: each measure's mean over the last three rounds.
+        seconds: how long it took.
+        versions: of the packages that it ran on.
+        rule: the strategy with its options, as the tables name it.
+        attack: the attack with its options, "none" without one.
+
+    Example:
+        >>> Result.of({"status": "ok", "config": {"strategy": "multi-krum", "strategy_options": {"m": 5}}}).rule
+        'multi-krum (m=5)'
+    """
+
+    config: dict[str, Any]
+    key: str = ""
+    status: str = "ok"
+    error: str = ""
+    history: dict[str, Any] = field(default_factory=dict)
+    final: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    rule: str = ""
+    attack: str = ""
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Result:
+        """From one decoded line; what is absent is empty."""
+        config = line["config"]
+        texts = {name: str(line.get(name) or "") for name in ("key", "status", "error")}
+        return cls(
+            config,
+            **texts,
+            history=line.get("course") or {},
+            final=line.get("final") or {},
+            seconds=float(line.get("seconds") or 0),
+            versions=line.get("versions") or {},
+            rule=named(config["strategy"], config.get("strategy_options")),
+            attack=named(config.get("attack") or NO_ATTACK, config.get("attack_options")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The line of the results file as a dict."""
+        head = {"key": self.key, "status": self.status, "error": self.error, "course": self.history, "final": self.final}
+        return {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions}
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run finished."""
+        return self.status == "ok"
+
+    def value(self, measure: str = "accuracy") -> float:
+        """The final value of a measure; NaN where it is null or absent."""
+        return number(self.final.get(measure))
+
+    def curve(self, measure: str = "accuracy") -> list[float]:
+        """A measure over rounds; empty where it was not taken."""
+        return [number(value) for value in self.history.get(measure) or ()]
+
+    def setting(self, keys: Iterable[str]) -> Setting:
+        """The values of `keys` in the configuration."""
+        return tuple((key, hashable(self.config.get(key))) for key in keys)
+
+
+def read(path: Path) -> list[Result]:
+    """The results in a file, in the order of the lines.
+
+    Of several lines with one key the last counts; a last line that was not written to its end, as after a kill, does not.
+
+    Raises:
+        InvalidParameter: the file cannot be read, or a line in it is no result.
+    """
+    try:
+        *lines, rest = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InvalidParameter(f"{path}: cannot read this file ({error.strerror}); give the results file of a sweep") from None
+    found = {}
+    for number, line in enumerate([*lines, *[rest] * (parse(rest) is not None)], 1):
+        if line.strip():
+            result = parse(line)
+            if result is None:
+                problem = f"{path}: line {number} is no result of a sweep, which is a JSON object with a config that has a strategy"
+                raise InvalidParameter(f"{problem}; mend the line, or name another file")
+            found[result.key or str(number)] = result
+    return list(found.values())
+
+
+def parse(line: bytes) -> Result | None:
+    """The result on a line; None where there is none."""
+    try:
+        content = json.loads(line)
+        return Result.of(content) if "strategy" in content["config"] else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def number(value: Any) -> float:
+    """A float; NaN for None."""
+    return math.nan if value is None else float(value)
+
+
+def hashable(value: Any) -> Any:
+    """The value itself if it is hashable, else its JSON."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else value
+
+
+def named(name: str, options: Mapping[str, Any] | None) -> str:
+    """A name with its options: "alie (z=1.5)"."""
+    given = ", ".join(f"{key}={show(value)}" for key, value in sorted((options or {}).items()))
+    return f"{name} ({given})" if given else name
+
+
+def show(value: Any) -> str:
+    """A configuration value in words: floats without trailing zeros."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
