@@ -29,6 +29,11 @@ class ArrayKind:
         tensor: Any = value if is_tensor(value) else torch.from_numpy(value)
         return tensor.to(dtype=self.template.dtype, device=self.template.device)
 
+    def stack(self, rows: Sequence[Any]) -> Any:
+        """(m, d) vectors below one another, as the caller's kind, dtype and device."""
+        restored = [self.restore(row) for row in rows]
+        return np.stack(restored) if self.template is None else sys.modules["torch"].stack(restored)
+
 
 def as_rows(items: Sequence[Any]) -> list[Array]:
     """The items as NumPy vectors of one length and dtype."""

@@ -142,6 +142,13 @@ def sq_distances(G: Array) -> Array:
     return D
 
 
+def cosines(G: Array) -> Array:
+    """(n, n) cosine similarities from a Gram matrix; 0 where a row is zero."""
+    norms = np.sqrt(np.maximum(np.diag(G), 0.0))
+    safe = np.where(norms > 0, norms, 1.0)
+    return np.asarray(np.clip(G / safe[:, None] / safe[None, :], -1.0, 1.0))
+
+
 def _cancellation(G: Array, share: float) -> bool:
     """Whether the smallest fifth of the distances is below `share` of the norms that they are differences of."""
     D, norms = sq_distances(G), np.diag(G)

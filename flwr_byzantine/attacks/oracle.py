@@ -11,7 +11,8 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.attacks.base import Attack, AttackContext
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.base import Mixing, run
+from flwr_byzantine.rules.base import Mixing
+from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 
 

@@ -7,13 +7,15 @@ from flwr_byzantine.rules.base import PreAggregation, Rule
 from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
+from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
+from flwr_byzantine.rules.nearest import CGE, MoNNA
 from flwr_byzantine.rules.parsing import available, get, parse
 from flwr_byzantine.rules.results import Aggregate, State
 from flwr_byzantine.rules.spectral import CAF, DnC
-from flwr_byzantine.rules.subsets import CGE, MDA, SMEA, MoNNA
-from flwr_byzantine.rules.trust import FLAME, ClippedClustering, FLTrust, FoolsGold, SignGuard
+from flwr_byzantine.rules.subsets import MDA, SMEA
+from flwr_byzantine.rules.trust import FLTrust, FoolsGold
 
 __all__ = [
     "ARC",

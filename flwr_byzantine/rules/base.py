@@ -1,9 +1,7 @@
-"""What a rule is, how rules chain, and the one driver that runs them.
+"""What a rule is: `Rule`, and the two families.
 
-Two families meet in one pipeline. A *mixing* rule sees n rows only through their Gram matrix and answers
-with an (m, n) matrix M: m = 1 aggregates, m > 1 pre-aggregates. A *coordinate-wise* rule reduces each
-sorted column. A chain multiplies the matrices (M = M₂M₁, G' = M₁GM₁ᵀ) and touches the d coordinates
-twice, once for G and once for the result, however long it is.
+A *mixing* rule sees n rows only through their Gram matrix and answers with an (m, n) matrix of weights: m = 1 aggregates,
+m > 1 pre-aggregates. A *coordinate-wise* rule averages a window of each sorted column. `pipeline` runs them.
 """
 
 from __future__ import annotations
@@ -14,15 +12,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from flwr_byzantine.arrays.conversion import ArrayKind
-from flwr_byzantine.arrays.parallel import one_blas_thread
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.declare.params import Declared
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
-from flwr_byzantine.rules.results import Aggregate, Mix, Outcome, State
+from flwr_byzantine.rules import influence
+from flwr_byzantine.rules.pipeline import combine, run, view_of
+from flwr_byzantine.rules.results import Aggregate, Combination, Reduced, State
 from flwr_byzantine.rules.view import View, vector
 
 
@@ -40,6 +38,7 @@ class Rule(Declared):
     scales: ClassVar[bool] = True  # F(a X) = a F(X)
     symmetric: ClassVar[bool] = True  # the order of the rows does not matter, ties apart
     stateful: ClassVar[bool] = False  # a round depends on the rounds before it
+    anchors: ClassVar[tuple[str, ...]] = ()  # names of extra rows that it looks at, see `Mixing`
     sees_all: ClassVar[bool] = False  # reads every value at once, so that one that is not finite cannot go unnoticed
     cost: ClassVar[str] = "n²d"
     f: int = 0
@@ -91,38 +90,62 @@ class Rule(Declared):
         """The state before the first round of a model with d coordinates."""
         return State()
 
-    def __call__(self, X: Any, *, reference: Any = None) -> Any:
-        """(d,) aggregate of the n rows of X, of X's kind, dtype and device."""
-        return self.aggregate(X, reference=reference).value
+    def combined(self, view: View) -> Combination | None:
+        """The rows that come out, as combinations of the view's; None where the rule works on columns."""
+        return None
 
-    def aggregate(self, X: Any, *, reference: Any = None) -> Aggregate:
-        """The aggregate of X with weights, scores and selection; `reference` (d,) for rules that trust one."""
-        return self._run(X, None, reference)[0]
+    def next_state(self, view: View) -> dict[str, Array]:
+        """Named arrays for the next round's state; called after `combined`."""
+        return {}
 
-    def step(self, X: Any, state: State, *, reference: Any = None) -> tuple[Any, State]:
-        """One round of a stateful run: the aggregate and the next state (`state` is not changed)."""
-        result, following = self._run(X, state, reference)
+    def reduced(self, view: View, n: int) -> Reduced:
+        """The aggregate of the view's rows, which are mixtures of n updates; for the last stage of a chain."""
+        raise NotImplementedError  # both families define it
+
+    def __call__(self, X: Any, *, trusted: Any = None, reference: Any = None) -> Any:
+        """(d,) aggregate of the n rows of X, of X's kind, dtype and device; arguments and errors as of `aggregate`."""
+        return self.aggregate(X, trusted=trusted, reference=reference).value
+
+    def aggregate(self, X: Any, *, trusted: Any = None, reference: Any = None) -> Aggregate:
+        """The aggregate of X with weights, scores and selection.
+
+        Args:
+            X: (n, d) array or tensor, or a list of n vectors.
+            trusted: (d,) the server's own update, for rules that trust one (FLTrust); others do not look at it.
+            reference: another name of `trusted`.
+
+        Raises:
+            TooFewUpdates: n is below `min_n`.
+            MalformedUpdate: X is not n vectors of one length, or more than f rows are not finite.
+            InvalidParameter: the rule trusts an update of the server's own, and none is given.
+        """
+        return self._run(X, None, _either(trusted, reference))[0]
+
+    def step(self, X: Any, state: State, *, trusted: Any = None, reference: Any = None) -> tuple[Any, State]:
+        """One round of a stateful run: the aggregate, and the state for the next round (`state` is not changed).
+
+        Args:
+            X: as of `aggregate`, and so are `trusted`, `reference` and what is raised.
+            state: `init(d)` in the first round, then what the last `step` returned.
+            trusted: the server's own update.
+            reference: another name of `trusted`.
+        """
+        result, following = self._run(X, state, _either(trusted, reference))
         return result.value, following
 
-    def _run(self, X: Any, state: State | None, reference: Any) -> tuple[Aggregate, State]:
-        updates, like = wrap(X)
-        trusted = None if reference is None else vector(reference, updates.d)
+    def _run(self, X: Any, state: State | None, trusted: Any) -> tuple[Aggregate, State]:
+        updates, kind = wrap(X)
+        trusted = None if trusted is None else vector(trusted, updates.d)
         if updates.n and self.stages()[0].sees_all:
             with suppress(NotFinite):
-                return self._answer(run(self, updates, state, trusted), like, list(range(updates.n)), updates.n)
-        usable = [i for i, fine in enumerate(updates.finite()) if fine]
-        rest = updates if len(usable) == updates.n else updates.take(usable)
-        return self._answer(run(self._without(updates.n, usable), rest, state, trusted), like, usable, updates.n)
+                out = run(self, updates, state, trusted)
+                return out.aggregate(kind, list(range(updates.n)), updates.n), out.state
+        usable, rest = _finite_rows(updates)
+        out = run(self._for_finite(updates.n, usable), rest, state, trusted)
+        return out.aggregate(kind, usable, updates.n), out.state
 
-    @staticmethod
-    def _answer(out: Outcome, like: ArrayKind, usable: list[int], n: int) -> tuple[Aggregate, State]:
-        weights, scores, influence = (_spread(row, usable, n, fill) for row, fill in out.per_row())
-        selected = None if out.selected is None else tuple(usable[i] for i in out.selected)
-        assert influence is not None
-        return Aggregate(like.restore(out.blocks[0]), weights, scores, selected, influence), out.state
-
-    def _without(self, n: int, usable: list[int]) -> Rule:
-        """The rule for the finite rows: f stays while enough are left, else those dropped count against it."""
+    def _for_finite(self, n: int, usable: list[int]) -> Self:
+        """The rule for the finite rows of n: f stays while enough are left, else those left out count against it."""
         dropped = n - len(usable)
         if dropped > self.f:
             first = next(i for i in range(n) if i not in usable)
@@ -134,13 +157,17 @@ class Rule(Declared):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def _spread(values: Array | None, rows: list[int], n: int, fill: float) -> Array | None:
-    """`values` of `rows` among n, `fill` elsewhere."""
-    if values is None or len(rows) == n:
-        return values
-    full = np.full(n, fill)
-    full[rows] = values
-    return full
+def _either(trusted: Any, reference: Any) -> Any:
+    """The trusted vector under either of its names."""
+    if trusted is not None and reference is not None:
+        raise InvalidParameter("trusted= and reference= are two names of one vector, the server's own update: pass one of them")
+    return reference if trusted is None else trusted
+
+
+def _finite_rows(updates: Updates) -> tuple[list[int], Updates]:
+    """Indices of the rows that are finite, and these rows."""
+    usable = [i for i, finite in enumerate(updates.finite()) if finite]
+    return usable, updates if len(usable) == updates.n else updates.take(usable)
 
 
 def _shown(rule: Rule, item: dataclasses.Field[Any]) -> bool:
@@ -152,23 +179,31 @@ class Mixing(Rule):
 
     `equivariant`: the weights depend on differences between rows only and sum to 1, so that the place of
     the origin does not matter. `anchors`: names of extra rows, found below the n rows in the Gram matrix:
-    "previous" is the last round's aggregate (as a delta; zero at first), "reference" the caller's.
+    "previous" is the last round's aggregate (as a delta; zero at first), "trusted" the server's own update.
     """
 
-    anchors: ClassVar[tuple[str, ...]] = ()
-    by_position: ClassVar[bool] = False  # ties go to the first row; else to the row whose values come first
+    ties_by_position: ClassVar[bool] = False  # ties go to the row given first; else to the lexicographically first
 
-    def mix(self, view: View) -> Mix:
-        """The (m, n) matrix for the rows in `view`, or (m, n + anchors) where it uses its anchors."""
+    def mix(self, view: View) -> Combination:
+        """(m, n) weights of the rows in `view` in each of m combinations; (m, n + anchors) for rules with anchors."""
         raise NotImplementedError  # every final rule defines it
 
-    def remember(self, view: View) -> dict[str, Array]:
-        """Arrays for the next round's state."""
-        return {}
-
-    def finish(self, blocks: list[Array], view: View) -> list[Array]:
-        """The last word on the aggregate, for rules that add noise."""
+    def postprocess(self, blocks: list[Array], view: View) -> list[Array]:
+        """What the rule does to the combined rows, one array for each block: nothing, unless it adds noise."""
         return blocks
+
+    def combined(self, view: View) -> Combination:
+        """What `mix` gives; of rows in the caller's order where that decides ties."""
+        return view.mix_as_given(self.mix) if self.ties_by_position else self.mix(view)
+
+    def reduced(self, view: View, n: int) -> Reduced:
+        """The one combination that is left, of the updates themselves."""
+        assert view.rows is not None
+        if len(view.rows) != 1:
+            raise InvalidParameter(f"{self} only pre-aggregates; chain it with an aggregation rule, e.g. chain({self}, TrimmedMean(f=1))")
+        weights: Array = view.rows[0]
+        blocks = self.postprocess(view.updates.combine(weights), view)
+        return Reduced(blocks, weights[:n], influence.shares(np.abs(weights[:n])))
 
 
 class Coordinatewise(Rule):
@@ -181,80 +216,10 @@ class Coordinatewise(Rule):
         """The window for n rows."""
         raise NotImplementedError  # every final rule defines it
 
-
-def run(rule: Rule, updates: Updates, state: State | None = None, reference: Array | None = None) -> Outcome:
-    """Run `rule` over `updates`: the one driver behind rules, chains and strategies.
-
-    Args:
-        rule: any rule or chain.
-        updates: n rows of d finite coordinates.
-        state: what the last round returned, or None to start.
-        reference: (d,) trusted delta, for rules that use one.
-
-    Raises:
-        TooFewUpdates: n is below what a stage needs.
-    """
-    if updates.n == 0:
-        raise MalformedUpdate("expected at least one update, got none")
-    rule.check(updates.n)
-    state = rule.init(updates.d) if state is None else state
-    stages = rule.stages()
-    mixing = [stage for stage in stages if isinstance(stage, Mixing)]
-    order = updates.order() if all(stage.symmetric for stage in stages) else np.arange(updates.n)
-    ordered = updates.take(order.tolist())
-    view = View(ordered, mixing, state, _seed(rule), reference, order)
-    scores, selected, memory = None, None, {}
-    for stage in stages:
-        stage.check(view.n)
-        if isinstance(stage, Mixing):
-            with one_blas_thread(view.n):
-                mix = view.by_position(stage.mix) if stage.by_position else stage.mix(view)
-                scores, selected = (mix.scores, mix.selected) if view.matrix is None else (scores, selected)
-                memory.update(stage.remember(view))
-                view.push(mix.matrix)
-    blocks, weights, influence = _finish(stages[-1], view, updates.n)
-    if any("previous" in stage.anchors for stage in mixing):
-        memory["previous"] = ordered.deltas(blocks)
-    picked = None if selected is None else tuple(sorted(int(order[i]) for i in selected))
-    back = [None if row is None else row[np.argsort(order)] for row in (weights, scores, influence)]
-    return Outcome(blocks, back[0], back[1], picked, back[2], State(state.round + 1, {**state.arrays, **memory}))  # type: ignore[arg-type]
-
-
-def _seed(rule: Rule) -> int:
-    return max((int(getattr(stage, "seed", 0)) for stage in rule.stages()), default=0)
-
-
-def _finish(last: Rule, view: View, n: int) -> tuple[list[Array], Array | None, Array]:
-    if isinstance(last, Coordinatewise):
-        window = last.window(view.n)
-        return view.updates.windows(window, view.rows), None, _window_influence(window, view, n)
-    assert view.rows is not None
-    assert isinstance(last, Mixing)
-    if len(view.rows) != 1:
-        raise InvalidParameter(f"{last} only pre-aggregates; chain it with an aggregation rule, e.g. chain({last}, TrimmedMean(f=1))")
-    weights: Array = view.rows[0]
-    return last.finish(view.updates.combine(weights), view), weights[:n], _shares(np.abs(weights[:n]))
-
-
-def _window_influence(window: Window, view: View, n: int) -> Array:
-    """Each row's share of the averaged windows, over evenly spaced coordinates; equal values share the ranks that they have inside."""
-    values = view.updates.sample(mixing=view.rows).T
-    ascending = np.sort(values, axis=1)
-    start, length = window.first(ascending)
-    ranks = np.arange(view.n)
-    within = (ranks >= start[:, None]) & (ranks < start[:, None] + length)
-    low, high = (np.take_along_axis(ascending, ends[:, None], axis=1) for ends in (start, start + length - 1))
-    inside = ((values > low) & (values < high)).astype(np.float64)
-    for end in (low, high):  # where both are one value, the second time changes nothing
-        tied = values == end
-        inside[tied] = np.repeat(((ascending == end) & within).sum(axis=1) / tied.sum(axis=1), tied.sum(axis=1))
-    counts = inside.sum(axis=0)
-    return _shares(counts if view.rows is None else np.abs(counts @ view.rows)[:n])
-
-
-def _shares(values: Array) -> Array:
-    total = float(values.sum())
-    return values / total if total > 0 else np.full(len(values), 1.0 / len(values))
+    def reduced(self, view: View, n: int) -> Reduced:
+        """The window means of all coordinates."""
+        window = self.window(view.n)
+        return Reduced(view.updates.windows(window, view.rows), None, influence.of_windows(window, view, n))
 
 
 class PreAggregation(Mixing):
@@ -267,3 +232,29 @@ class PreAggregation(Mixing):
     def compose_kappa(self, n: int, kappa: float) -> float | None:
         """κ of `chain(self, F)` at n rows where F has `kappa`, or None where no bound is known."""
         return None
+
+    def transform(self, X: Any, *, trusted: Any = None) -> Any:
+        """(m, d) the mixed rows, of X's kind, dtype and device; X is unchanged.
+
+        Args:
+            X: (n, d) array or tensor, or a list of n vectors; up to f rows that are not finite are left out.
+            trusted: (d,) the server's own update, for rules that trust one.
+
+        Raises:
+            TooFewUpdates: n is below `min_n`.
+            MalformedUpdate: X is not n vectors of one length, or more than f rows are not finite.
+
+        Example:
+            >>> from flwr_byzantine import rules
+            >>> rules.NNM(f=1).transform(np.array([[1.0], [3.0], [90.0]])).tolist()
+            [[2.0], [2.0], [46.5]]
+        """
+        updates, kind = wrap(X)
+        usable, rest = _finite_rows(updates)
+        rule = self._for_finite(updates.n, usable)
+        rule.check(rest.n)
+        view = view_of(rule, rest, rule.init(rest.d), None if trusted is None else vector(trusted, rest.d))
+        combine([rule], view)
+        assert view.rows is not None
+        rows = view.rows if len(view.rows) != rest.n else view.rows[np.argsort(view.order)]
+        return kind.stack([view.updates.combine(weights)[0] for weights in rows])

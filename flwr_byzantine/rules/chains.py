@@ -52,7 +52,7 @@ class Chain(Rule):
             sizes.append(part.rows(sizes[-1]))
         value = self.parts[-1].kappa(sizes[-1])
         for part, size in zip(reversed(self.parts[:-1]), reversed(sizes[:-1]), strict=True):
-            value = None if value is None else part.compose_kappa(size, value)  # type: ignore[attr-defined]
+            value = part.compose_kappa(size, value) if isinstance(part, PreAggregation) and value is not None else None
         return value
 
     def with_f(self, f: int) -> Chain:

@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing, PreAggregation
-from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 
 KARIMIREDDY = "Karimireddy, He, Jaggi"
@@ -51,7 +51,7 @@ class CenteredClipping(Mixing):
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """Weights on the n rows and on v."""
         n = view.n
         weights = np.zeros(n + view.anchors)
@@ -61,7 +61,7 @@ class CenteredClipping(Mixing):
             steps = clip_factors(apart, self.tau) / n
             weights *= 1.0 - steps.sum()
             weights[:n] += steps
-        return Mix(weights[None, :])
+        return Combination(weights[None, :])
 
     @staticmethod
     def _distances(G: Array, weights: Array) -> Array:
@@ -92,9 +92,9 @@ class Clipping(PreAggregation):
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963)"
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """A diagonal matrix."""
-        return Mix(np.diag(clip_factors(view.norms, self.radius)))
+        return Combination(np.diag(clip_factors(view.norms, self.radius)))
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ class ARC(PreAggregation):
         """κ + 2f / (n - 2f)."""
         return kappa + 2 * self.f / (n - 2 * self.f)
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """A diagonal matrix."""
         norms = view.norms
         radius = np.sort(norms)[::-1][2 * self.f * (view.n - self.f) // view.n]
-        return Mix(np.diag(clip_factors(norms, float(radius))))
+        return Combination(np.diag(clip_factors(norms, float(radius))))
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ class Bucketing(PreAggregation):
         """⌈n/s⌉."""
         return -(-n // self.s)
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """1/s on the members of each bucket."""
         M = np.zeros((self.rows(view.n), view.n))
         M[np.arange(view.n) // self.s, view.rng.permutation(view.n)] = 1.0
-        return Mix(M / M.sum(axis=1, keepdims=True))
+        return Combination(M / M.sum(axis=1, keepdims=True))

@@ -14,7 +14,7 @@ from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import TooFewUpdates
 from flwr_byzantine.rules.base import Mixing, Rule
 from flwr_byzantine.rules.coordinatewise import NearestMedian
-from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.results import Combination, mean_of, rows_matrix
 from flwr_byzantine.rules.view import View
 
 PAPER, WIDER = "n-f-2", "n-f-1"
@@ -53,16 +53,6 @@ def krum_order(D: Array, f: int, count: int) -> list[int]:
     return picks
 
 
-def rows_matrix(selected: list[int], n: int) -> Array:
-    """(len(selected), n) matrix that picks rows."""
-    return np.eye(n)[selected]
-
-
-def mean_of(selected: list[int], n: int, scores: Array) -> Mix:
-    """The mean of the selected rows."""
-    return Mix(rows_matrix(selected, n).mean(axis=0, keepdims=True), scores, tuple(sorted(selected)))
-
-
 @dataclass(frozen=True)
 class Krum(Mixing):
     """The row whose n - f - 2 nearest other rows are nearest, by the sum of squared distances.
@@ -85,7 +75,7 @@ class Krum(Mixing):
     f: int = param(ge=0)
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
-    by_position: ClassVar[bool] = True
+    ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def min_n(self) -> int:
@@ -106,7 +96,7 @@ class Krum(Mixing):
         published = 6 * h / (n - 2 * self.f)
         return published if self.neighbors == WIDER else max(published, (sqrt(2 * h * (h - 2) / ((h - 1) * t)) + sqrt((h - t) / t)) ** 2)
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """One-hot at the lowest score."""
         scores = krum_scores(sq_distances(view.gram), self.f, self.neighbors)
         return mean_of([int(np.argmin(scores))], view.n, scores)
@@ -138,7 +128,7 @@ class MultiKrum(Mixing):
     iterated: bool = param(False, kind=bool)
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
-    by_position: ClassVar[bool] = True
+    ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def min_n(self) -> int:
@@ -158,7 +148,7 @@ class MultiKrum(Mixing):
         """m, or its default at n rows."""
         return self.m or (n - 2 * self.f - 3 if self.iterated else n - self.f)
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """1/m on each of the kept rows."""
         D, m = sq_distances(view.gram), self.keep(view.n)
         scores = krum_scores(D, self.f, self.neighbors)
@@ -172,7 +162,7 @@ class _KrumSelection(Mixing):
 
     f: int = param(ge=0)
     iterated: bool = param(True, kind=bool)
-    by_position: ClassVar[bool] = True
+    ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -193,12 +183,12 @@ class _KrumSelection(Mixing):
         """θ."""
         return n - 2 * self.f
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """One row of the identity for each pick."""
         D, count = sq_distances(view.gram), self.rows(view.n)
         scores = krum_scores(D, self.f)
         picks = sorted(krum_order(D, self.f, count) if self.iterated else np.argsort(scores, kind="stable")[:count].tolist())
-        return Mix(rows_matrix(picks, view.n), scores, tuple(picks))
+        return Combination(rows_matrix(picks, view.n), scores, tuple(picks))
 
 
 @dataclass(frozen=True)

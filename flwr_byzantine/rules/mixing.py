@@ -11,7 +11,7 @@ from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing, PreAggregation
-from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 
 
@@ -35,9 +35,9 @@ class Mean(Mixing):
         """0: exact where no row is Byzantine, which is all it is made for."""
         return 0.0
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """1/n on every row."""
-        return Mix(np.full((1, view.n), 1.0 / view.n))
+        return Combination(np.full((1, view.n), 1.0 / view.n))
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,17 @@ class GeometricMedian(Mixing):
     def _converges(self) -> bool:
         return self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-9 and self.max_iter >= 100
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """Weights proportional to the inverse distances at the fixed point."""
         D = sq_distances(view.gram)
         distances = np.sqrt(D)
         medoid = int(np.argmin(distances.sum(axis=1)))
         floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0)
         if floor == 0.0:  # more than half of the rows are equal: that row is the median
-            return Mix(np.eye(view.n)[[medoid]], distances[medoid])
+            return Combination(np.eye(view.n)[[medoid]], distances[medoid])
         starts = {"medoid": distances[medoid], "mean": _distances_to(D, np.full(view.n, 1 / view.n)), "origin": view.norms}
         weights = self._weiszfeld(D, np.maximum(starts[self.start], floor), floor)
-        return Mix(weights[None, :], _distances_to(D, weights))
+        return Combination(weights[None, :], _distances_to(D, weights))
 
     def _weiszfeld(self, D: Array, apart: Array, floor: float) -> Array:
         weights, total = apart, float(apart.sum())
@@ -134,14 +134,14 @@ class NNM(PreAggregation):
 
     f: int = param(ge=0)
     reference: ClassVar[str] = "Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan, AISTATS 2023"
-    by_position: ClassVar[bool] = True
+    ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
         """8 f / (n - f) (1 + κ)."""
         return 8 * self.f / (n - self.f) * (1 + kappa)
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """1/(n - f) on each row's neighbours."""
         keep = view.n - self.f
         D = sq_distances(view.gram)[: view.n, : view.n]  # an anchor is nobody's neighbour
@@ -149,4 +149,4 @@ class NNM(PreAggregation):
         nearest = np.argsort(D, axis=1, kind="stable")[:, :keep]
         M = np.zeros((view.n, view.n))
         np.put_along_axis(M, nearest, 1.0 / keep, axis=1)
-        return Mix(M)
+        return Combination(M)

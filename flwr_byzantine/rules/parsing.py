@@ -11,11 +11,13 @@ from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.chains import chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
+from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
+from flwr_byzantine.rules.nearest import CGE, MoNNA
 from flwr_byzantine.rules.spectral import CAF, DnC
-from flwr_byzantine.rules.subsets import CGE, MDA, SMEA, MoNNA
-from flwr_byzantine.rules.trust import FLAME, ClippedClustering, FLTrust, FoolsGold, SignGuard
+from flwr_byzantine.rules.subsets import MDA, SMEA
+from flwr_byzantine.rules.trust import FLTrust, FoolsGold
 
 FEDAVG = "fedavg"  # the strategy without a rule: Flower's weighted average
 RULES: tuple[type[Rule], ...] = (

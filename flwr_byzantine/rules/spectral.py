@@ -10,8 +10,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
-from flwr_byzantine.rules.results import Mix
-from flwr_byzantine.rules.subsets import keep
+from flwr_byzantine.rules.results import Combination, mean_of
 from flwr_byzantine.rules.view import View
 
 
@@ -55,7 +54,7 @@ class CAF(Mixing):
     reference: ClassVar[str] = "Allouah, Guerraoui, Stephan, ICML 2025"
     sees_all: ClassVar[bool] = True
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """The normalised weights of the best step."""
         weights = np.ones(view.n)
         best, answer = np.inf, weights / view.n
@@ -70,7 +69,7 @@ class CAF(Mixing):
             weights = np.where(tau >= peak, 0.0, weights * np.maximum(1 - tau / peak, 0.0))
             if weights.sum() <= view.n - 2 * self.f:
                 break
-        return Mix(answer[None, :])
+        return Combination(answer[None, :])
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class DnC(Mixing):
     seed: int = param(0, ge=0)
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """The mean of the rows that every draw keeps."""
         good, scores = np.ones(view.n, bool), np.zeros(view.n)
         d = view.updates.d
@@ -112,4 +111,4 @@ class DnC(Mixing):
             kept = np.argsort(scores, kind="stable")[:left]
             good &= np.isin(np.arange(view.n), kept)
         chosen = np.flatnonzero(good).tolist() or [int(np.argmin(scores))]
-        return keep(chosen, view.n, scores)
+        return mean_of(chosen, view.n, scores)

@@ -1,4 +1,4 @@
-"""Rules that keep a subset of the rows: by norm, by diameter, by spread, by distance to a trusted row."""
+"""Rules that search all subsets of n - f rows for the tightest one, by diameter or by spread, and average it."""
 
 from __future__ import annotations
 
@@ -13,86 +13,8 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import Mixing
-from flwr_byzantine.rules.krum import rows_matrix
-from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.results import Combination, mean_of
 from flwr_byzantine.rules.view import View
-
-
-def keep(selected: list[int], n: int, scores: Array | None = None) -> Mix:
-    """The mean of the selected rows."""
-    return Mix(rows_matrix(selected, n).mean(axis=0, keepdims=True), scores, tuple(sorted(selected)))
-
-
-@dataclass(frozen=True)
-class CGE(Mixing):
-    """Comparative gradient elimination: the mean of the n - f rows of smallest norm.
-
-    Convention: the mean of what is kept (the paper's sum divided by n - f); norms of the deltas to the origin.
-
-    Args:
-        f: number of Byzantine rows to withstand, and of rows left out; needs n >= 2f + 1.
-
-    Source: Gupta, Liu, Vaidya, arXiv 2008.04699, 2020.
-
-    Example:
-        >>> import numpy as np
-        >>> CGE(f=1)(np.array([[1.0], [3.0], [90.0]])).tolist()
-        [2.0]
-    """
-
-    f: int = param(ge=0)
-    equivariant: ClassVar[bool] = False
-    cost: ClassVar[str] = "nd"
-    sees_all: ClassVar[bool] = True
-    reference: ClassVar[str] = "Gupta, Liu, Vaidya, 2020 (arXiv 2008.04699)"
-    by_position: ClassVar[bool] = True
-
-    def mix(self, view: View) -> Mix:
-        """1/(n - f) on the smallest."""
-        norms = view.norms**2
-        return keep(np.argsort(norms, kind="stable")[: view.n - self.f].tolist(), view.n, norms)
-
-
-@dataclass(frozen=True)
-class MoNNA(Mixing):
-    """The mean of the n - f rows nearest to a trusted one, itself included.
-
-    Convention: as in ByzFL, the trusted row is one of the n, by default the first.
-
-    Args:
-        f: number of Byzantine rows to withstand; needs n >= 2f + 1.
-        trusted: index of the trusted row; None takes the row with the least median distance to the others, for servers
-            that have no row of their own (the default of the strategies), at a cost of n²d.
-
-    Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023.
-
-    Example:
-        >>> import numpy as np
-        >>> MoNNA(f=1)(np.array([[1.0], [2.0], [90.0]])).tolist()
-        [1.5]
-    """
-
-    f: int = param(ge=0)
-    trusted: int | None = param(0, ge=0, optional=True)
-    cost: ClassVar[str] = "nd"
-    sees_all: ClassVar[bool] = True
-    reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
-
-    def __post_init__(self) -> None:
-        """Only a row trusted by its place makes the order matter."""
-        super().__post_init__()
-        object.__setattr__(self, "symmetric", self.trusted is None)
-
-    def min_n(self) -> int:
-        """2f + 1, and enough rows for the trusted one."""
-        return max(2 * self.f + 1, (self.trusted or 0) + 1)
-
-    def mix(self, view: View) -> Mix:
-        """1/(n - f) on the nearest."""
-        middle = int(np.argmin(np.median(sq_distances(view.gram), axis=1))) if self.trusted is None else self.trusted
-        apart = view.distances_to(middle) ** 2
-        order = np.argsort(np.where(np.arange(view.n) == middle, -1.0, apart), kind="stable")
-        return keep(order[: view.n - self.f].tolist(), view.n, apart)
 
 
 @dataclass(frozen=True)
@@ -120,7 +42,7 @@ class MDA(Mixing):
     symmetric: ClassVar[bool] = False
     cost: ClassVar[str] = "n²d + 1.47^f n²"
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Guirguis, Hoang, Rouault, PODC 2020"
-    by_position: ClassVar[bool] = True
+    ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -140,7 +62,7 @@ class MDA(Mixing):
         h = n - self.f
         return (math.sqrt(self.f / (n - 2 * self.f)) + self.f * math.sqrt(2 / h)) ** 2 if n >= self.min_n() else None
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """1/(n - f) on the tightest subset."""
         D = sq_distances(view.gram)
         diameters = np.unique(D[np.triu_indices_from(D, 1)])
@@ -149,7 +71,7 @@ class MDA(Mixing):
             middle = (low + high) // 2
             low, high = (low, middle) if cover(diameters[middle] < D, self.f) is not None else (middle + 1, high)
         limit = diameters[low] if len(diameters) else 0.0
-        return keep(_first_clique(limit * (1 + 1e-9) < D, view.n - self.f), view.n)
+        return mean_of(_first_clique(limit * (1 + 1e-9) < D, view.n - self.f), view.n)
 
 
 def cover(far: Array, budget: int) -> list[int] | None:
@@ -210,7 +132,7 @@ class SMEA(Mixing):
     cost: ClassVar[str] = "n²d + C(n, f) n³"
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023"
     limit: ClassVar[int] = 50_000
-    by_position: ClassVar[bool] = True
+    ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
@@ -230,9 +152,9 @@ class SMEA(Mixing):
                 f"the limit is {self.limit:,}; use CAF, its fast relative"
             )
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """1/(n - f) on the subset found."""
-        return keep(_Search(view.gram, self.f).best_subset(), view.n)
+        return mean_of(_Search(view.gram, self.f).best_subset(), view.n)
 
 
 class _Search:

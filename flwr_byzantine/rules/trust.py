@@ -1,4 +1,4 @@
-"""Rules that give each row a trust of its own: by a reference, by history, by clusters."""
+"""Rules that weigh each row by a trust of its own: by its angle to the server's own update, or to other rows' histories."""
 
 from __future__ import annotations
 
@@ -7,32 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays.geometry import cosines
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
-from flwr_byzantine.rules.clipping import clip_factors
-from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
-from flwr_byzantine.rules.results import Mix
+from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
-
-
-def cosines(G: Array) -> Array:
-    """(n, n) cosine similarities from a Gram matrix; 0 where a row is zero."""
-    norms = np.sqrt(np.maximum(np.diag(G), 0.0))
-    safe = np.where(norms > 0, norms, 1.0)
-    return np.asarray(np.clip(G / safe[:, None] / safe[None, :], -1.0, 1.0))
-
-
-def clipped_mean(factors: Array, members: Array, scores: Array | None = None) -> Mix:
-    """The mean of the member rows, each scaled by its factor."""
-    weights = np.where(members, factors, 0.0) / max(int(members.sum()), 1)
-    return Mix(weights[None, :], scores, tuple(np.flatnonzero(members).tolist()))
-
-
-def largest(labels: Array) -> Array:
-    """Members of the largest cluster (label -1 is noise); all rows where there is none."""
-    found = labels[labels >= 0]
-    return labels == np.argmax(np.bincount(found)) if len(found) else np.ones(len(labels), bool)
 
 
 @dataclass(frozen=True)
@@ -41,7 +21,7 @@ class FLTrust(Mixing):
 
     Where no row has a positive cosine the result is the origin (no step).
 
-    Call as `rule(X, reference=g)` with g (d,) the server's update on its own clean data.
+    Call as `rule(X, trusted=g)` with g (d,) the server's update on its own clean data.
 
     Args:
         f: number of Byzantine rows, for `min_n` only; the rule does not use it.
@@ -50,22 +30,22 @@ class FLTrust(Mixing):
 
     Example:
         >>> import numpy as np
-        >>> FLTrust()(np.array([[2.0, 0.0], [-9.0, 0.0]]), reference=np.array([1.0, 0.0])).tolist()
+        >>> FLTrust()(np.array([[2.0, 0.0], [-9.0, 0.0]]), trusted=np.array([1.0, 0.0])).tolist()
         [1.0, 0.0]
     """
 
     f: int = param(0, ge=0)
     equivariant: ClassVar[bool] = False
-    anchors: ClassVar[tuple[str, ...]] = ("reference",)
+    anchors: ClassVar[tuple[str, ...]] = ("trusted",)
     reference: ClassVar[str] = "Cao, Fang, Liu, Gong, NDSS 2021"
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """Trust scores times norm ratios."""
         trust = np.maximum(cosines(view.gram)[: view.n, view.n], 0.0)
         norms, own = view.norms, float(np.sqrt(view.gram[view.n, view.n]))
         scaled = trust * own / np.where(norms > 0, norms, 1.0)
         total = trust.sum()
-        return Mix((scaled / total if total > 0 else 0.0 * scaled)[None, :], 1.0 - trust)
+        return Combination((scaled / total if total > 0 else 0.0 * scaled)[None, :], 1.0 - trust)
 
 
 @dataclass(frozen=True)
@@ -95,13 +75,13 @@ class FoolsGold(Mixing):
     stateful: ClassVar[bool] = True
     reference: ClassVar[str] = "Fung, Yoon, Beschastnikh, RAID 2020"
 
-    def mix(self, view: View) -> Mix:
+    def mix(self, view: View) -> Combination:
         """Normalised learning rates α."""
         similarity = cosines(self._history_gram(view))
         np.fill_diagonal(similarity, 0.0)
         alpha = self._rates(similarity)
         total = alpha.sum()
-        return Mix((alpha / total if total > 0 else np.full(view.n, 1 / view.n))[None, :], 1.0 - alpha)
+        return Combination((alpha / total if total > 0 else np.full(view.n, 1 / view.n))[None, :], 1.0 - alpha)
 
     def _rates(self, similarity: Array) -> Array:
         peak = similarity.max(axis=1)
@@ -126,144 +106,8 @@ class FoolsGold(Mixing):
         known = {int(who): row for who, row in zip(view.state.arrays["ids"], view.state.arrays["history"], strict=True)}
         return np.array([row + known.get(who, 0.0) for who, row in zip(view.updates.ids, now, strict=False)])
 
-    def remember(self, view: View) -> dict[str, Array]:
+    def next_state(self, view: View) -> dict[str, Array]:
         """Sums of all senders seen so far."""
         seen = dict(zip(view.state.arrays.get("ids", np.zeros(0, np.int64)).tolist(), view.state.arrays.get("history", []), strict=True))
         seen.update(zip(view.updates.ids, self._history(view), strict=False))
         return {"ids": np.array(list(seen), np.int64), "history": np.array(list(seen.values()))}
-
-
-@dataclass(frozen=True)
-class SignGuard(Mixing):
-    """Rows with a norm near the median and signs in the largest cluster, clipped to the median norm, averaged.
-
-    Convention: norms within [0.1, 3] times the median; Mean-Shift over the shares of positive, zero and negative
-    signs in randomly drawn coordinates.
-
-    Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
-        low, high: bounds on the norm, relative to the median norm.
-        share: part of the coordinates whose signs are looked at.
-        seed: of the draw.
-
-    Source: Xu, Huang, Song, Lan, ICDCS 2022.
-
-    Example:
-        >>> import numpy as np
-        >>> SignGuard()(np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [-90.0, -90.0]])).tolist()
-        [1.0, 1.0]
-    """
-
-    f: int = param(0, ge=0)
-    low: float = param(0.1, kind=float, ge=0)
-    high: float = param(3.0, kind=float, gt=0)
-    share: float = param(0.1, kind=float, gt=0, le=1)
-    seed: int = param(0, ge=0)
-    equivariant: ClassVar[bool] = False
-    reference: ClassVar[str] = "Xu, Huang, Song, Lan, ICDCS 2022"
-
-    def mix(self, view: View) -> Mix:
-        """The clipped mean of both filters' intersection."""
-        norms = view.norms
-        middle = float(np.median(norms))
-        fit = (norms >= self.low * middle) & (norms <= self.high * middle)
-        both = fit & self._same_signs(view)
-        return clipped_mean(clip_factors(norms, middle), both if both.any() else fit)
-
-    def _same_signs(self, view: View) -> Array:
-        d = view.updates.d
-        rows = view.at(np.sort(view.rng.choice(d, max(1, int(self.share * d)), replace=False)))
-        features = np.stack([(np.sign(rows) == sign).mean(axis=1) for sign in (1, 0, -1)], axis=1)
-        width = typical_width(features)
-        return largest(mean_shift(features, width)) if width > 0 else np.ones(view.n, bool)
-
-
-@dataclass(frozen=True)
-class ClippedClustering(Mixing):
-    """Rows clipped to the median of all norms seen so far, then the mean of the larger of two cosine clusters.
-
-    State: the norms of all rounds (`rule.step`; `rule(X)` sees this round only).
-
-    Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
-
-    Source: Li, Ngai, Voigt, IEEE Transactions on Big Data 2023.
-
-    Example:
-        >>> import numpy as np
-        >>> ClippedClustering()(np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-9.0, 0.0]])).tolist()
-        [1.0, 0.0]
-    """
-
-    f: int = param(0, ge=0)
-    equivariant: ClassVar[bool] = False
-    stateful: ClassVar[bool] = True
-    reference: ClassVar[str] = "Li, Ngai, Voigt, IEEE Transactions on Big Data 2023"
-
-    def mix(self, view: View) -> Mix:
-        """The clipped mean of the larger cluster."""
-        if view.n < 2:
-            return Mix(np.ones((1, view.n)))
-        labels = halves(1.0 - cosines(view.gram[: view.n, : view.n]))
-        return clipped_mean(clip_factors(view.norms, float(np.median(self._norms(view)))), largest(labels))
-
-    def _norms(self, view: View) -> Array:
-        return np.concatenate([view.state.arrays.get("norms", np.zeros(0)), view.norms])
-
-    def remember(self, view: View) -> dict[str, Array]:
-        """All norms so far."""
-        return {"norms": self._norms(view)}
-
-
-@dataclass(frozen=True)
-class FLAME(Mixing):
-    """The largest HDBSCAN cluster of cosine distances, clipped to the median norm, averaged, with Gaussian noise.
-
-    Convention: clusters of ⌊n/2⌋ + 1 rows at least, one cluster allowed; noise of standard deviation λ times the
-    median norm on every coordinate of the aggregate.
-
-    Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
-        noise: the paper's λ; 0 adds none.
-        seed: of the noise, drawn anew each round.
-
-    Source: Nguyen, Rieger, Chen, et al., USENIX Security 2022.
-
-    Example:
-        >>> import numpy as np
-        >>> FLAME(noise=0.0).aggregate(np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.1], [-9.0, 0.0]])).selected
-        (0, 1, 2)
-    """
-
-    f: int = param(0, ge=0)
-    noise: float = param(0.001, kind=float, ge=0)
-    seed: int = param(0, ge=0)
-    equivariant: ClassVar[bool] = False
-    reference: ClassVar[str] = "Nguyen, Rieger, Chen, et al., USENIX Security 2022"
-
-    def mix(self, view: View) -> Mix:
-        """The clipped mean of the largest cluster."""
-        norms = view.norms
-        return clipped_mean(clip_factors(norms, float(np.median(norms))), self._members(view))
-
-    def _members(self, view: View) -> Array:
-        from sklearn.cluster import HDBSCAN
-
-        if view.n < 3:
-            return np.ones(view.n, bool)
-        apart = np.maximum(1.0 - cosines(view.gram[: view.n, : view.n]), 0.0)
-        np.fill_diagonal(apart, 0.0)
-        finder = HDBSCAN(min_cluster_size=view.n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True, copy=True)
-        return largest(finder.fit(apart).labels_)
-
-    def finish(self, blocks: list[Array], view: View) -> list[Array]:
-        """Add the noise, in each block's dtype."""
-        if self.noise == 0:
-            return blocks
-        scale = self.noise * self._median_norm(view)
-        return view.updates.shifted(blocks, (scale * view.rng.standard_normal(len(block)) for block in blocks))
-
-    @staticmethod
-    def _median_norm(view: View) -> float:
-        rows = view.updates.n - view.anchors
-        return float(np.median([np.sqrt(max(view.updates.take([i]).gram()[0, 0], 0.0)) for i in range(rows)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,39 +13,48 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
-from flwr_byzantine.rules.results import Mix, State
-
-
-class Stage(Protocol):
-    """What a view must know of the mixing rules of a chain."""
-
-    @property
-    def equivariant(self) -> bool:
-        """Whether the place of the origin does not matter."""
-
-    @property
-    def anchors(self) -> tuple[str, ...]:
-        """Names of extra rows."""
+from flwr_byzantine.rules.results import Combination, State
 
 
 class View:
-    """The rows that a mixing stage sees: the updates, mixed by the stages before it, then the anchors."""
+    """The rows that a mixing stage sees: the updates, mixed by the stages before it, then the anchors.
+
+    Args:
+        updates: the n updates, in the order worked in.
+        anchors: names of the extra rows that the rule looks at, see `Mixing`.
+        state: of the rounds before.
+        seed: of the round's random numbers, with the round's number.
+        centred: whether the place of the origin does not matter to any stage.
+        trusted: (d,) the server's own update.
+        order: (n,) the updates' places among those that the caller gave; None where the order is his.
+
+    Attributes:
+        n: number of rows as they are now; the anchors come below them.
+        matrix: (n + anchors, updates + anchors) makes the rows from the updates; None where they are the updates.
+        rng: the round's random numbers.
+    """
 
     def __init__(
-        self, updates: Updates, stages: Sequence[Stage], state: State, seed: int, reference: Array | None = None, order: Array | None = None
+        self,
+        updates: Updates,
+        anchors: Sequence[str],
+        state: State,
+        seed: int = 0,
+        centred: bool = True,
+        trusted: Array | None = None,
+        order: Array | None = None,
     ) -> None:
         self.order = np.arange(updates.n) if order is None else order
         self.state, self.rng = state, np.random.default_rng([seed, state.round])
-        names = [name for stage in stages for name in stage.anchors]
-        self.updates = updates.append([_anchor(name, state, updates.d, reference) for name in names]) if names else updates
-        self.anchors, self.n = len(names), updates.n
+        self.updates = updates.append([_anchor(name, state, updates.d, trusted) for name in anchors]) if anchors else updates
+        self.anchors, self.n = len(anchors), updates.n
         self.matrix: Array | None = None
-        self._centred = all(stage.equivariant for stage in stages)
+        self._centred = centred
         self._gram: Array | None = None
         self._source: View | None = None  # what this one reorders
 
-    def by_position(self, mix: Callable[[View], Mix]) -> Mix:
-        """`mix` of this view with the rows as the caller gave them, so that ties go to the first of them; its answer in our order."""
+    def mix_as_given(self, mix: Callable[[View], Combination]) -> Combination:
+        """What `mix` answers where the rows stand as the caller gave them, so that ties go to the first of those; in our order again."""
         if self.n != len(self.order):
             return mix(self)
         place, given = np.argsort(self.order), copy.copy(self)
@@ -53,7 +62,7 @@ class View:
         found = mix(given)
         columns = np.concatenate([self.order, np.arange(self.n, found.matrix.shape[1])])
         matrix = found.matrix[:, columns]
-        return Mix(
+        return Combination(
             matrix[self.order] if len(matrix) == self.n else matrix,
             None if found.scores is None else found.scores[self.order],
             None if found.selected is None else tuple(int(place[i]) for i in found.selected),
@@ -112,13 +121,13 @@ def vector(value: Any, d: int) -> Array:
     rows, _ = wrap([value])
     found: Array = rows.blocks[0].rows[0].astype(np.float64)
     if len(found) != d or not np.isfinite(found).all():
-        raise MalformedUpdate(f"reference must be a finite vector of {d} values like the updates, got {len(found)}")
+        raise MalformedUpdate(f"trusted must be a finite vector of {d} values like the updates, got {len(found)}")
     return found
 
 
-def _anchor(name: str, state: State, d: int, reference: Array | None) -> Array:
+def _anchor(name: str, state: State, d: int, trusted: Array | None) -> Array:
     if name == "previous":
         return state.arrays.get(name, np.zeros(d))
-    if reference is None:
-        raise InvalidParameter("this rule trusts one update of the server's own: pass it as reference=, a vector like the updates")
-    return reference
+    if trusted is None:
+        raise InvalidParameter("this rule trusts one update of the server's own: pass it as trusted=, a vector like the updates")
+    return trusted

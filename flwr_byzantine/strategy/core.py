@@ -16,7 +16,8 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
-from flwr_byzantine.rules.base import Rule, run
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.strategy.checkpoint import Snapshot
 from flwr_byzantine.strategy.policy import CAP, Policy

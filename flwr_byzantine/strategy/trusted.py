@@ -21,7 +21,7 @@ MISSING = (
 
 def trusts(rule: Rule) -> bool:
     """Whether a rule or a part of a chain needs the server's own update."""
-    return any("reference" in getattr(stage, "anchors", ()) for stage in rule.stages())
+    return any("trusted" in stage.anchors for stage in rule.stages())
 
 
 def own_update(train: ServerUpdate | None, server_round: int, model: Any, template: Template) -> Array | None:

@@ -73,8 +73,8 @@ def _one(s: Setting, seed: int) -> Array:
         if not norms[k] < DIVERGED:
             return np.minimum(np.nan_to_num(norms, nan=DIVERGED, posinf=DIVERGED), DIVERGED)
         momenta = s.beta * momenta + (1 - s.beta) * honest(s, w, g, rng)
-        reference = g if isinstance(s.rule, rules.FLTrust) else None
-        value, state = s.rule.step(_with_attackers(s, momenta, rng), state, reference=reference)
+        trusted = g if isinstance(s.rule, rules.FLTrust) else None
+        value, state = s.rule.step(_with_attackers(s, momenta, rng), state, trusted=trusted)
         (w,) = descent.step(k, [w], [value])
     return norms
 

@@ -143,7 +143,7 @@ def test_the_order_of_the_rows_changes_no_bit(rule, fast, monkeypatch):
     for dtype in (np.float32, np.float64):
         X = np.array(rows(13, 3001, dtype=dtype))
         X[:, ::200] = 0.0  # the first coordinates that are compared are equal
-        keywords = {"reference": X.mean(0)} if any("reference" in getattr(stage, "anchors", ()) for stage in rule.stages()) else {}
+        keywords = {"trusted": X.mean(0)} if any("trusted" in stage.anchors for stage in rule.stages()) else {}
         out = rule.aggregate(X, **keywords)
         for seed in range(3):
             order = np.random.default_rng(seed).permutation(13)

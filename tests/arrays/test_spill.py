@@ -19,7 +19,7 @@ from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.rules.base import run
+from flwr_byzantine.rules.pipeline import run
 from tests.support.federation import client_app, start
 from tests.support.grids import SlowGrid
 from tests.support.legacy import one_round

@@ -105,7 +105,7 @@ def test_oracle_starts_rules_from_what_the_server_has():
 def test_oracle_guesses_the_servers_own_update():
     X = problem(0)
     shift = Oracle(attacks.Adaptive(), X, AttackContext(rule=rules.FLTrust())).shift(-X[:F])
-    np.testing.assert_allclose(shift, rules.FLTrust()(np.concatenate([X, -X[:F]]), reference=X.mean(axis=0)) - X.mean(axis=0))
+    np.testing.assert_allclose(shift, rules.FLTrust()(np.concatenate([X, -X[:F]]), trusted=X.mean(axis=0)) - X.mean(axis=0))
 
 
 def test_line_search_finds_a_peak_within_its_evaluations():

@@ -210,3 +210,57 @@ def test_numpy_integers_are_integers():
 def test_rules_load_neither_flwr_nor_torch():
     code = "import sys, flwr_byzantine.rules, flwr_byzantine.attacks; print([m for m in ('flwr', 'torch') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+PRE = [rules.NNM(f=2), rules.ARC(f=2), rules.Clipping(radius=0.5), rules.Bucketing(s=3)]
+
+
+@pytest.mark.parametrize("rule", PRE, ids=str)
+def test_a_pre_aggregation_alone_gives_the_rows_that_a_chain_aggregates(rule):
+    X = data(11)
+    mixed = rule.transform(X)
+    assert mixed.shape == (rule.rows(11), X.shape[1])
+    np.testing.assert_allclose(rules.chain(rule, rules.Median())(X), rules.Median()(mixed), atol=1e-12)
+    np.testing.assert_array_equal(X, data(11))
+    tensor = rule.transform(torch.from_numpy(X).float())
+    assert tensor.dtype == torch.float32
+    np.testing.assert_allclose(tensor.numpy(), mixed, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pre_aggregation_alone_keeps_the_order_of_the_rows_and_leaves_out_what_is_not_finite():
+    X = data(11)
+    X[4] = np.nan
+    mixed = rules.NNM(f=2).transform(X)
+    assert mixed.shape == (10, X.shape[1])
+    order = np.random.default_rng(3).permutation(10)
+    usable = np.delete(X, 4, axis=0)
+    np.testing.assert_array_equal(rules.NNM(f=2).transform(usable[order]), mixed[order])
+    with pytest.raises(errors.TooFewUpdates, match=r"NNM\(f=2\) needs at least 5 updates, got 4"):
+        rules.NNM(f=2).transform(X[:4])
+    with pytest.raises(errors.MalformedUpdate, match=r"row 4 \(of 1 such\) is not finite; Clipping\(.*\) can leave out 0"):
+        rules.Clipping().transform(X)
+
+
+def test_the_servers_own_update_has_two_names():
+    X, own = data(5), np.ones(data(5).shape[1])
+    rule = rules.FLTrust()
+    expected = rule(X, trusted=own)
+    np.testing.assert_array_equal(rule(X, reference=own), expected)
+    np.testing.assert_array_equal(rule.aggregate(X, reference=own).value, expected)
+    np.testing.assert_array_equal(rule.step(X, rule.init(X.shape[1]), reference=own)[0], expected)
+    np.testing.assert_array_equal(rule.step(X, rule.init(X.shape[1]), trusted=own)[0], expected)
+    np.testing.assert_array_equal(rules.chain(rules.NNM(f=1), rule)(X, trusted=own), rules.chain(rules.NNM(f=1), rule)(X, reference=own))
+    with pytest.raises(errors.InvalidParameter, match="trusted= and reference= are two names of one vector"):
+        rule(X, trusted=own, reference=own)
+    with pytest.raises(errors.InvalidParameter, match="pass it as trusted=, a vector like the updates"):
+        rule(X)
+    with pytest.raises(errors.MalformedUpdate, match="trusted must be a finite vector of"):
+        rule(X, trusted=own[:2])
+
+
+@every_rule
+def test_every_rule_takes_a_trusted_vector(rule):
+    """Rules that trust nobody do not look at it."""
+    X = data(13)
+    expected = rule(X, **trusted(rule, X))
+    np.testing.assert_array_equal(rule(X, trusted=np.median(X, axis=0) + 0.1), expected)

@@ -85,7 +85,7 @@ def test_at_its_breakdown_a_rule_still_holds(rule):
     X[:f] = 1e6
     if isinstance(rule, rules.MoNNA):
         X = X[::-1].copy()  # the trusted row is honest
-    keywords = {"reference": data(n)[f:].mean(0)} if trusted(rule, X) else {}
+    keywords = {"trusted": data(n)[f:].mean(0)} if trusted(rule, X) else {}
     assert np.linalg.norm(call(rule.with_f(f), X, **keywords)) < 12
 
 

@@ -164,7 +164,7 @@ def test_fltrust_foolsgold_and_clipped_clustering_are_their_papers_formulas():
         rng = np.random.default_rng(seed)
         X, own = rng.normal(size=(9, 6)) + 1.0, rng.normal(size=6) + 1.0
         X[:2] = -3 * X[2]
-        np.testing.assert_allclose(rules.FLTrust()(X, reference=own), reference.fltrust(X, own), atol=1e-12)
+        np.testing.assert_allclose(rules.FLTrust()(X, trusted=own), reference.fltrust(X, own), atol=1e-12)
         np.testing.assert_allclose(rules.ClippedClustering()(X), reference.clipped_clustering(X), atol=1e-12)
         Y = X[2:] * rng.uniform(0.5, 3, size=(7, 1))
         np.testing.assert_allclose(rules.FoolsGold()(Y), reference.foolsgold(Y, Y), atol=1e-12)

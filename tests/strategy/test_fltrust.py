@@ -85,7 +85,7 @@ def test_the_round_is_the_rule_on_the_deltas():
     made = strategy.FLTrust(server_update=Server(), fraction_evaluate=0.0)
     flat = [np.concatenate([np.ravel(part) for part in trained(node, model())]) for node in range(1, NODES + 1)]
     own = np.concatenate([np.ravel(part) for part in towards(goals(99), model())])
-    expected = rules.FLTrust()(np.array(flat), reference=own)
+    expected = rules.FLTrust()(np.array(flat), trusted=own)
     np.testing.assert_allclose(np.concatenate([np.ravel(part) for part in start(made, 1)]), expected, rtol=1e-6)
 
 
@@ -160,7 +160,7 @@ AGGREGATING = [rule for rule in rules.available() if not issubclass(rule, rules.
 @pytest.mark.parametrize("rule", AGGREGATING, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize(("api", "base"), [(strategy, Strategy), (legacy, LegacyStrategy)], ids=["message", "legacy"])
 def test_every_aggregating_rule_is_a_named_strategy(rule, api, base):
-    needs = {"server_update": Server()} if "reference" in getattr(rule, "anchors", ()) else {}
+    needs = {"server_update": Server()} if "trusted" in rule.anchors else {}
     given = {"f": 1} if "f" in rule.__dataclass_fields__ else {}
     for name in {rule.__name__, FLOWERS.get(rule.__name__, rule.__name__)}:
         assert name in api.__all__

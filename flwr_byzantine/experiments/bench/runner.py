@@ -120,7 +120,7 @@ def entries(
         rule = contest.ours(size.f)
         if size.n < rule.min_n():
             continue
-        trusted = {"reference": X[0]} if "fltrust" in contest.name else {}
+        trusted = {"trusted": X[0]} if "fltrust" in contest.name else {}
         yield contest, OURS, partial(rule, X, **trusted)
         for name, make in contest.peers.items():
             if name in contestants:
