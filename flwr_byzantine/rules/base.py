@@ -38,6 +38,7 @@ class Rule(Declared):
     scales: ClassVar[bool] = True  # F(a X) = a F(X)
     symmetric: ClassVar[bool] = True  # the order of the rows does not matter, ties apart
     stateful: ClassVar[bool] = False  # a round depends on the rounds before it
+    mixes: ClassVar[bool] = False  # replaces the rows by combinations of them
     anchors: ClassVar[tuple[str, ...]] = ()  # names of extra rows that it looks at, see `Mixing`
     sees_all: ClassVar[bool] = False  # reads every value at once, so that one that is not finite cannot go unnoticed
     cost: ClassVar[str] = "n²d"
@@ -90,9 +91,9 @@ class Rule(Declared):
         """The state before the first round of a model with d coordinates."""
         return State()
 
-    def combined(self, view: View) -> Combination | None:
-        """The rows that come out, as combinations of the view's; None where the rule works on columns."""
-        return None
+    def combined(self, view: View) -> Combination:
+        """The rows that come out, as combinations of the view's."""
+        raise NotImplementedError  # the family of rules that mix defines it
 
     def next_state(self, view: View) -> dict[str, Array]:
         """Named arrays for the next round's state; called after `combined`."""
@@ -182,6 +183,7 @@ class Mixing(Rule):
     "previous" is the last round's aggregate (as a delta; zero at first), "trusted" the server's own update.
     """
 
+    mixes: ClassVar[bool] = True
     ties_by_position: ClassVar[bool] = False  # ties go to the row given first; else to the lexicographically first
 
     def mix(self, view: View) -> Combination:

@@ -24,6 +24,10 @@ class Stage(Protocol):
     """What must be known of a rule to run it; `base.Rule` says what each of these is."""
 
     @property
+    def mixes(self) -> bool:
+        """Whether it replaces the rows by combinations of them."""
+
+    @property
     def equivariant(self) -> bool:
         """Whether the place of the origin does not matter."""
 
@@ -44,8 +48,8 @@ class Stage(Protocol):
     def init(self, d: int) -> State:
         """The state before the first round."""
 
-    def combined(self, view: View) -> Combination | None:
-        """The rows that come out, as combinations of the view's; None where the rule works on columns."""
+    def combined(self, view: View) -> Combination:
+        """The rows that come out, as combinations of the view's."""
 
     def next_state(self, view: View) -> dict[str, Array]:
         """Named arrays for the next round's state."""
@@ -98,14 +102,14 @@ def view_of(rule: Stage, updates: Updates, state: State, trusted: Array | None) 
 
 
 def combine(stages: Sequence[Stage], view: View) -> tuple[Combination | None, dict[str, Array]]:
-    """Let each stage replace the view's rows by combinations of them; returns the first combination, and the next state's arrays."""
+    """Let each mixing stage replace the view's rows; returns the first stage's answer, and the arrays of the next state."""
     first, memory = None, dict[str, Array]()
     for stage in stages:
         stage.check(view.n)
-        with one_blas_thread(view.n):
-            found = stage.combined(view)
-            if found is not None:
-                first = found if first is None else first
+        if stage.mixes:
+            with one_blas_thread(view.n):
+                found = stage.combined(view)
                 memory.update(stage.next_state(view))
                 view.push(found.matrix)
+            first = found if first is None else first
     return first, memory
