@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from flwr_byzantine import errors, rules
-from tests.rules.test_common import RULES
+from tests.support.rules import RULES
 
 COUNT = "an integer >= 0"
 PARAMETERS = {  # of each rule: what a parameter may be, and its default where it has one
