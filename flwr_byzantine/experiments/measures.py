@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from flwr.app import Message
+from flwr.app import Message, MetricRecord
 from flwr.serverapp import Grid
 
 from flwr_byzantine.arrays.typing import Array
@@ -84,16 +84,16 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of honest and malicious replies in one round; the values as in `History`."""
+class ReplyShares:
+    """How much of the honest and of the malicious replies a rule kept in one round; the values are those of `History`."""
 
     malicious_kept: float
     malicious_share: float
     honest_dropped: float
 
 
-def verdict_of(report: RoundReport, partition: Mapping[int, int], bad: Container[int]) -> Verdict:
-    """From the report of a robust strategy.
+def shares_of_report(report: RoundReport, partition: Mapping[int, int], bad: Container[int]) -> ReplyShares:
+    """The shares by the report of a robust strategy.
 
     Args:
         report: of one round.
@@ -102,14 +102,14 @@ def verdict_of(report: RoundReport, partition: Mapping[int, int], bad: Container
 
     Example:
         >>> nodes = {7: NodeReport("kept", score=1.0, weight=0.25), 8: NodeReport("kept", score=2.0, weight=0.75)}
-        >>> verdict_of(RoundReport(1, 2, 2, 2, 0, "", True, True, nodes=nodes), {7: 0, 8: 1}, {1})
-        Verdict(malicious_kept=1.0, malicious_share=0.75, honest_dropped=0.0)
+        >>> shares_of_report(RoundReport(1, 2, 2, 2, 0, "", True, True, nodes=nodes), {7: 0, 8: 1}, {1})
+        ReplyShares(malicious_kept=1.0, malicious_share=0.75, honest_dropped=0.0)
     """
     malicious = [entry for node, entry in report.nodes.items() if partition.get(node) in bad]
     honest = [entry for node, entry in report.nodes.items() if partition.get(node) not in bad]
     kept = [_kept(entry, report.n_valid) for entry in malicious]
     dropped = sum(entry.status != "kept" for entry in honest)
-    return Verdict(_share(sum(kept), len(kept)), math.fsum(entry.weight for entry in malicious), _share(dropped, len(honest)))
+    return ReplyShares(_share(sum(kept), len(kept)), math.fsum(entry.weight for entry in malicious), _share(dropped, len(honest)))
 
 
 def _kept(entry: NodeReport, n: int) -> float:
@@ -119,19 +119,19 @@ def _kept(entry: NodeReport, n: int) -> float:
     return 1.0 if entry.score is not None else min(1.0, entry.weight * n)
 
 
-def verdict_of_average(examples: Mapping[int, float], bad: Container[int]) -> Verdict:
-    """Of a plain average, which keeps everybody, by the number of examples.
+def shares_of_average(examples: Mapping[int, float], bad: Container[int]) -> ReplyShares:
+    """The shares of a plain average, which keeps every reply, weighted by its number of examples.
 
     Args:
         examples: client number -> its number of examples.
         bad: numbers of the malicious clients.
 
     Example:
-        >>> verdict_of_average({0: 30, 1: 10, 2: 20}, {0}).malicious_share
+        >>> shares_of_average({0: 30, 1: 10, 2: 20}, {0}).malicious_share
         0.5
     """
     malicious = [count for client, count in examples.items() if client in bad]
-    return Verdict(1.0 if malicious else math.nan, _share(sum(malicious), sum(examples.values()), 0.0), 0.0)
+    return ReplyShares(1.0 if malicious else math.nan, _share(sum(malicious), sum(examples.values()), 0.0), 0.0)
 
 
 def _share(part: float, whole: float, otherwise: float = math.nan) -> float:
@@ -210,15 +210,15 @@ class RecordingGrid:
             self.partition[reply.metadata.src_node_id] = client
             self.replies[client] = reply
 
-    def verdict(self, report: RoundReport | None) -> Verdict:
-        """Of the last round: from the strategy's report, or None for a plain average."""
+    def shares(self, report: RoundReport | None) -> ReplyShares:
+        """The shares of the last round, by the strategy's report; None stands for a plain average."""
         if report is not None:
-            return verdict_of(report, self.partition, self.bad)
-        examples = {client: float(reply.content["metrics"]["num-examples"]) for client, reply in self.replies.items()}  # type: ignore[arg-type]
-        return verdict_of_average(examples, self.bad)
+            return shares_of_report(report, self.partition, self.bad)
+        metrics = {client: cast(MetricRecord, reply.content["metrics"]) for client, reply in self.replies.items()}
+        return shares_of_average({client: float(cast(int, record["num-examples"])) for client, record in metrics.items()}, self.bad)
 
     def kappa(self, aggregate: Array) -> float:
-        """`kappa_seen` of the last round, for the (d,) aggregate in the form that clients answer in."""
+        """`kappa_seen` of the last round, of the (d,) aggregate: a model where the clients send models, else a gradient."""
         honest = [self.replies[client] for client in sorted(self.replies) if client not in self.bad]
         if not honest:
             return math.nan

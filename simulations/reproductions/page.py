@@ -21,6 +21,7 @@ from flwr_byzantine.experiments.report.settings import load, values
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC
 from flwr_byzantine.experiments.report.tables import COST, worst_case_table
+from flwr_byzantine.experiments.results import read
 from flwr_byzantine.experiments.table import Field, Table
 from flwr_byzantine.rules.parsing import FEDAVG
 
@@ -28,7 +29,7 @@ HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
 NAMES = ("flanders", "bucketing", "byzfl")
 RULES = ("krum", "median", "geometric-median", "centered-clipping (max_iter=3, tau=10)", "mean")
-DIGITS = 5  # of the committed courses
+DIGITS = 5  # of the committed values
 MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
 
 
@@ -177,25 +178,20 @@ def draw() -> None:
 
 
 def shorten(path: Path) -> None:
-    """Keep the last record of each cell, sorted by configuration: values of `DIGITS` digits, of the rounds with an evaluated model."""
-    records = {record["key"]: record for record in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
-    for record in records.values():
-        record |= {"course": _rounded(_thinned(record["course"], record["config"])), "final": _rounded(record["final"])}
-    lines = sorted((json.dumps(record, sort_keys=True, separators=(",", ":")) for record in records.values()), key=_order)
+    """Keep the last result of each cell, sorted by configuration: values of `DIGITS` digits, of the rounds with an evaluated model."""
+    results = sorted(read(path), key=lambda result: json.dumps(result.config, sort_keys=True))
+    shortened = [replace(each, history=_rounded(_thinned(each.history, each.config)), final=_rounded(each.final)) for each in results]
+    lines = [json.dumps(result.to_json(), sort_keys=True, separators=(",", ":")) for result in shortened]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def _thinned(course: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _thinned(history: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     kept = evaluated(config["rounds"], config["evaluate_every"])
-    return {name: values if name in OF_MODEL else _only(kept, values) for name, values in course.items()}
+    return {name: values if name in OF_MODEL else _only(kept, values) for name, values in history.items()}
 
 
 def _only(kept: set[int], values: list[Any] | None) -> list[Any] | None:
     return values and [value if k in kept else None for k, value in enumerate(values, 1)]
-
-
-def _order(line: str) -> str:
-    return json.dumps(json.loads(line)["config"], sort_keys=True)
 
 
 def _rounded(value: Any) -> Any:

@@ -16,7 +16,7 @@ from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.engines import quiet
 from flwr_byzantine.experiments.tasks.federation import federate
-from flwr_byzantine.experiments.tasks.harm import Harm
+from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
@@ -44,7 +44,7 @@ class Setting:
     task: Task
 
     def run(self, victim: str, attack: Attack | None):
-        """The course and the final model."""
+        """The history and the final model."""
         with quiet():
             return federate(LocalGrid(client_app(), self.task.num_clients), self.task, VICTIMS[victim], attack, self.rounds)
 
@@ -120,9 +120,9 @@ def success(setting, attack, arrays):
 
 def harm(trial):
     """Points of accuracy lost, and the success rate before and after (NaN where there is none)."""
-    (calm, start), (course, end) = clean(trial.setting, trial.victim), trial.setting.run(trial.victim, trial.attack)
+    (honest, start), (history, end) = clean(trial.setting, trial.victim), trial.setting.run(trial.victim, trial.attack)
     rates = [success(trial.setting, trial.attack, arrays) if trial.success else math.nan for arrays in (start, end)]
-    return 100 * (calm.final()["accuracy"] - course.final()["accuracy"]), *rates
+    return 100 * (honest.final()["accuracy"] - history.final()["accuracy"]), *rates
 
 
 @pytest.mark.parametrize("attack", [cls for cls in attacks.available() if cls.finite], ids=lambda cls: cls.__name__)
@@ -141,10 +141,10 @@ def test_every_attack_hurts_fedavg_or_a_classical_rule(attack):
 def test_numbers_that_are_none_ruin_fedavg_and_no_rule_of_ours(attack):
     _, ruined = SKEWED.run("fedavg", attack())
     assert not np.isfinite(flat(ruined)).all()
-    course, arrays = SKEWED.run("multi-krum", attack())
+    history, arrays = SKEWED.run("multi-krum", attack())
     assert np.isfinite(flat(arrays)).all()
-    assert course.malicious_kept == [0.0] * SKEWED.rounds
-    assert course.accuracy[-1] > clean(SKEWED, "multi-krum")[0].accuracy[-1] - 0.05
+    assert history.malicious_kept == [0.0] * SKEWED.rounds
+    assert history.accuracy[-1] > clean(SKEWED, "multi-krum")[0].accuracy[-1] - 0.05
 
 
 # --- the adaptive attack on honest updates ---------------------------------------------------------------------------
@@ -205,7 +205,8 @@ def context(round, rule):
     rounds = recorded()
     broadcast = rounds[round - 1][1]
     previous = broadcast - rounds[round - 2][1] if round > 1 else None
-    return AttackContext(round, previous, np.random.default_rng(0), rule, broadcast=broadcast, harm=partial(Harm(SKEWED.task), broadcast))
+    harm = partial(ModelError(SKEWED.task), broadcast)
+    return AttackContext(round, previous, np.random.default_rng(0), rule, broadcast=broadcast, harm=harm)
 
 
 def damages(rule, X, bad, now):

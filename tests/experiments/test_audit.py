@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from flwr_byzantine import InvalidParameter, legacy, strategy
 from flwr_byzantine.cli import app
 from flwr_byzantine.experiments.audit import BATTERY, audit, load_strategy, runner
-from flwr_byzantine.experiments.audit.runner import GOAL, placements
+from flwr_byzantine.experiments.audit.federation import GOAL
+from flwr_byzantine.experiments.audit.runner import placements
 from flwr_byzantine.strategy import __all__ as names
 
 WEAKER = {  # rules that promise less by their own papers: what then bends the model

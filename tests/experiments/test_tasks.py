@@ -12,9 +12,10 @@ from flwr.app import Array, ConfigRecord, RecordDict
 
 from flwr_byzantine import InvalidParameter, attacks
 from flwr_byzantine.experiments.tasks import Task, client, data, training
+from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.federation import federate
-from flwr_byzantine.experiments.tasks.harm import Harm
+from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions, similar
 from flwr_byzantine.flower.codec import flat, pack
@@ -179,21 +180,26 @@ def test_seeds_are_the_same_in_another_process():
 
 
 def test_data_are_poisoned_once_as_long_as_attack_seed_and_data_stay(monkeypatch):
-    made, calm = [], client._poisoned
-    monkeypatch.setattr(client, "_poisoned", lambda *args: made.append(args) or calm(*args))
+    made, make = [], client._poisoned
+    monkeypatch.setattr(client, "_poisoned", lambda *args: made.append(args) or make(*args))
+    monkeypatch.setattr(client, "_POISONED", Cache(size=3))
+
+    def examples(task, number, attack):
+        return client._examples(task, number, None, client.config_of(task, attack))
+
     task, flip = Task(num_clients=4, num_malicious=2), attacks.LabelFlip()
-    kept = client._Poisoned()
-    first = kept.of(task, 0, flip)
-    assert kept.of(replace(task, lr=0.5), 0, flip) is first
-    kept.of(task, 1, flip)
+    first = examples(task, 0, flip)
+    assert examples(replace(task, lr=0.5), 0, flip) is first
+    examples(task, 1, flip)
+    assert examples(task, 2, flip) is training.local_data(task, 2)
     assert len(made) == 2
     for other, attack in (
         (replace(task, seed=1), flip),
         (task, attacks.Backdoor(target=2)),
         (replace(task, alpha=5.0), attacks.Backdoor(target=2)),
     ):
-        x, y = kept.of(other, 0, attack)
-        expected = calm(other, 0, attack)
+        x, y = examples(other, 0, attack)
+        expected = attack.poison(*training.local_data(other, 0), 10, np.random.default_rng([other.seed, 0]), attacker=0)
         assert torch.equal(x, expected[0])
         assert torch.equal(y, expected[1])
     assert len(made) == 5
@@ -201,12 +207,12 @@ def test_data_are_poisoned_once_as_long_as_attack_seed_and_data_stay(monkeypatch
 
 def test_the_harm_of_a_model_is_its_error_rate_whatever_its_scale():
     task = Task(model="softmax", num_clients=2, local_epochs=20, lr=0.5)
-    harm = Harm(task)
+    harm = ModelError(task)
     good = flat(federate(LocalGrid(client_app(), 2), task, None, None, 3)[1])
     assert harm(good, 0.0 * good) < 0.1 < 0.8 < harm(0.0 * good, 0.0 * good)
     assert harm(good, 999.0 * good) < harm(good, 0.0 * good) + 2e-3
     assert harm(good, np.full(len(good), np.nan)) > 0.8
-    assert Harm(replace(task, method="byzantine-sgd"))(0.0 * good, -good / task.lr) == pytest.approx(harm(0.0 * good, good))
+    assert ModelError(replace(task, method="byzantine-sgd"))(0.0 * good, -good / task.lr) == pytest.approx(harm(0.0 * good, good))
 
 
 def test_only_malicious_clients_train_on_poisoned_data():
@@ -242,18 +248,18 @@ def test_a_federation_learns_and_is_the_same_again(method):
         partition="gamma", gamma=0.5, num_clients=5, method=method, momentum=0.5, lr=0.3, local_epochs=2, batch_size=64, validation=0.1
     )
     rounds = 5 if method == "local-sgd" else 30
-    courses = [federate(LocalGrid(client_app(), 5), task, None, None, rounds)[0] for _ in range(2)]
-    assert courses[0].accuracy == courses[1].accuracy
-    assert courses[0].kappa_seen == courses[1].kappa_seen
-    assert courses[0].accuracy[0] < 0.2
-    assert courses[0].final()["accuracy"] > 0.6
-    assert len(courses[0].validation_accuracy) == rounds + 1
+    histories = [federate(LocalGrid(client_app(), 5), task, None, None, rounds)[0] for _ in range(2)]
+    assert histories[0].accuracy == histories[1].accuracy
+    assert histories[0].kappa_seen == histories[1].kappa_seen
+    assert histories[0].accuracy[0] < 0.2
+    assert histories[0].final()["accuracy"] > 0.6
+    assert len(histories[0].validation_accuracy) == rounds + 1
 
 
 def test_the_mean_rule_has_no_kappa():
     task = Task(method="byzantine-sgd", partition="sorted", num_clients=5, lr=0.2)
-    course, _ = federate(LocalGrid(client_app(), 5), task, None, None, 3)
-    assert max(course.kappa_seen) < 1e-6
+    history, _ = federate(LocalGrid(client_app(), 5), task, None, None, 3)
+    assert max(history.kappa_seen) < 1e-6
 
 
 def test_a_twin_is_a_deep_copy_of_what_a_client_can_change():

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from flwr_byzantine.experiments.report.settings import load
+from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep import config
 from flwr_byzantine.experiments.sweep.command import command
 from simulations.reproductions import page
@@ -143,17 +144,17 @@ def test_byzfl_heterogeneity_and_byzantine_clients_cost_accuracy():
 # --- the script -----------------------------------------------------------------------------------------------
 
 
-def test_shortening_keeps_the_last_record_of_a_cell(tmp_path):
-    a, rounds = {"lr": 0.1234567, "rounds": 8, "evaluate_every": 4}, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-    lines = [
-        {"key": "a", "config": a, "course": {"accuracy": [0.1234567, None]}, "final": {"accuracy": 0.5}},
-        {"key": "b", "config": a | {"lr": 0.1}, "course": {}, "final": {}},
-        {"key": "a", "config": a, "course": {"accuracy": [0.7654321, None], "kappa_seen": rounds}, "final": {"accuracy": 0.7654321}},
+def test_shortening_keeps_the_last_result_of_a_cell(tmp_path):
+    a, rounds = {"strategy": "krum", "lr": 0.1234567, "rounds": 8, "evaluate_every": 4}, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    written = [
+        Result(a, "a", history={"accuracy": [0.1234567, None]}, final={"accuracy": 0.5}),
+        Result(a | {"lr": 0.1}, "b"),
+        Result(a, "a", history={"accuracy": [0.7654321, None], "kappa_seen": rounds}, final={"accuracy": 0.7654321}),
     ]
     path = Path(tmp_path, "r.jsonl")
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(result.to_json()) + "\n" for result in written))
     page.shorten(path)
-    b, found = sorted((json.loads(line) for line in path.read_text().splitlines()), key=lambda record: record["config"]["lr"])
+    b, found = (json.loads(line) for line in path.read_text().splitlines())
     assert (b["key"], b["course"]) == ("b", {})
     course = {"accuracy": [0.76543, None], "kappa_seen": [None, None, None, 0.4, None, 0.6, 0.7, 0.8]}
-    assert found == {"key": "a", "config": a, "course": course, "final": {"accuracy": 0.76543}}
+    assert found == written[2].to_json() | {"course": course, "final": {"accuracy": 0.76543}}

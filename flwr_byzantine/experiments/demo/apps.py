@@ -21,7 +21,7 @@ __all__ = ["Outcome", "client_app", "federate", "wait_for_nodes"]
 
 @dataclass
 class Outcome:
-    """One federation's course.
+    """One federation's history.
 
     Attributes:
         accuracy, loss: on the central test set, after each round, round 0 first.
@@ -66,12 +66,12 @@ def federate(
         times.append(time.monotonic())
         on_round(server_round, accuracy)
 
-    course, arrays = federation.federate(grid, replace(task, num_malicious=num_malicious), rule, attack, rounds, note)
+    history, arrays = federation.federate(grid, replace(task, num_malicious=num_malicious), rule, attack, rounds, note)
     bad = num_malicious if attack is not None else 0
-    kept = bad * _mean(course.malicious_kept) if bad else 0.0
-    dropped = (task.num_clients - bad) * _mean(course.honest_dropped)
+    kept = bad * _mean(history.malicious_kept) if bad else 0.0
+    dropped = (task.num_clients - bad) * _mean(history.honest_dropped)
     seconds = [end - start for start, end in pairwise(times[1:])]
-    return Outcome(course.accuracy, course.loss, seconds, kept, dropped), arrays
+    return Outcome(history.accuracy, history.loss, seconds, kept, dropped), arrays
 
 
 def _mean(values: list[float]) -> float:

@@ -58,26 +58,26 @@ def _legend(figure: Figure, axes: Sequence[Axes], order: Sequence[str], columns:
 def _panel(axis: Axes, cells: Sequence[Result], reference: Sequence[Result], shown: dict[str, Look]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    rounds, grey = _courses(reference)
+    rounds, grey = _accuracies(reference)
     if grey.size:
         axis.plot(rounds, grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
     for rule, look in shown.items():
-        rounds, courses = _courses([cell for cell in cells if cell.rule == rule])
-        if not courses.size:
+        rounds, accuracies = _accuracies([cell for cell in cells if cell.rule == rule])
+        if not accuracies.size:
             continue
-        axis.plot(rounds, courses.mean(axis=0), label=rule, **look.line_style(len(rounds)))
-        if len(courses) > 1:
-            axis.fill_between(rounds, courses.min(axis=0), courses.max(axis=0), color=look.colour, alpha=0.12, linewidth=0)
+        axis.plot(rounds, accuracies.mean(axis=0), label=rule, **look.line_style(len(rounds)))
+        if len(accuracies) > 1:
+            axis.fill_between(rounds, accuracies.min(axis=0), accuracies.max(axis=0), color=look.colour, alpha=0.12, linewidth=0)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _courses(cells: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
-    """The rounds that were evaluated in each seed, and accuracy in percent, seeds × these rounds, cut to the shortest course."""
-    found = [course for course in (cell.curve() for cell in cells if cell.ok) if course]
+def _accuracies(cells: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
+    """The rounds that were evaluated in each seed, and accuracy in percent, seeds × these rounds, cut to the shortest of them."""
+    found = [curve for curve in (cell.curve() for cell in cells if cell.ok) if curve]
     length = min(map(len, found), default=0)
-    courses = 100 * np.array([course[:length] for course in found], dtype=float).reshape(len(found), length)
-    rounds = np.flatnonzero(np.isfinite(courses).all(axis=0))
-    return rounds, courses[:, rounds]
+    accuracies = 100 * np.array([curve[:length] for curve in found], dtype=float).reshape(len(found), length)
+    rounds = np.flatnonzero(np.isfinite(accuracies).all(axis=0))
+    return rounds, accuracies[:, rounds]
 
 
 def honest_cost(study: Study) -> list[Drawing]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import fields
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import cast
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import nn
 
 from flwr_byzantine import attacks
-from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks import Attack
+from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.attacks.data import Predict
 from flwr_byzantine.attacks.poisoning import poisoned, predictor
 from flwr_byzantine.client import gradient
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks import training
+from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.task import Task
@@ -38,33 +38,35 @@ def client_app() -> ClientApp:
         20
     """
     app = ClientApp()
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        task, net, client = _prepare(message, context)
-        config = message.content["config"]
-        generator = training.randomness(task, client, int(config["server-round"]))  # type: ignore[arg-type]
-        x, y = _examples(task, client, net, config)
-        identity = {"num-examples": len(x), "partition-id": client}
-        if task.method == "byzantine-sgd":
-            batch = training.one_batch(task, x, y, generator)
-            found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum)
-            return Message(
-                content=RecordDict({"arrays": pack(found.arrays), "metrics": MetricRecord({**identity, "loss": found.loss})}),
-                reply_to=message,
-            )
-        metrics = MetricRecord({**identity, "train-loss": training.train(net, task, x, y, generator)})
-        return Message(content=RecordDict({"arrays": pack(_arrays(net)), "metrics": metrics}), reply_to=message)
-
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        task, net, client = _prepare(message, context)
-        x, y = training.local_data(task, client)
-        loss, accuracy = training.evaluate(net, x, y)
-        metrics = MetricRecord({"num-examples": len(x), "partition-id": client, "loss": loss, "accuracy": accuracy})
-        return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
-
+    app.train()(train)
+    app.evaluate()(evaluate)
     return app
+
+
+def train(message: Message, context: Context) -> Message:
+    """What a client answers: the model that it trained, or under "byzantine-sgd" a gradient."""
+    task, net, client = _prepare(message, context)
+    config = _config(message)
+    generator = training.randomness(task, client, cast(int, config["server-round"]))
+    x, y = _examples(task, client, net, config)
+    if task.method == "byzantine-sgd":
+        batch = training.one_batch(task, x, y, generator)
+        found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum)
+        arrays, loss = found.arrays, {"loss": found.loss}
+    else:
+        loss = {"train-loss": training.train(net, task, x, y, generator)}
+        arrays = {name: value.detach().numpy() for name, value in net.state_dict().items()}
+    metrics = MetricRecord({"num-examples": len(x), "partition-id": client, **loss})
+    return Message(content=RecordDict({"arrays": pack(arrays), "metrics": metrics}), reply_to=message)
+
+
+def evaluate(message: Message, context: Context) -> Message:
+    """The broadcast model on the client's own data."""
+    task, net, client = _prepare(message, context)
+    x, y = training.local_data(task, client)
+    loss, accuracy = training.evaluate(net, x, y)
+    metrics = MetricRecord({"num-examples": len(x), "partition-id": client, "loss": loss, "accuracy": accuracy})
+    return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
 
 
 def config_of(task: Task, attack: Attack | None) -> dict[str, str]:
@@ -83,54 +85,43 @@ def config_of(task: Task, attack: Attack | None) -> dict[str, str]:
     return {TASK: task.to_json(), ATTACK: type(attack).__name__, OPTIONS: json.dumps(options)}
 
 
-@lru_cache(maxsize=8)
-def _attack(name: str, options: str) -> Attack:
-    return attacks.get(name)(**json.loads(options))
+def _config(message: Message) -> ConfigRecord:
+    return cast(ConfigRecord, message.content["config"])
 
 
-def _examples(task: Task, client: int, net: nn.Module, config: Mapping[str, Any]) -> Examples:
+def _examples(task: Task, client: int, net: nn.Module, config: ConfigRecord) -> Examples:
     """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
+    clean = training.local_data(task, client)
     if ATTACK not in config or client >= task.num_malicious:
-        return training.local_data(task, client)
-    attack: Any = _attack(config[ATTACK], config[OPTIONS])
-    return _poisoned(task, client, attack, net) if attack.asks_model else _POISONED.of(task, client, attack)
+        return clean
+    attack = _attack(str(config[ATTACK]), str(config[OPTIONS]))
+    make = partial(_poisoned, clean, attack, task, client)
+    return make(predictor(net)) if attack.asks_model else _POISONED.get(client, [clean, attack], make)
 
 
-def _poisoned(task: Task, client: int, attack: Any, net: nn.Module | None = None) -> Examples:
-    predict = None if net is None else predictor(net)
-    return poisoned(training.local_data(task, client), attack, load(task).classes, task.seed, client, predict=predict)  # type: ignore[no-any-return]
-
-
-class _Poisoned:
-    """The poisoned examples of each client, made once for all rounds: those of the last data, attack and seed."""
-
-    def __init__(self) -> None:
-        self._of: tuple[Any, ...] = ()
-        self._found: dict[int, tuple[torch.Tensor, Examples]] = {}
-
-    def of(self, task: Task, client: int, attack: Attack) -> Examples:
-        """Those of one client, from its examples as they are now."""
-        now, clean = (load(task), attack, task.seed), training.local_data(task, client)[0]
-        if not self._of or now[0] is not self._of[0] or now[1:] != self._of[1:]:
-            self._of, self._found = now, {}
-        if client not in self._found or self._found[client][0] is not clean:
-            self._found[client] = clean, _poisoned(task, client, attack)
-        return self._found[client][1]
-
-
-_POISONED = _Poisoned()
-
-
-def _arrays(net: nn.Module) -> dict[str, Array]:
-    return {name: value.detach().numpy() for name, value in net.state_dict().items()}
+def _poisoned(clean: Examples, attack: DataAttack, task: Task, client: int, predict: Predict | None = None) -> Examples:
+    return cast(Examples, poisoned(clean, attack, load(task).classes, task.seed, client, predict=predict))
 
 
 def _prepare(message: Message, context: Context) -> tuple[Task, nn.Module, int]:
+    """The task, its model with the broadcast values, and which client this is."""
     torch.set_num_threads(1)
-    task = _task(str(message.content["config"][TASK]))
+    task = _task(str(_config(message)[TASK]))
     net = _net(task)
-    _BROADCAST.load(net, message.content["arrays"])  # type: ignore[arg-type]
+    data = [array.data for array in cast(ArrayRecord, message.content["arrays"]).values()]
+    values = _BROADCAST.get(None, data, lambda: [torch.from_numpy(unpack(part).copy()) for part in data])
+    torch._foreach_copy_(list(net.state_dict().values()), values)
     return task, net, int(context.node_config["partition-id"])
+
+
+# The clients of a process are asked one after another, for the same task and with the same broadcast model.
+_POISONED: Cache[Examples] = Cache(size=training.CLIENTS)
+_BROADCAST: Cache[list[torch.Tensor]] = Cache(size=1)
+
+
+@lru_cache(maxsize=8)
+def _attack(name: str, options: str) -> DataAttack:
+    return cast(DataAttack, attacks.get(name)(**json.loads(options)))
 
 
 @lru_cache(maxsize=8)
@@ -142,21 +133,3 @@ def _task(text: str) -> Task:
 def _net(task: Task) -> nn.Module:
     """One model for all clients of a process: each loads the broadcast one before it does anything."""
     return model(task)
-
-
-class _Broadcast:
-    """The last model received, as tensors: the clients of a process get the same one, one after another."""
-
-    def __init__(self) -> None:
-        self._data: list[bytes] = []
-        self._values: list[torch.Tensor] = []
-
-    def load(self, net: nn.Module, record: ArrayRecord) -> None:
-        """Let the model have the values of the record, which are in its order."""
-        data = [array.data for array in record.values()]
-        if len(data) != len(self._data) or any(new is not old for new, old in zip(data, self._data, strict=True)):
-            self._data, self._values = data, [torch.from_numpy(unpack(part).copy()) for part in data]
-        torch._foreach_copy_(list(net.state_dict().values()), self._values)
-
-
-_BROADCAST = _Broadcast()

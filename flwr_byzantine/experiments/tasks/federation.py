@@ -15,12 +15,12 @@ from torch import nn
 
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks import Attack
+from flwr_byzantine.attacks import Attack, DataAttack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluated
 from flwr_byzantine.experiments.tasks.client import config_of
 from flwr_byzantine.experiments.tasks.data import Data, load
-from flwr_byzantine.experiments.tasks.harm import Harm
+from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.task import Task
@@ -80,8 +80,8 @@ def federate(
         >>> from flwr_byzantine.flower.local import LocalGrid
         >>> from flwr_byzantine.experiments.tasks.client import client_app
         >>> task = Task(partition="sorted", num_clients=3, local_epochs=1)
-        >>> course, _ = federate(LocalGrid(client_app(), 3), task, None, None, rounds=2)
-        >>> len(course.accuracy), course.malicious_share
+        >>> history, _ = federate(LocalGrid(client_app(), 3), task, None, None, rounds=2)
+        >>> len(history.accuracy), history.malicious_share
         (3, [0.0, 0.0])
     """
     torch.set_num_threads(1)
@@ -90,18 +90,18 @@ def federate(
     bad = range(task.num_malicious if attack is not None else 0)
     average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
     strategy = _strategy(task, rule, average)
-    recorder: Any = RecordingGrid(grid if attack is None else _under(attack, grid, task, rule, bad), bad)
+    recorder: Any = RecordingGrid(grid if attack is None else _attacked(attack, grid, task, rule, bad), bad)
     net = model(task)
-    observer = _Observer(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every))
+    evaluator = _Evaluator(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every))
     config = ConfigRecord({**config_of(task, attack)})
-    result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=observer)
+    result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
-    return observer.course, result.arrays
+    return evaluator.history, result.arrays
 
 
-def _under(attack: Attack, grid: Any, task: Task, rule: Rule | None, bad: Container[int]) -> AdversarialGrid:
-    harm = Harm(task) if attack.knowledge == "rule" else None
+def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, bad: Container[int]) -> AdversarialGrid:
+    harm = ModelError(task) if attack.knowledge == "rule" else None
     return AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed, harm)
 
 
@@ -112,7 +112,7 @@ def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
 
 
 class _FedAvg(FedAvg):
-    """Flower's, and bit for bit the same; in small models it would spend most of its time on reading headers."""
+    """Flower's FedAvg with the same results, bit for bit, without reading npy headers, most of its time in small models."""
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         received = list(replies)
@@ -122,7 +122,7 @@ class _FedAvg(FedAvg):
         return super().aggregate_train(server_round, received)
 
 
-class _Observer:
+class _Evaluator:
     """The strategy's `evaluate_fn`: measures each new model, and the round that it came from."""
 
     def __init__(
@@ -136,46 +136,46 @@ class _Observer:
         due: Container[int],
     ) -> None:
         self.task, self.strategy, self.recorder, self.net, self.on_round, self.due = task, strategy, recorder, net, on_round, due
-        self.data, self.course = load(task), History()
+        self.data, self.history = load(task), History()
         self.triggered = _triggered(attack, self.data)
         self.before: Array | None = None
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         now = flat(arrays)
         if self.before is not None:
-            self._round(self.before, now)
+            self._measure_round(self.before, now)
         self.before = now
         if server_round not in self.due:
-            self.course.skip_model()
+            self.history.skip_model()
             return None
         self.net.load_state_dict(arrays.to_torch_state_dict())
-        loss, accuracy = self._model()
+        loss, accuracy = self._evaluate()
         self.on_round(server_round, accuracy)
         return MetricRecord({"accuracy": accuracy, "loss": loss})
 
-    def _model(self) -> tuple[float, float]:
+    def _evaluate(self) -> tuple[float, float]:
         loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
-        self.course.loss.append(loss)
-        self.course.accuracy.append(accuracy)
-        self.course.validation_accuracy.append(evaluate(self.net, self.data.validation_x, self.data.validation_y)[1])
+        self.history.loss.append(loss)
+        self.history.accuracy.append(accuracy)
+        self.history.validation_accuracy.append(evaluate(self.net, self.data.validation_x, self.data.validation_y)[1])
         if self.triggered is not None:
-            self.course.attack_success.append(evaluate(self.net, *self.triggered)[1])
+            self.history.attack_success.append(evaluate(self.net, *self.triggered)[1])
         return loss, accuracy
 
-    def _round(self, before: Array, now: Array) -> None:
+    def _measure_round(self, before: Array, now: Array) -> None:
         report = self.strategy.reports[-1] if isinstance(self.strategy, Robust) else None
-        verdict = self.recorder.verdict(report)
-        self.course.malicious_kept.append(verdict.malicious_kept)
-        self.course.malicious_share.append(verdict.malicious_share)
-        self.course.honest_dropped.append(verdict.honest_dropped)
+        shares = self.recorder.shares(report)
+        self.history.malicious_kept.append(shares.malicious_kept)
+        self.history.malicious_share.append(shares.malicious_share)
+        self.history.honest_dropped.append(shares.honest_dropped)
         moved = report is None or report.aggregated
         aggregate = (before - now) / self.task.lr if isinstance(self.strategy, ByzantineSGD) else now
-        self.course.kappa_seen.append(self.recorder.kappa(aggregate) if moved else math.nan)
+        self.history.kappa_seen.append(self.recorder.kappa(aggregate) if moved else math.nan)
 
 
 def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Test examples as an attack on data shows them, and the labels it wants; None where there are none."""
-    if attack is None or not attack.poisons:
+    if not isinstance(attack, DataAttack):
         return None
-    x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)  # type: ignore[attr-defined]
+    x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)
     return (x, wanted) if len(wanted) else None

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks import backprop
-from flwr_byzantine.experiments.tasks.data import Data, load
+from flwr_byzantine.experiments.tasks.cache import Cache
+from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.task import Task
 
@@ -19,29 +19,15 @@ Examples = tuple[torch.Tensor, torch.Tensor]
 Step = Callable[[Sequence[torch.Tensor]], None]
 
 
-class _Local:
-    """The examples of each client, picked out of the data once for all rounds."""
-
-    def __init__(self) -> None:
-        self._data: Data | None = None
-        self._found: dict[int, tuple[Array, Examples]] = {}
-
-    def of(self, data: Data, client: int, rows: Array) -> Examples:
-        """Those of one client; a partition of its own replaces what is kept of it."""
-        if data is not self._data:
-            self._data, self._found = data, {}
-        if client not in self._found or self._found[client][0] is not rows:
-            picked = torch.from_numpy(rows)
-            self._found[client] = rows, (data.train_x[picked], data.train_y[picked])
-        return self._found[client][1]
-
-
-_LOCAL = _Local()
+CLIENTS = 4096  # clients whose examples a process keeps
+_LOCAL: Cache[Examples] = Cache(size=CLIENTS)
 
 
 def local_data(task: Task, client: int) -> Examples:
-    """One client's training examples and labels, which must not be changed."""
-    return _LOCAL.of(load(task), client, partitions(task)[client])
+    """One client's training examples and labels, picked out of the data once for all rounds; they must not be changed."""
+    data, rows = load(task), partitions(task)[client]
+    picked = torch.from_numpy(rows)
+    return _LOCAL.get(client, [data, rows], lambda: (data.train_x[picked], data.train_y[picked]))
 
 
 def randomness(task: Task, client: int, server_round: int) -> torch.Generator:
@@ -61,7 +47,7 @@ def batches(task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Gener
     left = task.local_steps or task.local_epochs * -(-len(x) // task.batch_size)
     while left > 0:
         order = torch.randperm(len(x), generator=generator)[: left * task.batch_size]
-        found = list(zip(x[order].split(task.batch_size), y[order].split(task.batch_size), strict=True))  # type: ignore[no-untyped-call]
+        found = list(zip(x[order].split(task.batch_size), y[order].split(task.batch_size), strict=True))  # type: ignore[no-untyped-call]  # torch's split has no types
         yield from found
         left -= len(found)
 

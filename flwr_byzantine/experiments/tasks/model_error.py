@@ -1,4 +1,4 @@
-"""What attackers are after in the end: a model that is wrong."""
+"""How wrong the model is that an aggregate leads to: what an attacker that looks at the model maximises."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from flwr_byzantine.experiments.tasks.training import evaluate
 EXAMPLES = 2000  # of the training data, at most: attackers ask often
 
 
-class Harm:
-    """`harm` of an `AdversarialGrid`: the error rate of the model that follows an aggregate, on training data.
+class ModelError:
+    """The `harm` of an `AdversarialGrid`: the error rate, on training data, of the model that an aggregate leads to.
 
-    A thousandth at most is added by its loss l, as l / (1 + l), which tells apart what is wrong as often.
+    To tell apart models that are wrong equally often, l / (1 + l) thousandths are added, where l is the mean loss.
 
     Args:
-        task: whose model and training data of all clients; under "byzantine-sgd" its step size too.
+        task: gives the model and all clients' training data; under "byzantine-sgd" the step size too.
 
     Example:
         >>> task = Task(model="softmax")
-        >>> round(Harm(task)(np.zeros(650), np.zeros(650)), 2)  # all zeros: class 0, in one of ten cases right
+        >>> round(ModelError(task)(np.zeros(650), np.zeros(650)), 2)  # all zeros: class 0, in one of ten cases right
         0.9
     """
 
@@ -38,7 +38,7 @@ class Harm:
         self.step = -task.lr if task.method == "byzantine-sgd" else 1.0
 
     def __call__(self, broadcast: Array, aggregate: Array) -> float:
-        """Of the model broadcast + aggregate, or a step against the aggregate; both (d,)."""
+        """The error of broadcast + aggregate, or under "byzantine-sgd" of a step against the aggregate; both are (d,)."""
         vector_to_parameters(torch.from_numpy(broadcast + self.step * aggregate).float(), self.net.parameters())
         loss, accuracy = evaluate(self.net, self.x, self.y)
         return 1.0 - accuracy + 1e-3 * (loss / (1.0 + loss) if math.isfinite(loss) else 1.0)
