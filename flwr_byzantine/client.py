@@ -14,7 +14,7 @@ from flwr_byzantine.arrays.typing import Array as NDArray
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.codec import pack, unpack
-from flwr_byzantine.strategy.core import NOISE_KEY
+from flwr_byzantine.strategy.metrics import NOISE_KEY
 from flwr_byzantine.theory import momentum_variance_factor
 
 STATE_KEY = "flwr-byzantine.momentum"

@@ -1,6 +1,6 @@
 """Models as npy bytes and back at little cost: in small models most of the time would go into headers, which repeat.
 
-For messages of one's own and honest replies; those that nobody vouches for are read by `strategy.inspect.decode`.
+For messages of one's own and honest replies; those that nobody vouches for are read by `flower.decode`.
 """
 
 from __future__ import annotations

@@ -1,24 +1,60 @@
-"""Robust strategies for Flower's Message API."""
+"""Robust strategies for Flower: a robust rule in place of the average, in both of its APIs.
 
-from flwr_byzantine.strategy.message import Robust
-from flwr_byzantine.strategy.named import CATALOGUE, Bulyan, FedMedian, FedTrimmedAvg, FLTrust, Krum, Mean, MultiKrum
+The mathematics is in `rules`; here is what a server does round after round. `core` runs the rounds and knows no Flower type;
+`message` and `legacy` translate for Flower's two APIs; `fedavg` and `wrapper` are the two ways to stand on a Flower strategy
+(to be one, to wrap one), `named` and `catalogue` the strategies by name. May import: errors, arrays, declare, rules, theory, flower.
+"""
+
+from flwr_byzantine.strategy.catalogue import (
+    CAF,
+    CGE,
+    FLAME,
+    MDA,
+    SMEA,
+    CenteredClipping,
+    ClippedClustering,
+    DnC,
+    FoolsGold,
+    GeometricMedian,
+    MeaMed,
+    Median,
+    MoNNA,
+    Phocas,
+    SignGuard,
+    TrimmedMean,
+)
+from flwr_byzantine.strategy.named import Bulyan, FedMedian, FedTrimmedAvg, FLTrust, Krum, Mean, MultiKrum
 from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from flwr_byzantine.strategy.sgd import ByzantineSGD
+from flwr_byzantine.strategy.wrapper import ByzantineSGD, Robust
 
-globals().update(CATALOGUE)
 __all__ = [
+    "CAF",
+    "CGE",
+    "FLAME",
+    "MDA",
+    "SMEA",
     "Bulyan",
     "ByzantineSGD",
+    "CenteredClipping",
+    "ClippedClustering",
+    "DnC",
     "FLTrust",
     "FedMedian",
     "FedTrimmedAvg",
+    "FoolsGold",
+    "GeometricMedian",
     "Krum",
+    "MeaMed",
     "Mean",
+    "Median",
+    "MoNNA",
     "MultiKrum",
     "NodeReport",
+    "Phocas",
     "Quarantine",
     "Robust",
     "RoundReport",
+    "SignGuard",
+    "TrimmedMean",
 ]
-__all__ += list(CATALOGUE)

@@ -1,177 +1,256 @@
-"""Constructor arguments of the named strategies: Flower's own, then ours.
-
-They are read off Flower's class of the same name, so that names, order and defaults are Flower's and cannot
-drift; the arguments common to all our strategies follow, by keyword. Both APIs share this file.
-"""
+"""From a strategy's arguments to the rule of a round: f as a count or a share, and each rule's own parameters; both APIs share them."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
+import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from flwr_byzantine import rules
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.strategy.core import RuleFor, rule_for
-from flwr_byzantine.strategy.policy import Policy
-from flwr_byzantine.strategy.trusted import MISSING
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.parsing import parse
+from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE
 
-POLICY = {item.name: item.default for item in dataclasses.fields(Policy)}
-Make = Callable[..., RuleFor]
-RULE_ARGUMENTS = (
-    "num_malicious_nodes",
-    "num_nodes_to_select",
-    "beta",
-    "selection_rule",
-    "num_malicious_clients",
-    "num_clients_to_keep",
-    "first_aggregation_rule",
-)
+AnyRule = Rule | Callable[[int], Rule] | str
+Faults = int | float | None  # f: a count, a share of the replies that arrive, or None for what follows from the other arguments
 
 
-def split(cls: type, like: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Arguments for the inner FedAvg, for the rule, and for `Robust`, bound as Flower's class `like` would bind them.
+def faults(f: int | float, n: int) -> int:
+    """F at n replies, from a count or from a share, which is rounded down.
 
     Raises:
-        TypeError: an argument that neither Flower's class nor ours knows.
+        InvalidParameter: f is negative, or neither an integer nor a share below 1/2.
+
+    Example:
+        >>> faults(2, 11), faults(0.2, 11)
+        (2, 2)
     """
-    ours = {name: kwargs.pop(name) for name in POLICY if name in kwargs}
-    rule = {name: kwargs.pop(name) for name in ("f", *cls.options) if name in kwargs}  # type: ignore[attr-defined]
-    bound = inspect.signature(like.__init__).bind(None, *args, **kwargs)  # type: ignore[misc]
-    bound.apply_defaults()
-    values = {name: value for name, value in bound.arguments.items() if name not in ("self", "aggregation_rule_kwargs")}
-    rule |= {name: values.pop(name) for name in RULE_ARGUMENTS if name in values}
-    return values, rule, ours
+    if isinstance(f, float):
+        check("strategy", "f", f, Constraint(float, ge=0, lt=0.5))
+        return math.floor(f * n + 1e-9)
+    check("strategy", "f", f, Constraint(int, ge=0))
+    return int(f)
 
 
-def signature_of(cls: type, like: type) -> inspect.Signature:
-    """Flower's constructor, then our keyword arguments."""
-    theirs = [p for name, p in inspect.signature(like.__init__).parameters.items() if name != "self" and p.kind is not p.VAR_KEYWORD]  # type: ignore[misc]
-    names = [name for name in ("f", *cls.options, *POLICY) if name not in {p.name for p in theirs}]  # type: ignore[attr-defined]
-    ours = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=POLICY.get(name)) for name in names]
-    return inspect.Signature(theirs + ours)
+def rule_of(rule: AnyRule, f: Faults, n: int) -> Rule:
+    """The rule for n replies from what `Robust` takes: a rule, a function from n to one, or a name with f.
 
+    Raises:
+        InvalidParameter: none of these, a name that is unknown, or a name without the f that it needs.
 
-def count(f: Any, declared: int, name: str) -> Any:
-    """F where it is given, else Flower's count of malicious nodes; both is a contradiction."""
-    check("strategy", name, declared, Constraint(int, ge=0))
-    if f is None:
-        return int(declared)
-    if declared:
-        raise InvalidParameter(f"strategy: give f or {name}, not both; got f={f!r} and {name}={declared!r}")
-    return f
-
-
-class Named:
-    """Mixin for a `Robust` strategy that is known by a rule's name."""
-
-    like: ClassVar[type]  # Flower's class whose arguments it takes
-    average: ClassVar[type]  # Flower's FedAvg of the same API
-    options: ClassVar[tuple[str, ...]] = ()  # the rule's parameters that Flower's class does not have
-    make: Make
-    trusting: ClassVar[bool] = False  # needs server_update
-
-    def __init_subclass__(cls) -> None:
-        """Show Flower's arguments in help and in editors."""
-        super().__init_subclass__()
-        if hasattr(cls, "like"):
-            cls.__signature__ = signature_of(cls, cls.like)  # type: ignore[attr-defined]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        inner, rule, ours = split(type(self), self.like, args, kwargs)
-        if self.trusting and ours.get("server_update") is None:
-            raise InvalidParameter(MISSING.format(rule=type(self).__name__))
-        super().__init__(self.make(**rule), self.average(**inner), **ours)  # type: ignore[call-arg]
-
-
-def krum(f: Any = None, num_malicious_nodes: int = 0) -> RuleFor:
-    """Krum for a declared number of malicious nodes."""
-    return rule_for(lambda f: rules.Krum(f=f), count(f, num_malicious_nodes, "num_malicious_nodes"), int)
-
-
-def multi_krum(f: Any = None, num_malicious_nodes: int = 0, num_nodes_to_select: int | None = 1, m: int | None = None) -> RuleFor:
-    """One-shot Multi-Krum that keeps m (Flower's num_nodes_to_select)."""
-    keep = num_nodes_to_select if m is None else m
-    return rule_for(lambda f: rules.MultiKrum(f=f, m=keep), count(f, num_malicious_nodes, "num_malicious_nodes"), int)
-
-
-def bulyan(f: Any = None, num_malicious_nodes: int = 0, selection_rule: Any = None) -> RuleFor:
-    """The paper's Bulyan, whose selection is Krum's."""
-    if selection_rule is not None:
-        raise InvalidParameter(f"Bulyan: selection_rule must be None (the paper's iterated Krum), got {selection_rule!r}")
-    return rule_for(lambda f: rules.Bulyan(f=f), count(f, num_malicious_nodes, "num_malicious_nodes"), int)
-
-
-def trimmed(f: Any = None, beta: float = 0.2) -> RuleFor:
-    """F per side, or Flower's fraction beta: int(beta n)."""
-    check("FedTrimmedAvg", "beta", beta, Constraint(float, ge=0, lt=0.5))
-    return rule_for(lambda f: rules.TrimmedMean(f=f), f, lambda n: int(beta * n))
-
-
-def keeping(f: Any = None, num_malicious_clients: int = 0, num_clients_to_keep: int = 0, m: int | None = None) -> RuleFor:
-    """The legacy Krum: num_clients_to_keep = 0 is Krum, more is Multi-Krum."""
-    keep, declared = m or num_clients_to_keep, count(f, num_malicious_clients, "num_malicious_clients")
-    return rule_for(lambda f: rules.MultiKrum(f=f, m=keep) if keep else rules.Krum(f=f), declared, int)
-
-
-def keeping_many(f: Any = None, num_malicious_clients: int = 0, num_clients_to_keep: int = 0, m: int | None = None) -> RuleFor:
-    """The legacy Multi-Krum: keeps n - f unless it is told how many."""
-    keep = m or num_clients_to_keep or None
-    return rule_for(lambda f: rules.MultiKrum(f=f, m=keep), count(f, num_malicious_clients, "num_malicious_clients"), int)
-
-
-def legacy_bulyan(f: Any = None, num_malicious_clients: int = 0, first_aggregation_rule: Any = None) -> RuleFor:
-    """The paper's Bulyan, whatever Flower's default selection."""
-    return rule_for(lambda f: rules.Bulyan(f=f), count(f, num_malicious_clients, "num_malicious_clients"), int)
-
-
-SERVER_DEFAULTS: dict[type, dict[str, Any]] = {rules.MoNNA: {"trusted": None}}  # a server has no row of its own to trust
-
-
-def simple(rule: Any) -> Make:
-    """A rule with its own parameters and f.
-
-    Where the rule itself does not use f (medians), it only declares the guarantee and is the most that the replies
-    allow unless given; elsewhere it must be given.
+    Example:
+        >>> str(rule_of("nnm+krum", 0.2, 10))
+        'NNM(f=2) + Krum(f=2)'
     """
-    item = rule.__dataclass_fields__.get("f")
-
-    def make(f: Any = None, **arguments: Any) -> RuleFor:
-        if f is None and item is not None and item.default is dataclasses.MISSING:
-            raise InvalidParameter(f"{rule.__name__}: f must be given: how many replies of a round may be Byzantine (a count, or a share)")
-        given = SERVER_DEFAULTS.get(rule, {}) | {name: value for name, value in arguments.items() if value is not None}
-        return rule_for(lambda f: rule(**given) if item is None else rule(f=f, **given), f, lambda n: max(n - 1, 0) // 2)
-
-    return make
-
-
-def options_of(rule: type[rules.Rule]) -> tuple[str, ...]:
-    """The rule's parameters besides f."""
-    return tuple(item.name for item in fields(rule) if item.name != "f")
-
-
-CATALOGUE = tuple(  # rules without a namesake in Flower: a strategy for each, in both APIs
-    rule
-    for rule in rules.available()
-    if not issubclass(rule, rules.PreAggregation) and rule.__name__ not in ("Mean", "Krum", "MultiKrum", "Bulyan", "FLTrust")
-)
+    if isinstance(rule, str):
+        if f is None:
+            raise InvalidParameter(
+                f"Robust: a rule by name needs f, e.g. Robust({rule!r}, f=2): how many replies of a round may be Byzantine"
+            )
+        return parse(rule, faults(f, n))
+    if f is not None:
+        raise InvalidParameter(f"Robust: f goes with a rule's name, got f={f!r} and {rule!r}, which has its own")
+    if isinstance(rule, Rule):
+        return rule
+    if callable(rule) and not isinstance(rule, type):
+        return rule(n)
+    raise InvalidParameter(
+        f"Robust: rule must be a rule such as rules.Krum(f=2), a name such as 'krum', or a function from n to a rule, got {rule!r}"
+    )
 
 
-def catalogue(base: type, module: str) -> dict[str, type]:
-    """A named strategy for each rule of `CATALOGUE`, on the API's base class."""
-    return {
-        rule.__name__: type(
-            rule.__name__,
-            (base,),
-            {
-                "__doc__": f"`rules.{rule.__name__}` over FedAvg's arguments; f and the rule's own parameters by keyword.",
-                "__module__": module,
-                "options": options_of(rule),
-                "make": staticmethod(simple(rule)),
-            },
-        )
-        for rule in CATALOGUE
-    }
+@dataclass(kw_only=True, eq=False, repr=False)
+class RuleArguments:
+    """What a strategy that is named after a rule takes beside Flower's arguments.
+
+    Attributes:
+        f: replies of a round that may be Byzantine: a count, or a share of those that arrive. None: what Flower's own
+            argument declares (`declared`), or the most that the replies allow where the rule itself does not use f.
+    """
+
+    rule_type: ClassVar[type[Rule]]
+    declared: ClassVar[str] = ""  # name of Flower's argument for f
+    renamed: ClassVar[dict[str, str]] = {}  # the rule's parameters that are called otherwise here
+
+    f: Faults = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; once the strategy is made, a value that its rule refuses is refused at once and nothing changes."""
+        before = self.__dict__.get(name)
+        super().__setattr__(name, value)
+        if "core" in self.__dict__:
+            try:
+                self.rule_at(100)
+            except InvalidParameter:
+                super().__setattr__(name, before)
+                raise
+
+    def rule_at(self, n: int) -> Rule:
+        """The rule for a round in which n replies arrived."""
+        known = [item.name for item in fields(self.rule_type)]
+        names = {name: self.renamed.get(name, name) for name in known if name != "f"}
+        given = {name: getattr(self, ours) for name, ours in names.items() if hasattr(self, ours)}
+        count = self.faults_at(n) if "f" in known or self.f is not None else 0  # an f that the rule does not use is checked all the same
+        return self.rule_type(**given, **({"f": count} if "f" in known else {}))
+
+    def faults_at(self, n: int) -> int:
+        """F at n replies.
+
+        Raises:
+            InvalidParameter: f and Flower's argument are both given, or neither where the rule needs one.
+        """
+        declared = getattr(self, self.declared) if self.declared else 0
+        check("strategy", self.declared or "f", declared, Constraint(int, ge=0))
+        if self.f is not None and declared:
+            raise InvalidParameter(f"strategy: give f or {self.declared}, not both; got f={self.f!r} and {self.declared}={declared!r}")
+        if self.f is not None:
+            return faults(self.f, n)
+        return int(declared) if self.declared else self.default_faults(n)
+
+    def default_faults(self, n: int) -> int:
+        """F at n replies where nobody gives it: the most they allow, for rules that do not use it."""
+        if self.rule_type.__dataclass_fields__["f"].default is MISSING:
+            name = self.rule_type.__name__
+            raise InvalidParameter(f"{name}: f must be given: how many replies of a round may be Byzantine (a count, or a share)")
+        return max(n - 1, 0) // 2
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BulyanArguments(RuleArguments):
+    """Of Bulyan; the selection is always the paper's iterated Krum."""
+
+    rule_type = rules.Bulyan
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class KrumArguments(RuleArguments):
+    """Of Krum."""
+
+    rule_type = rules.Krum
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MultiKrumArguments(RuleArguments):
+    """Of Multi-Krum: m, how many replies are averaged; n - f by default."""
+
+    rule_type = rules.MultiKrum
+
+    m: int | None = None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CenteredClippingArguments(RuleArguments):
+    """Of centered clipping: radius tau, and how often it is repeated."""
+
+    rule_type = rules.CenteredClipping
+
+    tau: float = 10.0
+    max_iter: int = 1
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DnCArguments(RuleArguments):
+    """Of DnC: repetitions, the share c of f that each drops, b coordinates sampled, and their seed."""
+
+    rule_type = rules.DnC
+
+    niters: int = 1
+    c: float = 1.0
+    b: int = 10_000
+    seed: int = 0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FLAMEArguments(RuleArguments):
+    """Of FLAME: the noise's size against the clipping bound, and its seed."""
+
+    rule_type = rules.FLAME
+
+    noise: float = 0.001
+    seed: int = 0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FoolsGoldArguments(RuleArguments):
+    """Of FoolsGold: the confidence of its logit."""
+
+    rule_type = rules.FoolsGold
+
+    confidence: float = 1.0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class GeometricMedianArguments(RuleArguments):
+    """Of the geometric median: Weiszfeld's smoothing nu, its limits, and its `start`, which is a method's name in Flower."""
+
+    rule_type = rules.GeometricMedian
+    renamed: ClassVar[dict[str, str]] = {"start": "start_from"}
+
+    nu: float = 1e-6
+    max_iter: int = 1000
+    tol: float = 1e-12
+    start_from: str = "medoid"
+    smoothing: str = "relative"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MeaMedArguments(RuleArguments):
+    """Of MeaMed: how many values nearest the median are averaged."""
+
+    rule_type = rules.MeaMed
+
+    keep: str = "n-f"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MoNNAArguments(RuleArguments):
+    """Of MoNNA: the trusted row; None, since a server has none of its own, takes the most central one."""
+
+    rule_type = rules.MoNNA
+
+    trusted: int | None = None
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SignGuardArguments(RuleArguments):
+    """Of SignGuard: bounds of the norms in medians, the share of coordinates whose signs are compared, and their seed."""
+
+    rule_type = rules.SignGuard
+
+    low: float = 0.1
+    high: float = 3.0
+    share: float = 0.1
+    seed: int = 0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FedTrimmedAvgArguments(RuleArguments):
+    """Of the trimmed mean with Flower's beta: the share that is cut on each side, int(beta n) replies."""
+
+    rule_type = rules.TrimmedMean
+
+    beta: float = 0.2
+
+    def default_faults(self, n: int) -> int:
+        """Flower's count: int(beta n)."""
+        check("FedTrimmedAvg", "beta", self.beta, Constraint(float, ge=0, lt=0.5))
+        return int(self.beta * n)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FLTrustArguments(RuleArguments):
+    """Of FLTrust, which cannot do without `server_update`."""
+
+    rule_type = rules.FLTrust
+
+    server_update: Callable[[int, Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to be without an update to trust."""
+        if self.server_update is None:
+            raise InvalidParameter(NO_SERVER_UPDATE.format(rule=type(self).__name__))
+        below: Any = super()
+        below.__post_init__()

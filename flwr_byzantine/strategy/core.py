@@ -1,11 +1,11 @@
-"""What both Flower adapters share and no Flower type enters: from inspected replies to an aggregate and a report."""
+"""A strategy's rounds, for both Flower APIs: from the replies of a round to the next model and a report. Knows no Flower type."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
@@ -14,107 +14,185 @@ from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
-from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
+from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
-from flwr_byzantine.rules.results import Outcome, State
-from flwr_byzantine.strategy.checkpoint import Snapshot
-from flwr_byzantine.strategy.policy import CAP, Policy
+from flwr_byzantine.rules.results import Outcome
+from flwr_byzantine.strategy.inspection import Inspected, Inspector
+from flwr_byzantine.strategy.metrics import Log, reported_noise
+from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
-from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, verdicts
+from flwr_byzantine.strategy.run_state import RunState
+from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
-from flwr_byzantine.strategy.trusted import MISSING, trusts
+from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE, server_delta, trusts
+from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
 
-NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
-Log = Callable[[str], None]
 
 
-def rule_for(make: Callable[[int], Rule], f: float | None, default: Callable[[int], int]) -> RuleFor:
-    """The rule of a round from `f`: a count, a share of the replies that arrived, or None for `default(n)`.
+@dataclass(frozen=True)
+class Combined:
+    """What came of an aggregated round.
 
-    Raises:
-        InvalidParameter: f is negative, or neither an integer nor a share below 1/2.
+    Attributes:
+        server_round: its number, earlier runs counted.
+        arrays: name -> array of the next model.
+        replies: the valid replies, by node id.
+        template: what the model looks like.
     """
-    if f is None:
-        return lambda n: make(default(n))
-    if isinstance(f, float) and not isinstance(f, bool):
-        check("strategy", "f", f, Constraint(float, ge=0, lt=0.5))
-        return lambda n: make(math.floor(f * n + 1e-9))
-    check("strategy", "f", f, Constraint(int, ge=0))
-    rule = make(int(f))
-    return lambda n: rule
+
+    server_round: int
+    arrays: Mapping[str, Array]
+    replies: list[Reply]
+    template: Template
 
 
 class Core:
-    """Runs a rule round after round: decides f, carries the rule's state, writes the reports."""
+    """Runs a rule round after round: inspects, decides f, aggregates, takes the server's step, reports, saves.
 
-    def __init__(self, rule: RuleFor, policy: Policy, log: Log) -> None:
-        self.rule, self.policy, self.log = rule, policy, log
-        self.reports: list[RoundReport] = []
-        self.state: State | None = None
-        self.ledger = None if policy.quarantine is None else Ledger(policy.quarantine)
-        self.skipped = 0  # rounds in a row
-        self._spill: Spill | None = None
+    Args:
+        policy: the strategy's arguments, read anew in each round.
+        rule: from the number of replies that arrived to the rule of the round.
+        step: what becomes of model and aggregate.
+        log: takes a level of `logging` and a text.
+        inner: gives the strategy whose arrays are saved with the run.
 
-    def keep(self, rows: list[Array]) -> list[Array]:
-        """An inspected reply for the rest of the round: where the policy says so, in a file."""
-        if self.policy.spill is None:
-            return rows
-        self._spill = Spill(self.policy.spill) if self._spill is None else self._spill
-        return self._spill.add(rows)
+    Attributes:
+        state: what the run carries from round to round.
+        template: what this round's replies must look like; None where no model was broadcast through this strategy.
+        asked: the nodes that were sent this round's model.
+        broadcast: the model as the API at hand has it.
+    """
 
-    def forget(self) -> None:
-        """Close the round's file, if there is one."""
-        spill, self._spill = self._spill, None
-        if spill is not None:
-            spill.close()
+    def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
+        self.policy, self.rule, self.step, self.log, self.inner = policy, rule, step, log, inner
+        self.state = RunState()
+        self.inspector = Inspector(lambda: None if policy.spill is None else Spill(policy.spill))
+        self.template: Template | None = None
+        self.asked: list[int] = []
+        self._model: Mapping[str, Array] = {}
+        self.broadcast: Any = None
 
-    def aggregate(
-        self,
-        server_round: int,
-        template: Template,
-        valid: Mapping[int, list[Array]],
-        dropped: Mapping[int, NodeReport],
-        reference: Array | None = None,
-        noise: float | None = None,
-        examples: Mapping[int, Any] | None = None,
-    ) -> list[Array] | None:
-        """One flat block per model array, or None where the round is skipped; adds a report.
+    @property
+    def reports(self) -> list[RoundReport]:
+        """One report for each training round."""
+        return self.state.reports
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """Every node's record, where the policy has a quarantine."""
+        return self.state.ledger_under(self.policy.quarantine)
+
+    def number(self, server_round: int) -> int:
+        """Flower's number of a round, with the rounds of the run that was resumed."""
+        return server_round + self.state.offset
+
+    def resume(self) -> dict[str, Array] | None:
+        """The model to go on from, with everything else restored, or None to begin anew."""
+        path, known = self.policy.checkpoint, self.policy.resume
+        model = self.state.resume(path, self.policy.quarantine, self.step, self.inner()) if known and path is not None else None
+        if model is not None:
+            self.log(INFO, f"resumed after round {self.state.offset} from {path}")
+        return model
+
+    def begin(self, payloads: Mapping[str, bytes], broadcast: Any) -> None:
+        """A round begins with this model.
 
         Args:
-            server_round: the round's number.
-            template: the broadcast model.
-            valid: node id -> inspected reply.
-            dropped: node id -> what is known of the sampled nodes without a valid reply.
-            reference: (d,) the server's own update, for rules that trust one.
-            noise: what the clients report of their gradient noise, for the certificate.
-            examples: node id -> what it says of its number of examples, for weighting="capped".
+            payloads: name -> npy bytes, the server's own.
+            broadcast: the same as the API at hand has it, for the user's `server_update`.
+        """
+        self.end()
+        self.template, self.broadcast = Template.of(payloads), broadcast
+        self._model = self.template.unflatten(self.template.values)
+        if self.step.gradients:
+            self.template.measure_from_zero()
+
+    def end(self) -> None:
+        """Forget the last round's model and replies, and close its file."""
+        self.template, self.asked, self.broadcast, self._model = None, [], None, {}
+        self.inspector.close()
+
+    def allows(self, node: int, server_round: int) -> bool:
+        """Whether a node may be asked in a round of Flower's number, to train or to evaluate: quarantine holds for both."""
+        return self.ledger is None or self.ledger.allows(node, self.number(server_round))
+
+    def arrived(self, reply: Reply) -> bool:
+        """Inspect a reply when it arrives; true where it is valid."""
+        return self.template is not None and self.inspector.arrived(reply, self.template)
+
+    def round(self, server_round: int, replies: Sequence[Reply]) -> Combined | None:
+        """Inspect, decide, aggregate, report and take the step; None where the round is skipped.
+
+        Args:
+            server_round: Flower's number of the round.
+            replies: what came back; their order does not matter.
 
         Raises:
-            InfeasibleRound: too few valid replies, under on_infeasible="error".
+            InfeasibleRound: too few valid replies, under on_infeasible="error", or for too many rounds in a row.
         """
-        nodes = sorted(valid)  # a fixed order: arrival does not change a bit
-        invalid = sum(report.status == "invalid" for report in dropped.values())
-        rule, note = self._feasible(len(nodes), invalid)
-        replied = len(nodes) + sum(report.status in ("invalid", "failed") for report in dropped.values())
-        report = RoundReport(server_round, len(nodes) + len(dropped), replied, len(nodes), rule.f, str(rule), True, True, note)
+        number, template = self.number(server_round), self.template or Template.of_majority([reply.payloads for reply in replies])
+        try:
+            seen = self.inspector.inspect(self.asked, replies, template)
+            blocks = self._aggregate(number, template, seen)
+        finally:
+            self.inspector.close()
+        if blocks is None:
+            self._save(number, self._model)
+            return None
+        model = [value.reshape(-1) for value in self._model.values()] or template.zeros()
+        arrays = template.unflatten(self.step.step(number - 1, model, blocks))
+        return Combined(number, arrays, list(seen.replies.values()), template)
+
+    def finish(self, combined: Combined, arrays: Mapping[str, Array] | None) -> dict[str, Array] | None:
+        """End an aggregated round with the model that the strategy below has made of the aggregate; None leaves it as it was.
+
+        Returns:
+            That model in the broadcast one's order, shapes and dtypes.
+        """
+        model = None if arrays is None else combined.template.conform(arrays)
+        self._save(combined.server_round, self._model if model is None else model)
+        return model
+
+    def _save(self, server_round: int, model: Mapping[str, Array]) -> None:
+        if self.policy.checkpoint is not None and model:
+            self.state.save(self.policy.checkpoint, server_round, model, self.step, self.inner())
+
+    def _aggregate(self, server_round: int, template: Template, seen: Inspected) -> list[Array] | None:
+        """One flat block per model array, or None where the round is skipped; adds a report."""
+        nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
+        rule, note = self._feasible(len(nodes), statuses.count("invalid"))
+        replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
+        report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), rule.f, str(rule), True, True, note)
+        trusted = server_delta(self.policy.server_update, server_round, self.broadcast, template)
         if not nodes or len(nodes) < rule.min_n():
-            return self._infeasible(report, rule, valid, dropped)
-        blocks = [Block([valid[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
-        if reference is None and trusts(rule):
-            raise InvalidParameter(MISSING.format(rule=rule))
-        updates = Updates(blocks, nodes, None if self._spill is None else self._spill.after_part)
-        with nullcontext() if self._spill is None else self._spill:
-            outcome = run(rule, updates, self.state, reference)
-            self.state, self.skipped = outcome.state, 0
-            if self.policy.weighting == "capped":
-                outcome = capped(rule, updates, outcome, [(examples or {}).get(node) for node in nodes])
-            certificate = certificate_of(rule, updates, outcome.blocks, noise) if self.policy.certificate else None
-        self._publish(replace(report, certificate=certificate, nodes={**dict(dropped), **verdicts(nodes, outcome, rule)}))
+            self._skip(report, rule, seen)
+            return None
+        if trusted is None and trusts(rule):
+            raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
+        blocks, spill = (
+            [Block([seen.rows[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)],
+            self.inspector.spill,
+        )
+        updates = Updates(blocks, nodes, None if spill is None else spill.after_part)
+        with spill or nullcontext():
+            outcome, certificate = self._run(rule, updates, trusted, list(seen.replies.values()))
+        self._publish(replace(report, certificate=certificate, nodes={**seen.dropped, **verdicts(nodes, outcome, rule)}))
         return outcome.blocks
+
+    def _run(self, rule: Rule, updates: Updates, trusted: Array | None, used: Sequence[Reply]) -> tuple[Outcome, Certificate | None]:
+        outcome = run(rule, updates, self.state.rule, trusted)
+        self.state.rule, self.state.skipped = outcome.state, 0
+        if self.policy.weighting == "capped":
+            outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
+        if not self.policy.certificate:
+            return outcome, None
+        norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
+        return outcome, certify(rule, sq_distances(updates.gram(centred=True)), norm, reported_noise(used))
 
     def _feasible(self, n: int, invalid: int) -> tuple[Rule, str]:
         """The rule at n replies; where they are too few, f may fall by the replies found invalid (THEORY §5)."""
@@ -126,144 +204,30 @@ class Core:
             return rule, ""
         return lower, f"f lowered from {rule.f} to {lower.f}: rests on the {invalid} invalid replies being Byzantine ones"
 
-    def _infeasible(
-        self, report: RoundReport, rule: Rule, valid: Mapping[int, Any], dropped: Mapping[int, NodeReport]
-    ) -> list[Array] | None:
-        note = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(valid)}; the model stays as it was"
-        unused = {node: NodeReport("rejected", "the round was skipped") for node in valid}
-        self._publish(replace(report, feasible=False, aggregated=False, note=note, nodes={**dict(dropped), **unused}))
-        self.skipped += 1
+    def _skip(self, report: RoundReport, rule: Rule, seen: Inspected) -> None:
+        note = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(seen.rows)}; the model stays as it was"
+        unused = {node: NodeReport("rejected", "the round was skipped") for node in seen.rows}
+        self._publish(replace(report, feasible=False, aggregated=False, note=note, nodes={**seen.dropped, **unused}))
+        self.state.skipped += 1
+        where, skipped = f"round {report.server_round}: ", self.state.skipped
         if self.policy.on_infeasible == "error":
-            raise InfeasibleRound(f"round {report.server_round}: {note}; lower f, sample more nodes, or pass on_infeasible='skip'")
-        if self.skipped >= self.policy.max_skipped_rounds:
-            raise InfeasibleRound(f"round {report.server_round}: skipped {self.skipped} rounds in a row; the last because {note}")
-        return None
+            raise InfeasibleRound(f"{where}{note}; lower f, sample more nodes, or pass on_infeasible='skip'")
+        if skipped >= self.policy.max_skipped_rounds:
+            raise InfeasibleRound(f"{where}skipped {skipped} rounds in a row; the last because {note}")
 
     def quorum(self, n: int) -> int:
         """Valid replies after which the others get no more than the grace period, where n nodes are asked."""
         rule = self.rule(n)
         return max(1, rule.min_n(), n - rule.f)
 
-    def require_progress(self) -> None:
-        """Raise `InfeasibleRound` where rounds ran and none of them changed the model."""
-        if self.reports and not any(report.aggregated for report in self.reports):
-            last = self.reports[-1]
-            reasons = [f"; node {node} {entry.status}: {entry.reason}" for node, entry in last.nodes.items() if entry.status != "rejected"]
-            raise InfeasibleRound(f"none of {len(self.reports)} rounds was aggregated; the last: {last.note}{''.join(reasons[:1])}")
-
-    def save(self, snapshot: Snapshot) -> None:
-        """Add the state to a snapshot."""
-        state = State() if self.state is None else self.state
-        snapshot.arrays |= {f"rule/{name}": np.asarray(value) for name, value in state.arrays.items()}
-        ledger = None if self.ledger is None else self.ledger.to_json()
-        reports = [report.to_json() for report in self.reports]
-        snapshot.facts |= {"reports": reports, "rule_round": state.round, "ledger": ledger, "skipped": self.skipped}
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot."""
-        facts = snapshot.facts
-        self.state = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
-        self.reports = [RoundReport.from_json(line) for line in facts["reports"]]
-        self.skipped = facts["skipped"]
-        if self.policy.quarantine is not None and facts["ledger"] is not None:
-            self.ledger = Ledger.from_json(self.policy.quarantine, facts["ledger"])
-
     def _publish(self, report: RoundReport) -> None:
+        """Keep the report, log it, and enter it in the quarantine's records and in the file of reports."""
         report = replace(report, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
         self.reports.append(report)
-        kept = len(report.with_status("kept"))
-        self.log(f"round {report.server_round}: {report.rule} kept {kept} of {report.n_sampled} nodes")
-        if report.note:
-            self.log(f"round {report.server_round}: {report.note}")
-        for node, entry in report.nodes.items():
-            if entry.status in ("invalid", "failed", "missing"):
-                self.log(f"round {report.server_round}: node {node} {entry.status}: {entry.reason or 'no reply'}")
+        for level, text in report.lines():
+            self.log(level, text)
         for node in [] if self.ledger is None else self.ledger.update(report):
-            self.log(f"round {report.server_round}: node {node} is in quarantine: its replies were bad too often")
+            self.log(WARNING, f"round {report.server_round}: node {node} is in quarantine: its replies were bad too often")
         if self.policy.report_path is not None:
             with open(self.policy.report_path, "a", encoding="utf-8") as file:
                 file.write(report.to_json() + "\n")
-                file.flush()
-
-
-def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, NodeReport]:
-    """Who was kept and who rejected by the rule."""
-    kept = outcome.influence > 1e-12
-    if outcome.selected is not None and outcome.weights is None:
-        kept = np.isin(np.arange(len(nodes)), outcome.selected)
-    scores = [None] * len(nodes) if outcome.scores is None else [float(score) for score in outcome.scores]
-    return {
-        node: NodeReport("kept" if keep else "rejected", "" if keep else f"left out by {rule}", score, float(weight))
-        for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
-    }
-
-
-def capped(rule: Rule, updates: Updates, outcome: Outcome, examples: Sequence[Any]) -> Outcome:
-    """The average of a selection, weighed by num-examples of which at most `CAP` times the selection's median counts.
-
-    A number that is missing, negative or not finite counts as the median.
-
-    Raises:
-        InvalidParameter: the rule does not average a selection.
-    """
-    chosen, weights = outcome.selected, outcome.weights
-    if not chosen or weights is None or np.ptp(weights[list(chosen)]) > 1e-12 or abs(weights[list(chosen)].sum() - 1) > 1e-9:
-        raise InvalidParameter(f"strategy: weighting='capped' needs a rule that averages a selection, such as MultiKrum, got {rule}")
-    said = [_count(examples[i]) for i in chosen]
-    middle = float(np.median([value for value in said if value is not None] or [1.0]))
-    counts = np.array([middle if value is None else min(value, CAP * middle) for value in said])
-    weights = np.zeros(updates.n)
-    weights[list(chosen)] = counts / counts.sum() if counts.sum() > 0 else 1 / len(chosen)
-    return replace(outcome, blocks=updates.combine(weights), weights=weights, influence=weights)
-
-
-def _count(value: Any) -> float | None:
-    numbers = _numbers(value)
-    return numbers[0] if numbers and not isinstance(value, list) and numbers[0] >= 0 else None
-
-
-def certificate_of(rule: Rule, updates: Updates, blocks: list[Array], noise: float | None) -> Certificate:
-    """Whether the resilience condition held for these replies and this aggregate."""
-    norm = float(np.linalg.norm(updates.deltas(blocks)))
-    return certify(rule, sq_distances(updates.gram(centred=True)), norm, noise)
-
-
-def reported_noise(records: Sequence[Mapping[str, Any]]) -> float | None:
-    """The median of what the clients say of their gradient's noise, or None where no majority does."""
-    found = robust_metrics([{key: value for key, value in record.items() if key == NOISE_KEY} for record in records], "")
-    noise = found.get(NOISE_KEY)
-    return noise if isinstance(noise, float) else None
-
-
-def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str, Any]:
-    """Per key, the median over the replies that report it well; keys that no majority reports well are left out.
-
-    Args:
-        records: what each valid reply reports.
-        skip: the key of the number of examples, which is not a metric.
-    """
-    keys = sorted({key for record in records for key in record if key != skip})
-    found = {key: _median([record.get(key) for record in records]) for key in keys}
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _median(values: list[Any]) -> float | list[float] | None:
-    found = [(isinstance(value, list), row) for value in values if (row := _numbers(value)) is not None]
-    forms = [(listed, len(row)) for listed, row in found]
-    common = max(set(forms), key=forms.count) if forms else (False, 0)
-    rows = [row for listed, row in found if (listed, len(row)) == common]
-    if 2 * len(rows) <= len(values) or common[1] == 0:
-        return None
-    middle = [float(item) for item in np.median(np.array(rows, np.float64), axis=0)]
-    return middle if common[0] else middle[0]
-
-
-def _numbers(value: Any) -> list[float] | None:
-    items = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, int | float) and not isinstance(item, bool) for item in items):
-        return None
-    try:
-        numbers = [float(item) for item in items]
-    except OverflowError:
-        return None
-    return numbers if all(map(math.isfinite, numbers)) else None

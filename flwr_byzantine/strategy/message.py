@@ -1,90 +1,86 @@
-"""`Robust` for Flower's Message API: any rule over any Flower strategy."""
+"""The adapter of Flower's Message API: translates messages and records for the `Core`, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from logging import INFO, WARNING
+from collections.abc import Callable, Iterable
+from logging import INFO
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, Result, Strategy
+from flwr.serverapp.strategy import Result, Strategy
 
-from flwr_byzantine.arrays.typing import Array as NDArray
-from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.flower import compat
-from flwr_byzantine.flower.grids import Patient
+from flwr_byzantine.flower.codec import pack
+from flwr_byzantine.flower.grids import QuorumGrid
 from flwr_byzantine.flower.records import is_train
+from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.core import Core, RuleFor, reported_noise, robust_metrics
+from flwr_byzantine.strategy.core import Core
+from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.policy import Policy
-from flwr_byzantine.strategy.replies import as_record, conform, examples_of, metrics_of, payloads, read_reply, records_of
-from flwr_byzantine.strategy.report import NodeReport, RoundReport
-from flwr_byzantine.strategy.resume import Durable
-from flwr_byzantine.strategy.template import Template
-from flwr_byzantine.strategy.trusted import own_update
+from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.steps import Replace, ServerStep
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
+Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
 
 
-class Robust(Durable, Strategy):
-    """A Flower strategy whose average is replaced by a robust rule.
+class RobustAggregation(Policy, Strategy):
+    """Mixin: the average of the Message API strategy that follows in the list of bases is replaced by a robust rule.
 
-    The replies of a round are inspected one by one, aggregated by `rule`, and handed to `strategy` as one reply, so
-    that sampling, evaluation and server optimisers stay Flower's. A malformed reply is dropped and named in the
-    report, never raised. Metrics are the median over valid replies, unless `strategy` has a function of the user's.
-
-    Args:
-        rule: a rule or chain; or a function from the number of replies that arrived to one.
-        strategy: the Flower strategy to wrap; `FedAvg()` by default.
-        policy: by keyword, the fields of `Policy`: `on_infeasible`, `weighting`, `report_path`, `certificate`,
-            `reply_timeout`, `grace`, `checkpoint`, `quarantine`, ...
-
-    Attributes:
-        reports: one `RoundReport` for each training round.
-
-    Example:
-        >>> from flwr_byzantine import Robust, rules
-        >>> strategy = Robust(rules.chain(rules.NNM(f=2), rules.TrimmedMean(f=2)))
-        >>> strategy.reports
-        []
+    A final class says how the rule follows from the number of replies (`rule_at`), and may say what becomes of the aggregate
+    (`apply`). Hooks of Flower's that a subclass overrides are called as Flower calls them.
     """
 
-    def __init__(self, rule: Rule | RuleFor, strategy: Strategy | None = None, **policy: Any) -> None:
-        super().__init__()
-        self.strategy = FedAvg() if strategy is None else strategy
-        if not isinstance(self.strategy, Strategy):
-            raise InvalidParameter(f"Robust: strategy must be a flwr.serverapp.strategy.Strategy, got {strategy!r}")
-        self.core = Core(as_rule_for(rule), Policy(**policy), _say)
-        self.template: Template | None = None
-        self._sampled: list[int] = []
-        self._read: dict[int, list[NDArray] | MalformedUpdate] = {}  # replies inspected when they arrived
-        self._patient: Patient | None = None
-        self._broadcast = ArrayRecord()
-        self._metrics = MetricRecord()
-        self._train_fn = self._take_over("train_metrics_aggr_fn")
-        self._evaluate_fn = self._take_over("evaluate_metrics_aggr_fn")
+    def __post_init__(self) -> None:
+        """Check the arguments, and begin before the first round."""
+        self.check_policy()
+        self.rule_at(100)  # parameters that the rule refuses are refused now
+        self.core = Core(self, self.rule_at, self.server_step(), compat.log, self.below)
+        self._grid: QuorumGrid | None = None
 
     @property
     def reports(self) -> list[RoundReport]:
         """One report for each training round."""
         return self.core.reports
 
-    def _take_over(self, name: str) -> MetricsFn | None:
-        """Let the inner strategy ask us for the metrics; returns the user's function, if there is one."""
-        own = getattr(self.strategy, name, None)
-        if own is not None:
-            setattr(self.strategy, name, lambda _contents, _key: self._metrics)
-        return None if compat.is_flowers_average(own) else own
+    def rule_at(self, n: int) -> Rule:
+        """The rule for a round in which n replies arrived."""
+        raise NotImplementedError  # every final strategy defines it
 
-    @property
-    def _weight_key(self) -> str:
-        return str(getattr(self.strategy, "weighted_by_key", "num-examples"))
+    def server_step(self) -> ServerStep:
+        """What becomes of model and aggregate: the model is replaced, unless a final class says otherwise."""
+        return Replace()
+
+    def below(self) -> Any:
+        """The strategy whose keys, metric functions and arrays count: this one, unless it wraps another."""
+        return self
+
+    def apply(self, server_round: int, arrays: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
+        """What the strategy below makes of the aggregate; a plain average of one model is that model.
+
+        Args:
+            server_round: the round's number.
+            arrays: the aggregate.
+            metrics: of the round.
+            like: a valid reply, whose metadata an artificial one may carry.
+        """
+        return arrays, metrics
+
+    def apply_evaluation(self, server_round: int, metrics: MetricRecord, like: Message) -> MetricRecord | None:
+        """What the strategy below makes of the evaluation's metrics; the arguments as for `apply`."""
+        return metrics
+
+    def received(self, messages: list[Message], training: bool) -> list[Message]:
+        """The replies that count, where the strategy below has a say in that."""
+        return messages
 
     def summary(self) -> None:
-        """Log the rule, then the wrapped strategy's summary."""
-        _say(f"robust rule at 100 replies: {self.core.rule(100)}; over {type(self.strategy).__name__}", INFO)
-        self.strategy.summary()
+        """Log the rule, then the summary of the strategy below."""
+        compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self.below()).__name__}")
+        below: Any = super()
+        below.summary()
 
     def start(
         self,
@@ -101,187 +97,109 @@ class Robust(Durable, Strategy):
         Raises:
             InfeasibleRound: too many rounds were skipped in a row, or all of them.
         """
-        saved = self._resumed()
-        arrays = initial_arrays if saved is None else ArrayRecord({name: Array(value) for name, value in saved.items()})
-        self._patient = Patient(grid, self.core.policy, self.core.quorum, self._arrived)
-        patient: Any = self._patient
-        done = self._offset
-        measure = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
+        saved = self.core.resume()
+        arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
+        self._grid = QuorumGrid(grid, self, self.core.quorum, self._sent, self._arrived)
+        watched: Any = self._grid
+        evaluate = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
         try:
-            result = super().start(patient, arrays, max(0, num_rounds - done), timeout, train_config, evaluate_config, measure)
+            result = super().start(watched, arrays, max(0, num_rounds - done), timeout, train_config, evaluate_config, evaluate)
         finally:
-            self._forget()
-        for records in (result.train_metrics_clientapp, result.evaluate_metrics_clientapp, result.evaluate_metrics_serverapp):
-            shifted = {number + done: record for number, record in records.items()}
-            records.clear()
-            records.update(shifted)
-        self.core.require_progress()
-        if done and not result.arrays:
-            result.arrays = arrays
-        return result
-
-    def _arrived(self, message: Message) -> bool:
-        """Inspect a reply on its arrival; true where it is valid."""
-        if self.template is None or not is_train(message):
-            return metrics_of(message) is not None
-        try:
-            self._read[id(message)] = self._take_in(message, self.template)
-        except MalformedUpdate as error:
-            self._read[id(message)] = error
-        return not isinstance(self._read[id(message)], MalformedUpdate)
-
-    def _take_in(self, message: Message, template: Template) -> list[NDArray]:
-        """The reply's rows; where the policy spills, they are in the file from here on and the message loses its arrays."""
-        try:
-            return self.core.keep(read_reply(message, template))
-        finally:
-            if self.core.policy.spill is not None:
-                empty(message)
-
-    def _spilling(self, replies: Iterable[Message]) -> Iterable[Message]:
-        """The replies, of which those that no Grid has shown us yet are taken in one by one."""
-        for message in replies:
-            if id(message) not in self._read:
-                self._arrived(message)
-            yield message
-
-    def _forget(self) -> None:
-        self._read.clear()
-        self.core.forget()
-
-    def _template_of(self, payloads: Mapping[str, bytes]) -> Template:
-        """What the replies must look like, and the origin of their deltas: the broadcast model."""
-        return Template.of(payloads)
-
-    def _next(self, server_round: int, blocks: list[NDArray]) -> list[NDArray]:
-        """The new model from the aggregate: the aggregate."""
-        return blocks
+            self.core.end()
+            self._grid = None
+        self.core.state.require_progress()
+        return _renumbered(result, done, arrays)
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """The wrapped strategy's messages, but for nodes in quarantine; remembers the model and who is asked."""
-        server_round += self._offset
-        self._forget()
-        self.template = self._template_of(payloads(arrays))
-        messages = list(self.strategy.configure_train(server_round, arrays, config, grid))
-        if (ledger := self.core.ledger) is not None:
-            messages = [message for message in messages if ledger.allows(message.metadata.dst_node_id, server_round)]
-        self._sampled = [message.metadata.dst_node_id for message in messages]
-        self._broadcast = arrays
+        """The messages of the strategy below, but for nodes in quarantine; remembers the model and who is asked."""
+        below: Any = super()
+        self.core.begin(_payloads(arrays), arrays)
+        config.update(self.core.step.config)
+        messages = self._allowed(server_round, below.configure_train(self.core.number(server_round), arrays, config, grid))
+        self.core.asked = [message.metadata.dst_node_id for message in messages]
         return messages
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Inspect, aggregate, delegate."""
-        if self.template is None:
-            raise InvalidParameter("Robust: aggregate_train needs the model that configure_train broadcasts; call that first")
-        server_round += self._offset
-        try:
-            messages = list(replies if self.core.policy.spill is None else self._spilling(replies))
-            if not messages and not self._sampled:
-                return None, None
-            arrays, metrics = self._aggregate(server_round, messages, self.template)
-        finally:
-            self._forget()
-        if self.core.policy.checkpoint is not None:
-            model = self._broadcast if arrays is None else arrays
-            self._save(server_round, {name: array.numpy() for name, array in model.items()})
-        return arrays, metrics
-
-    def _aggregate(self, server_round: int, messages: list[Message], template: Template) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        valid, dropped, usable = self._inspect(messages, template)
-        contents = [usable[node].content for node in sorted(usable)]
-        examples = {node: examples_of(usable[node], self._weight_key) for node in usable}
-        noise = reported_noise(records_of(contents))
-        own = own_update(self.core.policy.server_update, server_round, self._broadcast, template)
-        blocks = self.core.aggregate(server_round, template, valid, dropped, own, noise, examples)
-        if blocks is None:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
+        """Inspect, aggregate, and hand the aggregate to the strategy below."""
+        received = self._replies(replies, training=True)
+        combined = self.core.round(server_round, received) if received or self.core.asked else None
+        if combined is None:
             return None, None
-        self._metrics = self._aggregate_metrics(contents, self._train_fn)
-        combined = as_record(template, self._next(server_round, blocks))
-        arrays, metrics = self.strategy.aggregate_train(server_round, [self._one_reply(usable[min(usable)], combined)])
-        return (None if arrays is None else conform(arrays, template)), metrics
-
-    def _inspect(
-        self, messages: list[Message], template: Template
-    ) -> tuple[dict[int, list[NDArray]], dict[int, NodeReport], dict[int, Message]]:
-        """Valid replies, reports on the others, and the valid messages, by node id."""
-        dropped = {node: NodeReport("missing", "no reply") for node in self._sampled}
-        valid, usable = dict[int, list[NDArray]](), dict[int, Message]()
-        for message in messages:
-            node = self._sender(message)
-            if node in valid or (self._sampled and node not in self._sampled):
-                dropped.setdefault(node, NodeReport("invalid", "a reply that nobody asked this node for"))
-                continue
-            try:
-                valid[node] = self._rows(message, template)
-                usable[node] = message
-                dropped.pop(node, None)
-            except MalformedUpdate as error:
-                dropped[node] = NodeReport("failed" if message.has_error() else "invalid", str(error))
-        for node in valid:
-            dropped.pop(node, None)
-        return valid, dropped, usable
-
-    def _sender(self, message: Message) -> int:
-        """The node that was asked, whatever the reply says of its origin, where the Grid tells."""
-        asked = {} if self._patient is None else self._patient.asked
-        return int(asked.get(message.metadata.reply_to_message_id, message.metadata.src_node_id))
-
-    def _rows(self, message: Message, template: Template) -> list[NDArray]:
-        found = self._read.pop(id(message), None)
-        if isinstance(found, MalformedUpdate):
-            raise MalformedUpdate(str(found))  # a new one: its frames would hold the round's replies until a garbage collection
-        return self._take_in(message, template) if found is None else found
+        aggregate, like = pack(combined.arrays), combined.replies[0].source
+        metrics = self._metrics(combined.replies, "train_metrics_aggr_fn")
+        arrays, metrics_below = self.apply(combined.server_round, aggregate, metrics, like)
+        if arrays is aggregate:
+            self.core.finish(combined, combined.arrays)
+            return aggregate, metrics_below
+        model = self.core.finish(combined, None if arrays is None else {name: array.numpy() for name, array in arrays.items()})
+        return (None if model is None else pack(model)), metrics_below
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
-        """The wrapped strategy's messages."""
-        messages = self.strategy.configure_evaluate(server_round + self._offset, arrays, config, grid)
-        ledger, now = self.core.ledger, server_round + self._offset
-        return [message for message in messages if ledger is None or ledger.allows(message.metadata.dst_node_id, now)]
+        """The messages of the strategy below, but for nodes in quarantine."""
+        below: Any = super()
+        return self._allowed(server_round, below.configure_evaluate(self.core.number(server_round), arrays, config, grid))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """The median of each metric over the replies that are well formed, by way of the wrapped strategy."""
-        usable = {message.metadata.src_node_id: message for message in replies if metrics_of(message) is not None}
+        """The median of each metric over the replies that are well formed, by way of the strategy below."""
+        usable = {reply.node: reply for reply in self._replies(replies, training=False) if reply.metrics is not None}
         if not usable:
             return None
-        contents = [usable[node].content for node in sorted(usable)]
-        self._metrics = self._aggregate_metrics(contents, self._evaluate_fn)
-        return self.strategy.aggregate_evaluate(server_round + self._offset, [self._one_reply(usable[min(usable)], None)])
+        ordered = [usable[node] for node in sorted(usable)]
+        metrics = self._metrics(ordered, "evaluate_metrics_aggr_fn")
+        return self.apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
 
-    def _aggregate_metrics(self, contents: list[RecordDict], own: MetricsFn | None) -> MetricRecord:
-        """By the user's function where there is one; a reply that breaks it costs the metrics, not the run."""
-        if own is None:
-            return MetricRecord(robust_metrics(records_of(contents), self._weight_key))
-        try:
-            return own(contents, self._weight_key)
-        except Exception as error:
-            _say(f"metrics dropped: the metrics function raised {type(error).__name__}: {error}")
-            return MetricRecord()
+    def _allowed(self, server_round: int, messages: Iterable[Message]) -> list[Message]:
+        return [message for message in messages if self.core.allows(message.metadata.dst_node_id, server_round)]
 
-    def _one_reply(self, like: Message, arrays: ArrayRecord | None) -> Message:
-        """A message like a valid reply, carrying the aggregate."""
-        metrics = MetricRecord({**dict(self._metrics), self._weight_key: 1})
-        content: dict[str, Any] = {"metrics": metrics} if arrays is None else {"arrays": arrays, "metrics": metrics}
-        return compat.with_content(like, RecordDict(content))
+    def _examples_key(self) -> str:
+        return str(getattr(self.below(), "weighted_by_key", "num-examples"))
+
+    def _metrics(self, replies: list[Reply], name: str) -> MetricRecord:
+        """By the user's function, which the strategy below has under `name`, or the medians."""
+        function, key = getattr(self.below(), name, None), self._examples_key()
+        if function is None or compat.is_flowers_average(function):
+            return MetricRecord(aggregate_metrics(replies, key, None, compat.log))
+        return MetricRecord(aggregate_metrics(replies, key, lambda: function([reply.source.content for reply in replies], key), compat.log))
+
+    def _replies(self, messages: Iterable[Message], training: bool) -> list[Reply]:
+        """The replies in the core's form; under `spill=` each loses its arrays before the next one is asked for."""
+        replies = []
+        for message in messages:
+            replies.append(self._reply(message))
+            if training and self.spill is not None:
+                self.core.arrived(replies[-1])
+        kept = {id(message) for message in self.received([reply.source for reply in replies], training)}
+        return with_distinct_nodes([reply for reply in replies if id(reply.source) in kept], bool(self.core.asked) or not training)
+
+    def _reply(self, message: Message) -> Reply:
+        node = message.metadata.src_node_id if self._grid is None else self._grid.node_of(message)
+        return from_message(message, node, self._examples_key())
+
+    def _sent(self, messages: list[Message]) -> None:
+        """Before messages go out: who is asked, and with what, also where a subclass has made them by itself."""
+        if not is_train(messages[0]):
+            return
+        record = next(iter(messages[0].content.array_records.values()), None)
+        if record is not None and record is not self.core.broadcast:
+            self.core.begin(_payloads(record), record)
+        self.core.asked = [message.metadata.dst_node_id for message in messages]
+
+    def _arrived(self, message: Message) -> bool:
+        """Whether a reply is valid, on its arrival."""
+        reply = self._reply(message)
+        training = self.core.template is not None and is_train(message)
+        return self.core.arrived(reply) if training else reply.metrics is not None
 
 
-def empty(message: Message) -> None:
-    """Take the arrays out of a reply that was read; what it reports stays. Its content may be anything."""
-    if message.has_content() and not message.has_error():
-        try:
-            rest = RecordDict({name: record for name, record in message.content.items() if not isinstance(record, ArrayRecord)})
-        except Exception:  # content that does not even inflate
-            rest = RecordDict()
-        message.content = rest
+def _payloads(record: ArrayRecord) -> dict[str, bytes]:
+    return {name: array.data for name, array in record.items()}
 
 
-def as_rule_for(rule: Rule | RuleFor) -> RuleFor:
-    """A fixed rule as a function of n; functions as they are."""
-    if isinstance(rule, Rule):
-        return lambda _n: rule
-    if callable(rule) and not isinstance(rule, type):
-        return rule
-    raise InvalidParameter(f"Robust: rule must be a rule such as rules.Krum(f=2), or a function from n to one, got {rule!r}")
-
-
-def _say(text: str, level: int = WARNING) -> None:
-    compat.log(INFO if "kept" in text else level, text)
+def _renumbered(result: Result, done: int, arrays: ArrayRecord) -> Result:
+    """The result with the rounds of the resumed run counted, and its model where no round was left."""
+    for records in (result.train_metrics_clientapp, result.evaluate_metrics_clientapp, result.evaluate_metrics_serverapp):
+        shifted = {number + done: record for number, record in records.items()}
+        records.clear()
+        records.update(shifted)
+    result.arrays = arrays if done and not result.arrays else result.arrays
+    return result

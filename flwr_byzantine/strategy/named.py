@@ -2,63 +2,102 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from flwr.serverapp import strategy as flower
+from dataclasses import dataclass
+from typing import Any
 
 from flwr_byzantine import rules
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy import arguments
-from flwr_byzantine.strategy.message import Robust
+from flwr_byzantine.strategy.arguments import RuleArguments
+from flwr_byzantine.strategy.fedavg import FedAvgArguments, Malicious, Records, RobustFedAvg, Sampling
 
 
-class Named(arguments.Named, Robust):
-    """`Robust` over a plain FedAvg, with the arguments of Flower's class of the same name."""
-
-    like: ClassVar[type] = flower.FedAvg
-    average: ClassVar[type] = flower.FedAvg
-
-
-class Krum(Named):
+@dataclass(eq=False, repr=False)
+class Krum(Records, Malicious, Sampling, arguments.KrumArguments, RobustFedAvg):
     """Krum with Flower's arguments (`num_malicious_nodes`), or f: a count, or a share of the replies that arrive.
 
-    See `rules.Krum` for the rule and `Robust` for `on_infeasible`, `weighting`, `report_path`.
+    See `rules.Krum` for the rule, and `Policy` for the arguments that all strategies share.
 
     Example:
-        >>> Krum(num_malicious_nodes=2).core.rule(10)
+        >>> Krum(num_malicious_nodes=2).rule_at(10)
         Krum(f=2, neighbors='n-f-2')
     """
 
-    like, make = flower.Krum, staticmethod(arguments.krum)
+    declared = "num_malicious_nodes"
 
 
-class MultiKrum(Named):
+@dataclass(eq=False, repr=False)
+class Selected(Malicious):
+    """Flower's arguments of Multi-Krum."""
+
+    num_nodes_to_select: int = 1
+
+
+@dataclass(eq=False, repr=False)
+class MultiKrum(Records, Selected, Sampling, arguments.MultiKrumArguments, RobustFedAvg):
     """Multi-Krum with Flower's arguments (`num_nodes_to_select`, 1 by default as in Flower), or f and m.
 
     Unlike Flower's, the mean of the selected does not weigh by the num-examples that clients claim.
+
+    Example:
+        >>> MultiKrum(num_malicious_nodes=2, num_nodes_to_select=3).rule_at(10).m
+        3
     """
 
-    like, options, make = flower.MultiKrum, ("m",), staticmethod(arguments.multi_krum)
+    declared = "num_malicious_nodes"
+
+    def rule_at(self, n: int) -> Rule:
+        """One-shot Multi-Krum that keeps m, or num_nodes_to_select."""
+        return rules.MultiKrum(f=self.faults_at(n), m=self.num_nodes_to_select if self.m is None else self.m)
 
 
-class Bulyan(Named):
-    """Bulyan with Flower's arguments, or f. The paper's iterated selection, which Flower's does not do."""
+@dataclass(eq=False, repr=False)
+class Bulyan(Records, Malicious, Sampling, arguments.BulyanArguments, RobustFedAvg):
+    """Bulyan with Flower's arguments, or f. The paper's iterated selection, which Flower's does not do.
 
-    like, make = flower.Bulyan, staticmethod(arguments.bulyan)
+    Example:
+        >>> Bulyan(num_malicious_nodes=2).rule_at(11).min_n()
+        11
+    """
+
+    declared = "num_malicious_nodes"
+
+    selection_rule: Any = None
+
+    def rule_at(self, n: int) -> Rule:
+        """The paper's Bulyan, whose selection is Krum's."""
+        if self.selection_rule is not None:
+            raise InvalidParameter(f"Bulyan: selection_rule must be None (the paper's iterated Krum), got {self.selection_rule!r}")
+        return super().rule_at(n)
 
 
-class FedMedian(Named):
-    """Coordinate-wise median with Flower's arguments; f only declares the guarantee, (n - 1) // 2 by default."""
+@dataclass(eq=False, repr=False)
+class FedMedian(FedAvgArguments, RuleArguments, RobustFedAvg):
+    """Coordinate-wise median with Flower's arguments; f only declares the guarantee, (n - 1) // 2 by default.
 
-    like, make = flower.FedMedian, staticmethod(arguments.simple(rules.Median))
+    Example:
+        >>> FedMedian().rule_at(11)
+        Median(f=5)
+    """
+
+    rule_type = rules.Median
 
 
-class FedTrimmedAvg(Named):
-    """Trimmed mean with Flower's `beta`, of which int(beta n) are cut on each side, or f."""
+@dataclass(eq=False, repr=False)
+class FedTrimmedAvg(arguments.FedTrimmedAvgArguments, FedAvgArguments, RobustFedAvg):
+    """Trimmed mean with Flower's `beta`, of which int(beta n) are cut on each side, or f.
 
-    like, make = flower.FedTrimmedAvg, staticmethod(arguments.trimmed)
+    Example:
+        >>> FedTrimmedAvg(beta=0.2).rule_at(11)
+        TrimmedMean(f=2)
+    """
+
+    beta: float = 0.2  # not by keyword only, as in Flower
 
 
-class FLTrust(Named):
+@dataclass(eq=False, repr=False)
+class FLTrust(FedAvgArguments, arguments.FLTrustArguments, RobustFedAvg):
     """FLTrust with FedAvg's arguments: replies weighted by their cosine with the server's own update, at its length.
 
     Args:
@@ -70,23 +109,18 @@ class FLTrust(Named):
     Example:
         >>> def train(server_round, arrays):  # some steps on the server's data
         ...     return [array - 0.1 for array in arrays.to_numpy_ndarrays()]
-        >>> FLTrust(server_update=train).core.rule(5)
+        >>> FLTrust(server_update=train).rule_at(5)
         FLTrust(f=2)
     """
 
-    make, trusting = staticmethod(arguments.simple(rules.FLTrust)), True
 
-
-class Mean(Named):
+@dataclass(eq=False, repr=False)
+class Mean(FedAvgArguments, RuleArguments, RobustFedAvg):
     """The unweighted mean of the replies that pass inspection: FedAvg without trust in num-examples, not robust.
 
     Example:
-        >>> Mean().core.rule(5)
+        >>> Mean().rule_at(5)
         Mean()
     """
 
-    make = staticmethod(arguments.simple(rules.Mean))
-
-
-CATALOGUE = arguments.catalogue(Named, __name__)
-globals().update(CATALOGUE)
+    rule_type = rules.Mean

@@ -12,12 +12,10 @@ from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.strategy.quarantine import Quarantine
 
-CAP = 2.0  # weighting="capped": num-examples counts up to this many times the median
 
-
-@dataclass(frozen=True)
+@dataclass(kw_only=True, eq=False, repr=False)
 class Policy:
-    """Arguments common to all strategies.
+    """Arguments common to all strategies, each an attribute of the strategy that may be set later and holds from the next round on.
 
     Attributes:
         on_infeasible: with fewer valid replies than the rule needs, "skip" keeps the model and says so, "error" raises
@@ -55,10 +53,18 @@ class Policy:
     server_update: Callable[[int, Any], Any] | None = None
     spill: str | Path | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse unknown policies."""
-        for name, constraint in CONSTRAINTS.items():
-            check("strategy", name, getattr(self, name), constraint)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a policy that is none is refused at once."""
+        if name in CONSTRAINTS:
+            check("strategy", name, value, CONSTRAINTS[name])
+        super().__setattr__(name, value)
+
+    def check_policy(self) -> None:
+        """Refuse policies that do not go together, and files and folders that are not there.
+
+        Raises:
+            InvalidParameter: one sentence says what was expected.
+        """
         if self.resume and self.checkpoint is None:
             raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
         if self.server_update is not None and not callable(self.server_update):

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from logging import INFO, WARNING
 
+import numpy as np
+
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.results import Outcome
 from flwr_byzantine.theory.certificate import Certificate, Estimate
 
 STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
@@ -65,6 +71,16 @@ class RoundReport:
         """Ids of the nodes of one status."""
         return [node for node, report in self.nodes.items() if report.status == status]
 
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """The round for a log: levels of `logging`, and texts."""
+        head = f"round {self.server_round}: "
+        yield INFO, f"{head}{self.rule} kept {len(self.with_status('kept'))} of {self.n_sampled} nodes"
+        if self.note:
+            yield WARNING, head + self.note
+        for node, entry in self.nodes.items():
+            if entry.status in ("invalid", "failed", "missing"):
+                yield WARNING, f"{head}node {node} {entry.status}: {entry.reason or 'no reply'}"
+
     def to_json(self) -> str:
         """One line of JSON; node ids become strings."""
         return json.dumps(asdict(self))
@@ -79,3 +95,21 @@ class RoundReport:
             found = certificate.pop("estimate")
             certificate = Certificate(estimate=None if found is None else Estimate(**found), **certificate)
         return cls(nodes=nodes, certificate=certificate, **data)
+
+
+def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, NodeReport]:
+    """Who was kept and who rejected by the rule, for each valid reply.
+
+    Args:
+        nodes: node ids, in the order of the rows.
+        outcome: what the rule made of the rows.
+        rule: the rule as run.
+    """
+    kept = outcome.influence > 1e-12
+    if outcome.selected is not None and outcome.weights is None:
+        kept = np.isin(np.arange(len(nodes)), outcome.selected)
+    scores = [None] * len(nodes) if outcome.scores is None else [float(score) for score in outcome.scores]
+    return {
+        node: NodeReport("kept" if keep else "rejected", "" if keep else f"left out by {rule}", score, float(weight))
+        for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
+    }

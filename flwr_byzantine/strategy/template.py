@@ -1,14 +1,11 @@
-"""Inspection of one reply against the broadcast model, before any of its numbers is used.
-
-Flower holds arrays as npy bytes. They are read here without a copy and without trust: the header is parsed
-with a size cap and never by pickle, the payload's length must be what the header says before anything is
-allocated, and `Array.dtype` and `Array.shape`, which the client fills in, are not looked at.
-"""
+"""Inspection of one reply against the broadcast model, before any of its numbers is used; how bytes are read is in `flower.decode`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,30 +13,10 @@ import numpy as np
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
-from flwr_byzantine.flower.codec import layout
+from flwr_byzantine.flower.decode import decode
 
 BUDGET = 4  # a reply may be this many times the model's size (float64 for float16), and not be decoded beyond
 SLACK = 1 << 16
-
-
-def decode(data: bytes) -> Array:
-    """The array in npy bytes as a read-only view, whatever the bytes are.
-
-    Raises:
-        MalformedUpdate: not npy, an oversized header, a dtype that is not plain numbers, or a payload whose length
-            is not what the header says.
-    """
-    try:
-        (shape, fortran, dtype), offset = layout(data)
-    except Exception as error:  # whatever a forged header makes NumPy raise
-        raise MalformedUpdate(f"expected npy bytes, got {len(data)} bytes that are none ({type(error).__name__})") from None
-    if dtype.hasobject or dtype.kind not in "fiu":
-        raise MalformedUpdate(f"expected real numbers, got dtype {dtype}")
-    count = math.prod(shape)
-    if any(side < 0 for side in shape) or count * dtype.itemsize != len(data) - offset:
-        raise MalformedUpdate(f"expected the {count} values of shape {shape} that the header declares, got {len(data) - offset} bytes")
-    flat = np.frombuffer(data, dtype, count, offset)
-    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 class Template:
@@ -59,7 +36,8 @@ class Template:
         self.names = list(arrays)
         self.shapes = [value.shape for value in arrays.values()]
         self.dtypes = [value.dtype for value in arrays.values()]
-        self.origins: list[Array | None] = [np.ascontiguousarray(value).reshape(-1) for value in arrays.values()]
+        self.values = [np.ascontiguousarray(value).reshape(-1) for value in arrays.values()]
+        self.origins: list[Array | None] = list(self.values)
         self.size = sum(value.nbytes for value in arrays.values())
 
     @classmethod
@@ -67,12 +45,39 @@ class Template:
         """The template of a model given as npy bytes, which are the server's own."""
         return cls({name: decode(data) for name, data in payloads.items()})
 
+    @classmethod
+    def of_majority(cls, replies: Iterable[Mapping[str, bytes] | None]) -> Template:
+        """The names, shapes and dtypes that more than half of the replies have, measured from zero; no names where there is no such half.
+
+        For a round whose broadcast model is not known.
+
+        Args:
+            replies: name -> npy bytes of each reply, None for one without a model.
+        """
+        given = list(replies)
+        models = [_decoded(payloads) for payloads in given if payloads]
+        forms = Counter(tuple((name, value.shape, value.dtype) for name, value in model.items()) for model in models)
+        form, count = forms.most_common(1)[0] if forms else ((), 0)
+        template = cls({name: np.broadcast_to(np.zeros((), dtype), shape) for name, shape, dtype in form if 2 * count > len(given)})
+        template.measure_from_zero()
+        return template
+
+    def zeros(self) -> list[Array]:
+        """A flat model of this form."""
+        return [np.zeros(value.size, value.dtype) for value in self.values]
+
+    def measure_from_zero(self) -> None:
+        """Let replies be vectors of their own (gradients), not points near the broadcast model."""
+        self.origins = [None] * len(self.names)
+
     def read(self, payloads: Mapping[str, Any]) -> list[Array]:
         """One flat array per model array, in the model's order and dtypes, from a reply's npy bytes.
 
         Raises:
             MalformedUpdate: anything about the reply is unlike the model; one sentence says what.
         """
+        if not self.names:
+            raise MalformedUpdate("expected a model that most replies share, and there is none")
         self._check_names(payloads)
         sizes = [len(data) if isinstance(data, bytes) else math.inf for data in payloads.values()]
         if sum(sizes) > BUDGET * self.size + SLACK * (1 + len(sizes)):
@@ -103,9 +108,27 @@ class Template:
             raise MalformedUpdate(f"array {name!r}: expected finite values, got NaN or infinity")
         return flat
 
+    def conform(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """`arrays` in the model's order, shapes and dtypes, whatever a wrapped strategy made of them."""
+        found = {}
+        for name, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
+            values = arrays[name].reshape(-1)
+            if values.dtype != dtype:
+                block = np.empty(values.shape, dtype)
+                kernels.round_into(values, block)
+                values = block
+            found[name] = values.reshape(shape)
+        return found
+
     def unflatten(self, blocks: list[Array]) -> dict[str, Array]:
         """Name -> array of the model's shape and dtype from flat blocks."""
         return {name: block.reshape(shape) for name, block, shape in zip(self.names, blocks, self.shapes, strict=True)}
+
+
+def _decoded(payloads: Mapping[str, bytes]) -> dict[str, Array]:
+    with suppress(MalformedUpdate):
+        return {name: decode(data) for name, data in payloads.items()}
+    return {}
 
 
 def _convert(name: str, flat: Array, dtype: np.dtype[Any]) -> Array:

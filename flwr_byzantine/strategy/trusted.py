@@ -13,7 +13,7 @@ from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.template import Template
 
 ServerUpdate = Callable[[int, Any], Any]
-MISSING = (
+NO_SERVER_UPDATE = (
     "strategy: {rule} trusts an update of the server's own: pass server_update=, a function of the round's number and the "
     "broadcast model that returns the model as trained on the server's clean data"
 )
@@ -24,7 +24,7 @@ def trusts(rule: Rule) -> bool:
     return any("trusted" in stage.anchors for stage in rule.stages())
 
 
-def own_update(train: ServerUpdate | None, server_round: int, model: Any, template: Template) -> Array | None:
+def server_delta(train: ServerUpdate | None, server_round: int, model: Any, template: Template) -> Array | None:
     """(d,) float64 delta of what `train` makes of the broadcast model, or None where there is no such function.
 
     Args:

@@ -13,7 +13,7 @@ from flwr_byzantine.attacks import Attack
 from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.strategy.descent import Descent
+from flwr_byzantine.strategy.steps import Descent
 from simulations.convergence.objectives import Noise, Objective
 
 DIVERGED = 1e12  # ‖∇Q‖² at which a run is stopped, and what it counts as from there on

@@ -19,6 +19,7 @@ from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.flower.replies import Reply, drop_arrays
 from flwr_byzantine.rules.pipeline import run
 from tests.support.federation import client_app, start
 from tests.support.grids import SlowGrid
@@ -271,7 +272,7 @@ def test_replies_are_freed_with_the_round_not_with_the_next_garbage_collection(f
     for reply in replies[:6]:
         strategy._arrived(reply)
     arrays = [weakref.ref(array) for reply in replies for array in reply.content["arrays"].values()] if folder is None else []
-    arrays += [weakref.ref(row) for found in strategy._read.values() if isinstance(found, list) for row in found]
+    arrays += [weakref.ref(row) for _, found in strategy.core.inspector._found.values() if isinstance(found, list) for row in found]
     assert len(arrays) > 10
     gc.collect()
     gc.disable()
@@ -290,10 +291,10 @@ def test_content_that_cannot_be_read_is_emptied_without_harm():
 
     strategy, grid = Robust(rules.Krum(f=2)), LocalGrid(client_app(), 11)
     (reply, *_) = grid.send_and_receive(strategy.configure_train(1, start(), ConfigRecord(), grid))
-    ours.strategy.message.empty(reply)
+    drop_arrays(Reply(1, source=reply))
     assert list(reply.content) == ["metrics"]
     reply.content = Broken({"metrics": MetricRecord({"loss": 1.0})})
-    ours.strategy.message.empty(reply)
+    drop_arrays(Reply(1, source=reply))
     assert list(reply.content) == []
 
 
@@ -303,6 +304,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr_byzantine import Robust, rules
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.flower.replies import Reply, drop_arrays
 
 folder, spilling, n, d = sys.argv[1], sys.argv[2] == "spill", 60, 2_500_000
 chosen = {"Krum": rules.Krum(f=5), "CenteredClipping": rules.CenteredClipping(f=5),

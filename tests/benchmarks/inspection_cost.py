@@ -15,7 +15,8 @@ from flwr.clientapp import ClientApp
 
 from flwr_byzantine import Krum
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.strategy.replies import read_reply
+from flwr_byzantine.flower.replies import from_message
+from flwr_byzantine.strategy.inspection import rows_or_reason
 
 N, D, REPEATS = 32, 1_000_000, 15
 
@@ -32,7 +33,8 @@ def main() -> None:
 
     strategy, grid = Krum(f=5), LocalGrid(app, N)
     replies = grid.send_and_receive(strategy.configure_train(1, ArrayRecord({"w": Array(np.zeros(D, np.float32))}), ConfigRecord(), grid))
-    assert strategy.template is not None
+    template = strategy.core.template
+    assert template is not None
     whole, inspection = [], []
     for server_round in range(1, REPEATS + 1):
         begun = time.perf_counter()
@@ -40,7 +42,7 @@ def main() -> None:
         whole.append(time.perf_counter() - begun)
         begun = time.perf_counter()
         for reply in replies:
-            read_reply(reply, strategy.template)
+            rows_or_reason(from_message(reply, reply.metadata.src_node_id, "num-examples"), template)
         inspection.append(time.perf_counter() - begun)
     share = median(inspection) / median(whole)
     print(f"aggregation {1e3 * median(whole):.1f} ms, of it inspection {1e3 * median(inspection):.1f} ms: {100 * share:.1f} %")

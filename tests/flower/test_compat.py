@@ -87,6 +87,7 @@ def test_an_identity_that_an_engine_gave_stays(monkeypatch):
 
 
 def test_log_says_who_speaks(caplog):
+    caplog.set_level(30, logger="flwr")
     compat.log(30, "100% of it")
     assert caplog.record_tuples == [("flwr", 30, "flwr-byzantine: 100% of it")]
 

@@ -19,7 +19,7 @@ from flwr_byzantine.adversary import AdversarialGrid
 from flwr_byzantine.experiments.audit.battery import header, npy
 from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.strategy.named import CATALOGUE
+from flwr_byzantine.strategy import catalogue
 from tests.support.federation import GOAL, TARGET, F, N, client_app, start, values
 from tests.support.replies import arrays, metrics, payload, spoiled
 
@@ -38,6 +38,7 @@ def check_model(record, tolerance=0.3):
     assert np.abs(values(record)[:-1] - GOAL[:-1]).max() < tolerance
 
 
+CATALOGUE = {name: cls for name, cls in vars(catalogue).items() if getattr(cls, "__module__", "") == catalogue.__name__}
 NAMED = {
     "Krum": lambda: ours.Krum(num_malicious_nodes=F),
     "MultiKrum": lambda: ours.MultiKrum(num_malicious_nodes=F, num_nodes_to_select=5),
@@ -273,7 +274,10 @@ def test_the_users_metrics_function_is_used_and_cannot_end_the_run():
         (lambda: ours.Krum(on_infeasible="stop"), "on_infeasible must be one of 'skip', 'error'"),
         (lambda: ours.FedTrimmedAvg(beta=0.5), "beta must be a number >= 0 and < 0.5, got 0.5"),
         (lambda: ours.MeaMed(), "MeaMed: f must be given"),
-        (lambda: Robust("krum"), "rule must be a rule such as"),
+        (lambda: Robust("krum"), "a rule by name needs f"),
+        (lambda: Robust(3), "rule must be a rule such as"),
+        (lambda: Robust("crum", f=1), "did you mean 'Krum'"),
+        (lambda: Robust(rules.Krum(f=1), f=2), "f goes with a rule's name"),
         (lambda: Robust(rules.Krum(f=1), strategy="FedAvg"), "strategy must be a flwr.serverapp.strategy.Strategy"),
         (lambda: ours.Krum(checkpoint="no/such/folder/x"), "checkpoint must lie in a folder that exists"),
     ],

@@ -28,6 +28,7 @@ from flwr_byzantine.experiments.tasks.training import evaluate
 from flwr_byzantine.flower.codec import FastArray, flat
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
+from flwr_byzantine.strategy.message import RobustAggregation
 
 OnRound = Callable[[int, float], None]
 
@@ -163,7 +164,7 @@ class _Evaluator:
         return loss, accuracy
 
     def _measure_round(self, before: Array, now: Array) -> None:
-        report = self.strategy.reports[-1] if isinstance(self.strategy, Robust) else None
+        report = self.strategy.reports[-1] if isinstance(self.strategy, RobustAggregation) else None
         shares = self.recorder.shares(report)
         self.history.malicious_kept.append(shares.malicious_kept)
         self.history.malicious_share.append(shares.malicious_share)

@@ -1,0 +1,39 @@
+"""Reading npy bytes that nobody vouches for: without a copy, without trust, and never by pickle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.flower.codec import layout
+
+
+def decode(data: bytes) -> Array:
+    """The array in npy bytes as a read-only view, whatever the bytes are.
+
+    The header is parsed with a size cap, and the payload's length must be what the header says before anything is allocated.
+    `Array.dtype` and `Array.shape`, which the client fills in, are not looked at.
+
+    Raises:
+        MalformedUpdate: not npy, an oversized header, a dtype that is not plain numbers, or a payload whose length
+            is not what the header says.
+
+    Example:
+        >>> from flwr_byzantine.flower.codec import pack
+        >>> decode(pack({"w": np.arange(3.0)})["w"].data).tolist()
+        [0.0, 1.0, 2.0]
+    """
+    try:
+        (shape, fortran, dtype), offset = layout(data)
+    except Exception as error:  # whatever a forged header makes NumPy raise
+        raise MalformedUpdate(f"expected npy bytes, got {len(data)} bytes that are none ({type(error).__name__})") from None
+    if dtype.hasobject or dtype.kind not in "fiu":
+        raise MalformedUpdate(f"expected real numbers, got dtype {dtype}")
+    count = math.prod(shape)
+    if any(side < 0 for side in shape) or count * dtype.itemsize != len(data) - offset:
+        raise MalformedUpdate(f"expected the {count} values of shape {shape} that the header declares, got {len(data) - offset} bytes")
+    flat = np.frombuffer(data, dtype, count, offset)
+    return flat.reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,114 @@
+"""What one node answered, in one form for both Flower APIs: the only place where a reply is taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.common import EvaluateRes, FitRes
+
+Record = TypeVar("Record", ArrayRecord, MetricRecord)
+REASON = 200  # characters of a client's own words that reach a report
+
+
+@dataclass
+class Reply:
+    """One node's answer to a message of one round.
+
+    Attributes:
+        node: who was asked.
+        payloads: name -> npy bytes of its model, or None where it has none that can be read.
+        metrics: what it reports, or None where that cannot be read.
+        examples: what it says of its number of examples, whatever that is.
+        error: why there are no payloads.
+        failed: whether the client itself reported the error.
+        source: Flower's own object, for metric functions of the user's.
+
+    Example:
+        >>> Reply(7, failed=True, error="the client reported an error: out of memory").payloads is None
+        True
+    """
+
+    node: int
+    payloads: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = None
+    examples: Any = None
+    error: str = ""
+    failed: bool = False
+    source: Any = field(default=None, repr=False)
+
+
+def from_message(message: Message, node: int, examples_key: str) -> Reply:
+    """A reply of the Message API, to training or to evaluation.
+
+    Args:
+        message: as the Grid gave it.
+        node: who was asked, whatever the message says of its sender.
+        examples_key: name of the metric with the number of examples.
+    """
+    if message.has_error():
+        return Reply(node, error=_reported(message.error.reason), failed=True, source=message)
+    try:
+        content = message.content
+        arrays, metrics = _of_kind(content, ArrayRecord), _of_kind(content, MetricRecord)
+    except Exception as error:  # content that does not even inflate
+        return Reply(node, error=f"expected an ArrayRecord, got content that raises {type(error).__name__}", source=message)
+    said = dict(metrics[0]) if len(metrics) == 1 else None
+    examples = None if said is None else said.get(examples_key)
+    if len(arrays) != 1:
+        return Reply(node, None, said, examples, f"expected one ArrayRecord, got {len(arrays)}", source=message)
+    return Reply(node, {name: array.data for name, array in arrays[0].items()}, said, examples, source=message)
+
+
+def from_fit(result: FitRes, node: int) -> Reply:
+    """A training result of the legacy API, which has no names: tensors are known by their place."""
+    metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    try:
+        payloads = {str(k): data for k, data in enumerate(result.parameters.tensors)}
+    except (AttributeError, TypeError) as error:
+        return Reply(node, None, metrics, result.num_examples, f"expected tensors, got {error}", source=result)
+    return Reply(node, payloads, metrics, result.num_examples, source=result)
+
+
+def from_evaluate(result: EvaluateRes, node: int) -> Reply:
+    """An evaluation result of the legacy API."""
+    metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    return Reply(node, None, metrics, result.num_examples, "no model was asked for", source=result)
+
+
+def from_failure(result: FitRes | EvaluateRes, node: int) -> Reply:
+    """A failure of the legacy API whose client is known."""
+    return Reply(node, error=_reported(result.status.message), failed=True, source=result)
+
+
+def _reported(reason: str | None) -> str:
+    return f"the client reported an error: {(reason or 'no reason given')[:REASON]}"
+
+
+def _of_kind(content: RecordDict, kind: type[Record]) -> list[Record]:
+    """The records of one kind; Flower's own views of them refer to themselves and would keep a round's replies in memory."""
+    return [record for record in content.values() if isinstance(record, kind)]
+
+
+def drop_arrays(reply: Reply) -> None:
+    """Take the arrays out of a reply that was read, and out of Flower's object; what it reports stays."""
+    reply.payloads = None
+    source = reply.source
+    if isinstance(source, FitRes):
+        source.parameters = type(source.parameters)([], source.parameters.tensor_type)
+    elif isinstance(source, Message) and source.has_content():
+        try:
+            rest = RecordDict({name: record for name, record in source.content.items() if not isinstance(record, ArrayRecord)})
+        except Exception:  # content that does not even inflate
+            rest = RecordDict()
+        source.content = rest
+
+
+def with_distinct_nodes(replies: list[Reply], known: bool) -> list[Reply]:
+    """The replies, numbered by their place where nobody knows who was asked and the senders they name are no distinct numbers."""
+    nodes = [reply.node for reply in replies]
+    if known or (all(type(node) is int for node in nodes) and len(set(nodes)) == len(nodes)):
+        return replies
+    return [replace(reply, node=place) for place, reply in enumerate(replies, 1)]

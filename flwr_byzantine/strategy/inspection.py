@@ -1,0 +1,107 @@
+"""Which replies of a round are valid, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from flwr_byzantine.arrays.spill import Spill
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.flower.replies import Reply, drop_arrays
+from flwr_byzantine.strategy.report import NodeReport
+from flwr_byzantine.strategy.template import Template
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """The replies of a round after inspection; each by node id, in ascending order.
+
+    Attributes:
+        rows: of the valid ones, one flat array per model array.
+        replies: the valid ones.
+        dropped: what became of the other nodes that were asked.
+    """
+
+    rows: dict[int, list[Array]]
+    replies: dict[int, Reply]
+    dropped: dict[int, NodeReport]
+
+
+class Inspector:
+    """Inspects replies, each once: on arrival where a Grid shows them, else when the round is aggregated.
+
+    Args:
+        make_spill: makes the file to which a round's arrays are moved, or gives None to keep them in memory.
+
+    Attributes:
+        spill: the round's file, where there is one.
+    """
+
+    def __init__(self, make_spill: Callable[[], Spill | None]) -> None:
+        self._make_spill = make_spill
+        self.spill: Spill | None = None
+        self._found: dict[int, tuple[Reply, list[Array] | str]] = {}  # by the identity of Flower's object, which the reply keeps alive
+
+    def arrived(self, reply: Reply, template: Template) -> bool:
+        """Inspect a reply, once; true where it is valid."""
+        key = id(reply.source)
+        if key not in self._found:
+            self._found[key] = reply, self._moved(reply, rows_or_reason(reply, template))
+        return not isinstance(self._found[key][1], str)
+
+    def inspect(self, asked: Sequence[int], replies: Iterable[Reply], template: Template) -> Inspected:
+        """All replies of a round.
+
+        Args:
+            asked: the nodes that were sent the model; where there are none, anybody may have been asked.
+            replies: at most one counts for each node.
+            template: what they must look like.
+        """
+        dropped = {node: NodeReport("missing", "no reply") for node in asked}
+        rows, valid = dict[int, list[Array]](), dict[int, Reply]()
+        for reply in replies:
+            node = reply.node
+            if node in rows or (asked and node not in asked):
+                dropped.setdefault(node, NodeReport("invalid", "a reply that nobody asked this node for"))
+                continue
+            self.arrived(reply, template)
+            found = self._found[id(reply.source)][1]
+            if isinstance(found, str):
+                dropped[node] = NodeReport("failed" if reply.failed else "invalid", found)
+            else:
+                rows[node], valid[node] = found, reply
+        order = sorted(rows)  # arrival does not change a bit
+        return Inspected(
+            {node: rows[node] for node in order},
+            {node: valid[node] for node in order},
+            {node: entry for node, entry in dropped.items() if node not in rows},
+        )
+
+    def _moved(self, reply: Reply, found: list[Array] | str) -> list[Array] | str:
+        """The rows for the rest of the round: where there is a file, in it, and the reply loses its arrays, usable or not."""
+        self.spill = self._make_spill() if self.spill is None else self.spill
+        if self.spill is None:
+            return found
+        kept = found if isinstance(found, str) else self.spill.add(found)
+        drop_arrays(reply)
+        return kept
+
+    def close(self) -> None:
+        """Let go of the round's replies, and close its file."""
+        self._found.clear()
+        spill, self.spill = self.spill, None
+        if spill is not None:
+            spill.close()
+
+
+def rows_or_reason(reply: Reply, template: Template) -> list[Array] | str:
+    """The reply's flat arrays, or why there are none; a sentence, since an exception's frames would keep the replies in memory."""
+    if reply.payloads is None:
+        return reply.error
+    try:
+        return template.read(reply.payloads)
+    except MalformedUpdate as error:
+        return str(error)
+    except Exception as error:  # whatever reading a reply raises is that reply's fault
+        return f"expected arrays like the model's, got a reply that raises {type(error).__name__}"

@@ -1,0 +1,116 @@
+"""What becomes of the model once the replies are aggregated: it is replaced, or it descends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.declare.params import Constraint, check
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower.records import GRADIENT, REPLY
+from flwr_byzantine.theory.schedules import schedule
+
+
+class ServerStep(Protocol):
+    """The server's step, handed to the `Core`.
+
+    Attributes:
+        config: what the training messages tell the clients of their answers.
+        gradients: whether replies are gradients; else they are models near the broadcast one.
+        arrays: the step's own state, by name.
+    """
+
+    config: Mapping[str, str]
+    gradients: bool
+    arrays: dict[str, Array]
+
+    def step(self, k: int, model: Sequence[Array], aggregate: Sequence[Array]) -> list[Array]:
+        """The next model from flat blocks of the model w_k, k = 0, 1, ..., and of the aggregate."""
+        ...
+
+
+class Replace:
+    """The next model is the aggregate of the clients' models: federated averaging's step.
+
+    Example:
+        >>> Replace().step(0, [np.zeros(2)], [np.ones(2)])
+        [array([1., 1.])]
+    """
+
+    config: Mapping[str, str] = {}
+    gradients = False
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+
+    def step(self, k: int, model: Sequence[Array], aggregate: Sequence[Array]) -> list[Array]:
+        """The aggregate."""
+        return list(aggregate)
+
+
+class Descent:
+    """w_{k+1} = w_k - γ_k m_k with m_k = μ m_{k-1} + F(V_1, ..., V_n) and m_{-1} = 0.
+
+    Args:
+        step_size: γ, or a function from k to γ_k.
+        momentum: μ, in [0, 1); 0 is the plain method.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022. Server
+    momentum as in Polyak's heavy ball (PyTorch's convention).
+
+    Example:
+        >>> Descent(0.5).step(0, [np.array([1.0, 1.0])], [np.array([2.0, 0.0])])
+        [array([0., 1.])]
+    """
+
+    config: Mapping[str, str] = {REPLY: GRADIENT}
+    gradients = True
+
+    def __init__(self, step_size: Any, momentum: float = 0.0) -> None:
+        check("Descent", "momentum", momentum, Constraint(float, ge=0, lt=1))
+        self.schedule, self.momentum = schedule(step_size), momentum
+        self.velocity: list[Array] | None = None
+
+    def step(self, k: int, model: Sequence[Array], aggregate: Sequence[Array]) -> list[Array]:
+        """The next model from flat blocks of w_k and F, in the model's dtypes.
+
+        Raises:
+            InvalidParameter: the schedule's γ_k is not a positive finite number.
+        """
+        gamma = self.gamma(k)
+        self.velocity = self._next_velocity(aggregate)
+        return [_descended(w, m, gamma) for w, m in zip(model, self.velocity, strict=True)]
+
+    def gamma(self, k: int) -> float:
+        """γ_k, checked."""
+        gamma = self.schedule(k)
+        if not (isinstance(gamma, int | float) and math.isfinite(gamma) and gamma > 0):
+            raise InvalidParameter(f"step_size must give a finite number > 0, got {gamma!r} at k = {k}")
+        return float(gamma)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """m_k, block by block."""
+        return {str(k): block for k, block in enumerate(self.velocity or [])}
+
+    @arrays.setter
+    def arrays(self, saved: Mapping[str, Array]) -> None:
+        self.velocity = list(saved.values()) or None
+
+    def _next_velocity(self, aggregate: Sequence[Array]) -> list[Array]:
+        if self.momentum == 0:
+            return list(aggregate)
+        if self.velocity is None:
+            return [np.array(block, np.float64) for block in aggregate]
+        return [self.momentum * old + block for old, block in zip(self.velocity, aggregate, strict=True)]
+
+
+def _descended(w: Array, m: Array, gamma: float) -> Array:
+    out = np.empty_like(w)
+    kernels.round_into(w - gamma * m.astype(np.float64, copy=False), out)
+    return out

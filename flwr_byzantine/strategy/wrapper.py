@@ -1,0 +1,161 @@
+"""`Robust` and `ByzantineSGD` for the Message API: any rule over any Flower strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Strategy
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower import compat
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
+from flwr_byzantine.strategy.message import Aggregated, RobustAggregation
+from flwr_byzantine.strategy.steps import Descent
+from flwr_byzantine.theory.schedules import Schedule
+
+
+class Delegating(Strategy):
+    """Samples, configures and sums up as another strategy does."""
+
+    strategy: Strategy
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """The wrapped strategy's messages."""
+        return self.strategy.configure_train(server_round, arrays, config, grid)
+
+    def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
+        """The wrapped strategy's messages."""
+        return self.strategy.configure_evaluate(server_round, arrays, config, grid)
+
+    def summary(self) -> None:
+        """The wrapped strategy's summary."""
+        self.strategy.summary()
+
+
+class Wrapper(RobustAggregation, Delegating):
+    """What `Robust` and `ByzantineSGD` share: the wrapped strategy gets the aggregate as the only reply."""
+
+    rule: AnyRule
+    f: Faults
+
+    def __post_init__(self) -> None:
+        """Check the wrapped strategy too."""
+        self.strategy = FedAvg() if self.strategy is None else self.strategy
+        if not isinstance(self.strategy, Strategy):
+            raise InvalidParameter(f"Robust: strategy must be a flwr.serverapp.strategy.Strategy, got {self.strategy!r}")
+        super().__post_init__()
+
+    def rule_at(self, n: int) -> Rule:
+        """The rule for a round in which n replies arrived."""
+        return rule_of(self.rule, self.f, n)
+
+    def below(self) -> Any:
+        """The wrapped strategy."""
+        return self.strategy
+
+    def apply(self, server_round: int, arrays: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
+        """What the wrapped strategy, an optimiser perhaps, makes of the aggregate as the only reply."""
+        with _saying(self.strategy, "train_metrics_aggr_fn", metrics):
+            return self.strategy.aggregate_train(server_round, [self._only_reply(like, metrics, {"arrays": arrays})])
+
+    def apply_evaluation(self, server_round: int, metrics: MetricRecord, like: Message) -> MetricRecord | None:
+        """What the wrapped strategy makes of the metrics as the only reply's."""
+        with _saying(self.strategy, "evaluate_metrics_aggr_fn", metrics):
+            return self.strategy.aggregate_evaluate(server_round, [self._only_reply(like, metrics, {})])
+
+    def _only_reply(self, like: Message, metrics: MetricRecord, content: dict[str, Any]) -> Message:
+        said = MetricRecord({**dict(metrics), self._examples_key(): 1})
+        return compat.with_content(like, RecordDict({**content, "metrics": said}))
+
+
+@contextmanager
+def _saying(strategy: Strategy, name: str, metrics: MetricRecord) -> Iterator[None]:
+    """For the time of a call, let the strategy's metrics function of that name, if it has one, answer with these metrics."""
+    own = vars(strategy).get(name)
+    if own is None:
+        yield
+        return
+    setattr(strategy, name, lambda _contents, _key: metrics)
+    try:
+        yield
+    finally:
+        setattr(strategy, name, own)
+
+
+@dataclass(eq=False, repr=False)
+class Robust(Wrapper):
+    """A Flower strategy whose average is replaced by a robust rule.
+
+    The replies of a round are inspected one by one, aggregated by `rule`, and handed to `strategy` as one reply, so
+    that sampling, evaluation and server optimisers stay Flower's. A malformed reply is dropped and named in the
+    report, never raised. Metrics are the median over valid replies, unless `strategy` has a function of the user's.
+
+    Args:
+        rule: a rule or chain; a name such as "nnm+trimmed-mean", with f; or a function from the number of replies that
+            arrived to a rule.
+        strategy: the Flower strategy to wrap; `FedAvg()` by default.
+        f: with a name, the replies of a round that may be Byzantine: a count, or a share of those that arrive.
+
+    The fields of `Policy` follow by keyword: `on_infeasible`, `weighting`, `report_path`, `certificate`, `reply_timeout`,
+    `grace`, `checkpoint`, `quarantine`, ...
+
+    Attributes:
+        reports: one `RoundReport` for each training round.
+
+    Example:
+        >>> from flwr_byzantine import Robust, rules
+        >>> strategy = Robust(rules.chain(rules.NNM(f=2), rules.TrimmedMean(f=2)))
+        >>> strategy.reports
+        []
+        >>> str(Robust("nnm+krum", f=0.2).rule_at(10))
+        'NNM(f=2) + Krum(f=2)'
+    """
+
+    rule: AnyRule
+    strategy: Strategy = field(default_factory=FedAvg)
+    _: KW_ONLY
+    f: Faults = None
+
+
+@dataclass(eq=False, repr=False)
+class ByzantineSGD(Wrapper):
+    """Byzantine-resilient SGD: clients answer with gradients, w_{k+1} = w_k - γ_k F(V_1, ..., V_n), k = round - 1.
+
+    Clients answer with one stochastic gradient at the broadcast model (`client.gradient_reply`); `rule` aggregates what
+    passes inspection. When the guarantee holds and what it promises is in `flwr_byzantine.theory`.
+
+    Args:
+        rule: as for `Robust`.
+        step_size: γ, or a function from k = 0, 1, ... to γ_k such as `theory.InverseRoot` or `theory.Polynomial`.
+        momentum: μ of the server's heavy-ball momentum, m_k = μ m_{k-1} + F, in [0, 1).
+        strategy: samples and evaluates; a Flower strategy, `FedAvg()` by default.
+        f: as for `Robust`.
+
+    The fields of `Policy` follow by keyword, as for `Robust`.
+
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022.
+
+    Example:
+        >>> from flwr_byzantine import rules, theory
+        >>> strategy = ByzantineSGD(rules.Krum(f=2), step_size=theory.InverseRoot(0.5, K=100), certificate=True)
+        >>> round(strategy.descent.gamma(0), 3)
+        0.05
+    """
+
+    rule: AnyRule
+    step_size: float | Schedule
+    momentum: float = 0.0
+    strategy: Strategy = field(default_factory=FedAvg)
+    _: KW_ONLY
+    f: Faults = None
+
+    def server_step(self) -> Descent:
+        """The descent, made once: its velocity lasts over the rounds."""
+        self.descent = Descent(self.step_size, self.momentum)
+        return self.descent
