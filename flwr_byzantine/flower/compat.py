@@ -11,9 +11,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, MutableMapping
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
+import flwr
 from flwr.app import Array, Message, RecordDict
 from flwr.common import log as flower_log
 
@@ -156,7 +156,7 @@ def changed(expected: str, function: str) -> ByzantineError:
         >>> print(str(changed("a round Earth", "log")).split(":")[1])
          this package expects a round Earth; mend flwr_byzantine.flower.compat.log
     """
-    return ByzantineError(f"flwr {version('flwr')}: this package expects {expected}; mend flwr_byzantine.flower.compat.{function}")
+    return ByzantineError(f"flwr {flwr.__version__}: this package expects {expected}; mend flwr_byzantine.flower.compat.{function}")
 
 
 def _inside(module: str, name: str, function: str) -> Any:
