@@ -29,9 +29,9 @@ def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return numba.njit(nogil=True, cache=True, **options)(function)  # type: ignore[no-any-return]
+            return numba.njit(nogil=True, cache=True, **options)(function)
         except RuntimeError:  # no folder to write in
-            return numba.njit(nogil=True, **options)(function)  # type: ignore[no-any-return]
+            return numba.njit(nogil=True, **options)(function)
 
     return decorate
 
@@ -85,13 +85,13 @@ def _fetch(_context: Any, place: Any) -> Any:
 
 
 @_kernel()
-def view(place, like, start, c):  # type: ignore[no-untyped-def]
+def view(place, like, start, c):
     """The values start..start + c of the row at an address."""
     return numba.carray(_pointer(place, like), (start + c,))[start : start + c]
 
 
 @_kernel()
-def copy(place, like, start, c, to, after):  # type: ignore[no-untyped-def]
+def copy(place, like, start, c, to, after):
     """`to[k] = row[start + k]` for all k below c, while the memory at `after` is asked for."""
     row, source, target = view(place, like, start, c), place + uintp(start * like.itemsize), uintp(to.ctypes.data)
     for b in range(0, c - 15, 16):
@@ -104,7 +104,7 @@ def copy(place, like, start, c, to, after):  # type: ignore[no-untyped-def]
 
 
 @_kernel(fastmath=FAST)
-def load(places, like, origin, start, stop, tile):  # type: ignore[no-untyped-def]
+def load(places, like, origin, start, stop, tile):
     """Columns of all rows into a tile: as they are, or as differences to the origin."""
     n, c = places.shape[0], stop - start
     tile[:, c:] = tile[n:] = tile.dtype.type(0)
@@ -118,7 +118,7 @@ def load(places, like, origin, start, stop, tile):  # type: ignore[no-untyped-de
 
 
 @_kernel(fastmath=FAST)
-def gram(places, like, origin, width, tile, out):  # type: ignore[no-untyped-def]
+def gram(places, like, origin, width, tile, out):
     """Add the products of all pairs of rows over `width` columns to the upper triangle of `out`."""
     zero = tile.dtype.type(0)
     for start in range(0, width, tile.shape[1]):
@@ -143,7 +143,7 @@ def gram(places, like, origin, width, tile, out):  # type: ignore[no-untyped-def
 
 
 @_kernel(fastmath=FAST)
-def distances(left, right, like, width, out):  # type: ignore[no-untyped-def]
+def distances(left, right, like, width, out):
     """Add the squared distance of each row of `left` to its partner in `right` to `out`."""
     for p in range(left.shape[0]):
         x, y = view(left[p], like, 0, width), view(right[p], like, 0, width)
@@ -155,7 +155,7 @@ def distances(left, right, like, width, out):  # type: ignore[no-untyped-def]
 
 
 @_kernel(fastmath=FAST)
-def combine(places, like, weights, origin, rest, width, limit, out):  # type: ignore[no-untyped-def]
+def combine(places, like, weights, origin, rest, width, limit, out):
     """Write the weighted sum of the rows, and of the origin `rest` times, to `out`."""
     total = np.zeros(4096)
     for start in range(0, width, 4096):
@@ -178,7 +178,18 @@ def combine(places, like, weights, origin, rest, width, limit, out):  # type: ig
 
 
 @_kernel()
-def nearest(tile, length, total, best, first):  # type: ignore[no-untyped-def]
+def mean_of_ranks(tile, ranks, total):
+    """Write the means of the rows low..high-1 of a sorted tile, `ranks`, to `total`, adding one row after another."""
+    total[:] = 0.0
+    for r in range(ranks[0], ranks[1]):
+        for k in range(tile.shape[1]):
+            total[k] += tile[r, k]
+    for k in range(tile.shape[1]):
+        total[k] /= ranks[1] - ranks[0]
+
+
+@_kernel()
+def nearest(tile, length, total, best, first):
     """Replace the centres in `total` by the means of the `length` values nearest to them, in each column of a sorted tile."""
     n, lanes = tile.shape
     best[:] = np.inf
@@ -198,7 +209,7 @@ def nearest(tile, length, total, best, first):  # type: ignore[no-untyped-def]
 
 
 @_kernel()
-def windows(places, like, width, pairs, ranks, length, tile, limit, out):  # type: ignore[no-untyped-def]
+def windows(places, like, width, pairs, ranks, length, tile, limit, out):
     """Write the window means of the sorted columns to `out`; whether all values are finite."""
     (n, lanes), base = tile.shape, uintp(tile.ctypes.data)
     poison, total, best, first = np.zeros(lanes, tile.dtype), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes, np.int64)
@@ -216,12 +227,7 @@ def windows(places, like, width, pairs, ranks, length, tile, limit, out):  # typ
                     _fetch(places[i] + ahead + uintp(k))
             for p in range(i * pairs.shape[0] // n, (i + 1) * pairs.shape[0] // n):
                 _exchange(base + pairs[p, 0], base + pairs[p, 1], like)
-        total[:] = 0.0
-        for r in range(ranks[0], ranks[1]):
-            for k in range(lanes):
-                total[k] += tile[r, k]
-        for k in range(lanes):
-            total[k] /= ranks[1] - ranks[0]
+        mean_of_ranks(tile, ranks, total)
         if length > 0:
             nearest(tile, length, total, best, first)
         to = out[start : start + c]

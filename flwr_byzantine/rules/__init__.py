@@ -1,4 +1,11 @@
-"""Robust aggregation rules: frozen dataclasses over NumPy arrays or torch tensors. Loads neither flwr nor torch."""
+"""Robust aggregation rules: frozen dataclasses over NumPy arrays or torch tensors, one file a family.
+
+`base.Rule` says what a rule is, `pipeline.run` runs it, `view.View` is what it sees of the updates, `results` what it
+answers; `chains.chain` composes rules and `parsing` knows them by name.
+
+May import: `errors`, `arrays`, `declare`; SciPy and scikit-learn inside the functions that need them. Loads neither flwr
+nor torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clipping: around the last aggregate, to a radius, adaptively; and bucketing, the other cheap pre-aggregation."""
+"""Centered clipping, and three pre-aggregations in one pass: clipping to a fixed and to an adaptive radius, and bucketing."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ def clip_factors(norms: Array, radius: float) -> Array:
 
 @dataclass(frozen=True)
 class CenteredClipping(Mixing):
-    """v ← v + mean of (x_i - v) min(1, τ / ‖x_i - v‖), from the last round's aggregate v.
+    """The last aggregate v moved by the mean of the clipped differences: v + (1/n) Σ (x_i - v) min(1, τ / ‖x_i - v‖).
+
+    Convention: one iteration a round, as in the paper's experiments; ByzFL's radius is 100 by default.
 
     State: the last aggregate, as a delta to the broadcast model (`rule.step`; `rule(X)` starts from zero).
 
     Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
         tau: clipping radius τ, in the units of the updates (the paper's experiments: 10 / (1 - β)).
         max_iter: iterations a round (the paper's l); more than one cost n²d.
 
@@ -56,9 +58,9 @@ class CenteredClipping(Mixing):
         n = view.n
         weights = np.zeros(n + view.anchors)
         weights[n] = 1.0  # the anchor is the first row below the n
-        for turn in range(self.max_iter):
-            apart = self._distances(view.gram, weights)[:n] if turn else view.distances_to(n)
-            steps = clip_factors(apart, self.tau) / n
+        for iteration in range(self.max_iter):
+            distances = self._distances(view.gram, weights)[:n] if iteration else view.distances_to(n)
+            steps = clip_factors(distances, self.tau) / n
             weights *= 1.0 - steps.sum()
             weights[:n] += steps
         return Combination(weights[None, :])
@@ -71,7 +73,9 @@ class CenteredClipping(Mixing):
 
 @dataclass(frozen=True)
 class Clipping(PreAggregation):
-    """Each row scaled down to norm `radius` at most. A fixed radius destroys (f, κ)-robustness; see ARC.
+    """Each row scaled down to norm `radius` at most. A fixed radius destroys (f, κ)-robustness; see ARC. Needs n >= 1.
+
+    Convention: norms of the deltas to the broadcast model; rows within the radius stay as they are.
 
     Args:
         radius: largest norm, in the units of the updates (ByzFL's c = 2.0).
@@ -100,6 +104,8 @@ class Clipping(PreAggregation):
 @dataclass(frozen=True)
 class ARC(PreAggregation):
     """Adaptive robust clipping: the ⌊2f(n-f)/n⌋ rows of largest norm are scaled to the next largest norm.
+
+    Convention: norms of the deltas to the broadcast model. A pre-aggregation: `chain` it with an aggregation rule.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1.
@@ -131,7 +137,10 @@ class ARC(PreAggregation):
 
 @dataclass(frozen=True)
 class Bucketing(PreAggregation):
-    """The means of random buckets of s rows: ⌈n/s⌉ rows come out, the last bucket may be short. f stays as it is.
+    """The means of random buckets of s rows: ⌈n/s⌉ rows come out. Needs n >= 1.
+
+    Convention: the last bucket may be short. f Byzantine rows spoil up to f buckets, so the rule behind it must withstand
+    the same f among fewer rows.
 
     Args:
         s: bucket size; 1 leaves the rows as they are.

@@ -22,7 +22,7 @@ class Median(Coordinatewise):
     """The median of each coordinate: the mean of the two middle values where n is even.
 
     Args:
-        f: number of Byzantine rows to withstand, for `min_n` and `kappa`; the median itself does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. This condition and `kappa` use it, the median does not.
 
     Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
 
@@ -83,7 +83,7 @@ class NearestMedian(Coordinatewise):
     drop: int = param(0, ge=0)
 
     def min_n(self) -> int:
-        """Drop + 1."""
+        """One row more than values are dropped."""
         return self.drop + 1
 
     def window(self, n: int) -> Window:

@@ -37,7 +37,7 @@ class SignGuard(Mixing):
     signs in randomly drawn coordinates.
 
     Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
         low, high: bounds on the norm, relative to the median norm.
         share: part of the coordinates whose signs are looked at.
         seed: of the draw.
@@ -81,7 +81,7 @@ class ClippedClustering(Mixing):
     State: the norms of all rounds (`rule.step`; `rule(X)` sees this round only).
 
     Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
 
     Source: Li, Ngai, Voigt, IEEE Transactions on Big Data 2023.
 
@@ -119,7 +119,7 @@ class FLAME(Mixing):
     median norm on every coordinate of the aggregate.
 
     Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
         noise: the paper's λ; 0 adds none.
         seed: of the noise, drawn anew each round.
 

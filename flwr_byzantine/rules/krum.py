@@ -110,9 +110,9 @@ class MultiKrum(Mixing):
     paper's m-Krum: pick, remove, score the rest again. The mean is unweighted; Flower's weighs by num-examples.
 
     Args:
-        f: number of Byzantine rows to withstand.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 3 (one-shot, with neighbors="n-f-1" n >= 2f + 1) and n >= f + m.
         m: how many rows to keep; None keeps n - f (one-shot, as ByzFL) or n - 2f - 3 (iterated, the most its proof allows).
-        iterated: score again after each pick; needs n - m >= 2f + 3 (the paper's 2f + 2 < n - m).
+        iterated: score again after each pick; then n - m >= 2f + 3 is needed (the paper's 2f + 2 < n - m).
         neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count (one-shot).
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ of the one-shot form: see `kappa`.
@@ -180,7 +180,7 @@ class _KrumSelection(Mixing):
             raise TooFewUpdates(f"Bulyan(f={self.f}) needs at least {self.min_n()} updates, got {n}; lower f or gather more")
 
     def rows(self, n: int) -> int:
-        """θ."""
+        """θ = n - 2f."""
         return n - 2 * self.f
 
     def mix(self, view: View) -> Combination:

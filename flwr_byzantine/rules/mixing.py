@@ -1,4 +1,4 @@
-"""Mean, geometric median and the pre-aggregations: rules whose weights come from the Gram matrix alone."""
+"""Mean, geometric median and nearest-neighbour mixing: weights that come from the distances between the rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from flwr_byzantine.rules.view import View
 
 @dataclass(frozen=True)
 class Mean(Mixing):
-    """The unweighted mean: FedAvg's rule, not robust (one Byzantine row steers it anywhere).
+    """The unweighted mean: FedAvg's rule, not robust (one Byzantine row steers it anywhere). Needs n >= 1.
 
-    Source: the baseline of Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017 (Lemma 1).
+    Convention: every row counts the same; Flower's FedAvg weighs by num-examples.
+
+    Source: McMahan, Moore, Ramage, Hampson, Agüera y Arcas, AISTATS 2017. That it is not robust: Blanchard, El Mhamdi,
+    Guerraoui, Stainer, NeurIPS 2017, Lemma 1.
 
     Example:
         >>> import numpy as np
@@ -32,7 +35,7 @@ class Mean(Mixing):
     reference: ClassVar[str] = "McMahan, Moore, Ramage, Hampson, Agüera y Arcas, AISTATS 2017"
 
     def kappa(self, n: int) -> float | None:
-        """0: exact where no row is Byzantine, which is all it is made for."""
+        """κ = 0, since it withstands no Byzantine row: f is 0."""
         return 0.0
 
     def mix(self, view: View) -> Combination:
@@ -49,7 +52,7 @@ class GeometricMedian(Mixing):
     start="origin", nu=0.1, smoothing="absolute", max_iter=3, tol=0 gives its numbers.
 
     Args:
-        f: number of Byzantine rows to withstand, for `min_n` and `kappa`; the median itself does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. This condition and `kappa` use it, the median does not.
         nu: smoothing, relative to the median distance.
         max_iter: cap on iterations (RFA's R, ByzFL's T).
         tol: stop when the sum of distances falls by a smaller share; 0 runs all of `max_iter`.
@@ -120,6 +123,8 @@ def _distances_to(D: Array, weights: Array) -> Array:
 class NNM(PreAggregation):
     """Nearest-neighbour mixing: each row becomes the mean of the n - f rows nearest to it, itself included.
 
+    A pre-aggregation: `chain` it with an aggregation rule. Of rows equally near, the first ones are taken.
+
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1.
 
@@ -127,9 +132,8 @@ class NNM(PreAggregation):
 
     Example:
         >>> import numpy as np
-        >>> chained = NNM(f=1).aggregate  # only pre-aggregates: use rules.chain(NNM(f=1), ...)
-        >>> NNM(f=1).rows(5)
-        5
+        >>> NNM(f=1).transform(np.array([[1.0], [3.0], [90.0]])).tolist()
+        [[2.0], [2.0], [46.5]]
     """
 
     f: int = param(ge=0)

@@ -76,6 +76,8 @@ class CAF(Mixing):
 class DnC(Mixing):
     """Divide and conquer: leave out the rows with the largest projections on the top direction of sampled coordinates.
 
+    Convention: the mean of the rows that every draw keeps; where none is left, the row of least projection in the last draw.
+
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1.
         niters: how often to draw coordinates; only rows kept every time are averaged.

@@ -24,7 +24,7 @@ class FLTrust(Mixing):
     Call as `rule(X, trusted=g)` with g (d,) the server's update on its own clean data.
 
     Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
 
     Source: Cao, Fang, Liu, Gong, NDSS 2021.
 
@@ -57,7 +57,7 @@ class FoolsGold(Mixing):
     Convention: the paper's pardoning and logit, with confidence κ; the weights are normalised to sum to 1.
 
     Args:
-        f: number of Byzantine rows, for `min_n` only; the rule does not use it.
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
         confidence: the paper's κ in κ (ln(α / (1 - α)) + 0.5).
 
     Source: Fung, Yoon, Beschastnikh, RAID 2020.

@@ -1,4 +1,10 @@
-"""When the guarantee holds, which f, which step size, what can be promised. NumPy and SciPy only."""
+"""When a rule's guarantee holds, which f to declare, which step size and batch to take, and what can then be promised.
+
+`resilience` has the conditions, `convergence` and `schedules` the bounds and step sizes, `sampling` the sample of clients,
+`certificate` what one round's replies say, `empirical` measured κ, `advice` all of it as an answer for a federation.
+
+May import: `errors`, `arrays`, `declare`, `rules`, NumPy and SciPy. Loads neither flwr nor torch.
+"""
 
 from flwr_byzantine.theory.certificate import Certificate, Estimate, certify, estimate, typical_distance
 from flwr_byzantine.theory.convergence import Bound, Problem, admissible_step, basin_bound, convergence_bound, step_size

@@ -39,7 +39,7 @@ class Problem:
     c_F: float = 1.0
 
     def __post_init__(self) -> None:
-        """Ranges."""
+        """Check that each constant is within its range."""
         check("Problem", "L", self.L, Constraint(float, gt=0))
         check("Problem", "s", self.s, Constraint(float, gt=0, le=1))
         check("Problem", "c_F", self.c_F, Constraint(float, ge=1))
@@ -68,7 +68,7 @@ class Bound:
 
 
 def admissible_step(problem: Problem) -> float:
-    """S / (L B'), the largest constant step for which the bound holds; infinite where B = 0.
+    """The largest constant step for which the bound holds: s / (L B') with B' = c_F B; infinite where B = 0.
 
     Source: derived here (the ‖∇Q‖² terms of the descent lemma must not exceed half of the decrease).
 

@@ -42,7 +42,7 @@ def krum_eta(n: int, f: int) -> float:
 
 
 def kappa_lower_bound(n: int, f: int) -> float:
-    """F / (n - 2f): no rule's κ is smaller. Source: Allouah et al., AISTATS 2023.
+    """The lower bound f / (n - 2f): no rule's κ is smaller. Source: Allouah et al., AISTATS 2023.
 
     Example:
         >>> kappa_lower_bound(10, 2)
@@ -67,11 +67,13 @@ def kappa_of(rule: Rule, n: int) -> float:
 
 
 def sin_alpha(rule: Rule, n: int, f: int, d: int, sigma: float, grad_norm: float, route: str = "kappa") -> float:
-    """Bound on sin α in (α, f)-Byzantine resilience; below 1 it certifies ⟨E F, g⟩ >= (1 - sin α)‖g‖².
+    """Upper bound on sin α in (α, f)-Byzantine resilience; below 1 it certifies ⟨E F, g⟩ >= (1 - sin α)‖g‖².
 
-    Assumes i.i.d. honest updates with mean g and E‖G - g‖² = dσ². By κ: √(κ (1 - 1/h) d) σ / ‖g‖, since E F differs from
-    E x̄_H = g by at most the root of E‖F - x̄_H‖² <= κ (1 - 1/h) dσ² (derived here). By η: η(n, f) √d σ / ‖g‖, for Krum
-    only (Blanchard et al., NeurIPS 2017, Proposition 1).
+    F is the rule's aggregate; honest updates G are assumed i.i.d. with mean g and E‖G - g‖² = dσ². Two routes:
+
+    - κ: √(κ (1 - 1/h) d) σ / ‖g‖, since E F differs from E x̄_H = g by at most the root of E‖F - x̄_H‖² <= κ (1 - 1/h) dσ²
+      (derived here).
+    - η: η(n, f) √d σ / ‖g‖, for Krum only (Blanchard et al., NeurIPS 2017, Proposition 1).
 
     Args:
         rule: any rule with a declared κ.
@@ -132,7 +134,7 @@ def is_resilient(rule: Rule, n: int, f: int, d: int, sigma: float, grad_norm: fl
 
 
 def second_moment_constant(rule: Rule, n: int, f: int) -> float:
-    """c_F with E‖F‖² <= c_F E‖G‖²: 2 max(1, τ), τ = κ (1 - 1/h) + 1/h.
+    """The constant c_F with E‖F‖² <= c_F E‖G‖²: 2 max(1, τ), τ = κ (1 - 1/h) + 1/h.
 
     From ‖F‖² <= 2‖x̄_H‖² + 2‖F - x̄_H‖², E‖x̄_H‖² = ‖g‖² + dσ²/h and the definition of κ (derived here).
 

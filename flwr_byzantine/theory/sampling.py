@@ -66,13 +66,13 @@ def plan_sampling(
     epsilon: float = 0.01,
     rule: Rule | None = None,
 ) -> SamplingPlan:
-    """F for a sample size, or the smallest sample size at which the rule withstands the f that it then needs.
+    """The f to declare for a sample size, or the smallest sample size at which the rule withstands the f that it then needs.
 
     Args:
         num_nodes: nodes in the federation.
         num_malicious: bad ones among them.
         sample_size: nodes sampled a round without replacement; None finds the smallest that works.
-        rounds: T.
+        rounds: number of rounds of the run.
         epsilon: acceptable probability that some round has more than f bad nodes.
         rule: whose condition on n counts (its f is replaced); the trimmed mean's, n >= 2f + 1, by default.
 

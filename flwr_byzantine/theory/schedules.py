@@ -76,7 +76,8 @@ def schedule(step_size: Any) -> Schedule:
         0.5
     """
     if callable(step_size):
-        return step_size  # type: ignore[no-any-return]
+        function: Schedule = step_size
+        return function
     if isinstance(step_size, int | float) and not isinstance(step_size, bool):
         return Constant(step_size)
     raise InvalidParameter(f"step_size must be a number > 0 or a function from k = 0, 1, ... to one, got {step_size!r}")

@@ -1,6 +1,7 @@
 """What rules declare of themselves is so, and what they do not declare is not: over every rule that is discovered."""
 
 import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -153,3 +154,23 @@ def test_the_clusterings_are_scikit_learns():
         apart = np.linalg.norm(points[:, None] - points[None], axis=2)
         linked = AgglomerativeClustering(n_clusters=2, metric="precomputed", linkage="average").fit(apart)
         np.testing.assert_array_equal(halves(apart), linked.labels_)
+
+
+def said_of_n(rule):
+    """The condition in "needs n >= ...", as Python."""
+    (text,) = re.findall(r"[Nn]eeds n >= ([0-9f +]+)", rule.__doc__)[:1]
+    return re.sub(r"(\d)f", r"\1 * f", text)
+
+
+@pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
+def test_docstrings_say_what_a_user_must_know(rule):
+    parts = rule.__doc__.split("\n\n")
+    assert re.match(r"[A-Z].*\.", parts[0]), "one sentence that defines it"
+    names = {item.name for item in fields(rule)}
+    for name in names:
+        assert re.search(rf"\n {{8}}(\w+, )*{name}(, \w+)*: ", rule.__doc__), f"parameter {name}"
+    assert "\n    Source: " in rule.__doc__
+    assert "\n    Example:\n" in rule.__doc__
+    for f in range(5):
+        made = rule(f=f) if "f" in names else rule()
+        assert eval(said_of_n(rule), {"f": f}) == made.min_n()
