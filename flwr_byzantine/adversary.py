@@ -65,7 +65,7 @@ class AdversarialGrid:
     ) -> None:
         self.grid, self.attack, self.nodes, self.rule, self.seed, self.harm = grid, attack, nodes, rule, seed, harm
         if attack.knowledge == "rule":
-            attack.needs_rule(AttackContext(rule=rule))
+            attack.required_rule(AttackContext(rule=rule))
         self.attacked: list[int] = []
         self._attackers: dict[int | None, Attacker] = {}
 
@@ -102,7 +102,7 @@ class AdversarialGrid:
         """What each attacker of own knowledge makes of its own update, or of the one that they share."""
         attackers = [self._attacker(one.partition) for one in bad]
         contexts = [self._enter(attacker, one.broadcast) for attacker, one in zip(attackers, bad, strict=True)]
-        shared = isinstance(self.attack, OwnAttack) and self.attack.pools
+        shared = isinstance(self.attack, OwnAttack) and self.attack.shares_update
         seen = [updates[0] if shared else update for update in updates]
         return [who.vectors(update[None], 1, context)[0] for who, update, context in zip(attackers, seen, contexts, strict=True)]
 

@@ -114,7 +114,7 @@ def test_mod_refuses_attacks_that_need_the_honest_updates():
         (lambda: NaNClient(Honest()), np.nan),
     ],
 )
-def test_malicious_clients_send_the_turned_update(make, expected):
+def test_malicious_clients_send_what_the_attack_makes_of_the_update(make, expected):
     parameters = [np.ones((2, 2), np.float32), np.zeros(3, np.float32)]
     sent, examples, _ = make().fit(parameters, {})
     assert examples == 5

@@ -100,7 +100,7 @@ def test_what_each_attacker_sends_is_the_attack_on_its_own_update_step_and_memor
             context = AttackContext(k + 1, previous, rng_of(5, k + 1, who), memory=memory, broadcast=w)
             own = (flat_sum(MODELS[k], training(who, k + 1)) - w)[None]
             np.testing.assert_allclose(replies[k, who], w + attack.vectors(own, 1, context)[0], rtol=1e-5, atol=1e-6)
-            memory = attack.remember(own, 1, context)
+            memory = attack.next_memory(own, 1, context)
 
 
 def flat_sum(model, step):
@@ -125,7 +125,7 @@ def test_a_client_without_context_remembers_by_itself():
         own = flat_sum(MODELS[k], training(3, k + 1)) - MODELS[k]
         context = AttackContext(k + 1, memory=memory)
         np.testing.assert_allclose(sent, MODELS[k] + attack.vectors(own[None], 1, context)[0], rtol=1e-5, atol=1e-6)
-        memory = attack.remember(own[None], 1, context)
+        memory = attack.next_memory(own[None], 1, context)
 
 
 def test_two_mods_keep_their_memories_apart():
@@ -186,7 +186,7 @@ class Witness(Attack):
         )
         return np.zeros((f, honest.shape[1]))
 
-    def remember(self, honest, f, context):
+    def next_memory(self, honest, f, context):
         return {"count": np.array(int(context.memory.get("count", 0)) + 1)}
 
 

@@ -71,7 +71,7 @@ class Member:
 
     def __init__(self, attack, partition):
         self.attack, self.partition, self.bad = attack, partition, partition in BAD
-        self.clean = data_of(min(BAD) if self.bad and attack.pools else partition)
+        self.clean = data_of(min(BAD) if self.bad and attack.shares_update else partition)
 
     def data(self, arrays):
         """What it trains on: poisoned where the attack does that."""

@@ -1,18 +1,35 @@
-"""Attacks: frozen dataclasses, pure functions on updates. Loads neither flwr nor torch."""
+"""Attacks: frozen dataclasses, pure functions from what an attacker knows to the updates that it sends.
+
+| module | what it holds |
+|---|---|
+| `base` | what an attack is: `Attack` and its kinds, `AttackContext`, `rng_of` |
+| `attackers` | one attacker over the rounds of a federation: what mods, clients and Grids run |
+| `simple`, `fake_clients`, `multi_round` | attacks that need the client's own update only |
+| `data`, `backdoors`, `pixel_backdoors` | attacks on the client's training data |
+| `colluding`, `fang`, `mimic` | attacks that need all honest updates |
+| `rule_aware`, `adaptive` | attacks that need the server's rule too; they try it out by `simulated_rule` and `ascent` |
+| `catalogue` | all attacks but the adaptive one: a new attack is added here and below |
+| `poisoning`, `poisoned_views`, `success` | poisoned views of data sets, and whether they worked |
+| `parsing` | attacks by name |
+
+May import `errors`, `arrays`, `declare` and `rules`; neither Flower nor torch is loaded.
+"""
 
 from __future__ import annotations
 
 from flwr_byzantine.attacks.adaptive import Adaptive
-from flwr_byzantine.attacks.backdoors import Backdoor, DistributedBackdoor, EdgeCaseBackdoor
+from flwr_byzantine.attacks.backdoors import EdgeCaseBackdoor
 from flwr_byzantine.attacks.base import Attack, AttackContext, OwnAttack
+from flwr_byzantine.attacks.catalogue import FIXED
 from flwr_byzantine.attacks.colluding import ALIE, IPM, PGA, MinMax, MinSum
 from flwr_byzantine.attacks.data import DataAttack, DynamicLabelFlip, LabelFlip
-from flwr_byzantine.attacks.fake import MPAF, DisguisedFreeRider, Sybil
+from flwr_byzantine.attacks.fake_clients import MPAF, DisguisedFreeRider, Sybil
 from flwr_byzantine.attacks.fang import FangKrum, FangTrimmedMean
 from flwr_byzantine.attacks.mimic import Mimic
 from flwr_byzantine.attacks.multi_round import Drift, OnOff
-from flwr_byzantine.attacks.own import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
-from flwr_byzantine.attacks.tailored import AGRTailored, OptimalALIE, OptimalIPM
+from flwr_byzantine.attacks.pixel_backdoors import Backdoor, DistributedBackdoor
+from flwr_byzantine.attacks.rule_aware import AGRTailored, OptimalALIE, OptimalIPM
+from flwr_byzantine.attacks.simple import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
 from flwr_byzantine.declare.names import by_name
 
 __all__ = [
@@ -60,9 +77,7 @@ def available() -> list[type[Attack]]:
         >>> [attack.__name__ for attack in available()][:2]
         ['AGRTailored', 'ALIE']
     """
-    exported = [globals()[name] for name in __all__]
-    found = [item for item in exported if isinstance(item, type) and issubclass(item, Attack)]
-    return sorted((item for item in found if item not in (Attack, DataAttack, OwnAttack)), key=lambda item: item.__name__)
+    return sorted((*FIXED, Adaptive), key=lambda item: item.__name__)
 
 
 def get(name: str) -> type[Attack]:

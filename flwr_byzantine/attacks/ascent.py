@@ -1,8 +1,8 @@
-"""Climbing: B moves where the damage to a rule grows, by gradients and, where those meet a wall, by trying directions.
+"""Ascent: Byzantine updates B are moved as long as the damage to the server's rule grows.
 
-A selecting rule rejects what goes too far, so that the damage falls off a cliff just where it is greatest. There a
-gradient points over the edge; steps to the side, with all distances from the honest mean drawn in or let out a little,
-follow it.
+The steps go along gradients. A selecting rule rejects what goes too far, so that the damage drops to nothing just beyond
+where it is greatest; there a gradient points to the wrong side of the edge, and steps along many directions are tried,
+with all distances from the honest mean a little longer or shorter.
 """
 
 from __future__ import annotations
@@ -12,41 +12,51 @@ from collections.abc import Iterator
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks.oracle import Oracle
+from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 
-STRETCHES = (1.0, 1.05, 0.95, 1.2, 0.8)  # of all distances from the honest mean, beside a step aside
-SHORTEST, LONGEST = 0.03, 8.0  # step in units of the honest spread
+STRETCHES = (1.0, 1.05, 0.95, 1.2, 0.8)  # factors on the distances from the honest mean, tried after each step along a direction
+SHORTEST, LONGEST = 0.03, 8.0  # of a step, in units of the spread of the honest updates
 
 
-def climb(oracle: Oracle, bad: Array, damage: float, evals: int) -> tuple[float, Array]:
-    """Damage and (f, d) vectors after ascent from `bad`, which does `damage`, while `evals` trials of the rule last."""
-    marks = landmarks(oracle.honest)
-    found = oracle.compressed(bad, marks) if evals else None
+def climb(server: SimulatedRule, bad: Array, damage: float, evals: int) -> tuple[float, Array]:
+    """Ascent on the damage.
+
+    Args:
+        server: the simulated rule.
+        bad: (f, d) updates to start from.
+        damage: what they do.
+        evals: how often the rule may be tried, about.
+
+    Returns:
+        The greatest damage found, and the (f, d) updates that do it.
+    """
+    directions = honest_directions(server.honest)
+    found = server.compressed(bad, directions) if evals else None
     if found is None:
-        return _Hill(oracle, bad, damage, marks, evals).climb()
+        return _Ascent(server, bad, damage, directions, evals).run()
     small, basis = found
-    up = _Hill(small, bad @ basis.T, damage, marks @ basis.T, evals).climb()[1] @ basis
-    near = [oracle.mean + shrunk * (up - oracle.mean) for shrunk in (1.0, 0.9999, 0.999, 0.99)]  # rounding may put B over the edge
-    return max([(damage, bad), *((oracle.damage(found), found) for found in near)], key=lambda item: item[0])
+    up = _Ascent(small, bad @ basis.T, damage, directions @ basis.T, evals).run()[1] @ basis
+    near = [server.mean + shrunk * (up - server.mean) for shrunk in (1.0, 0.9999, 0.999, 0.99)]  # rounding may have put B beyond the edge
+    return max([(damage, bad), *((server.damage(found), found) for found in near)], key=lambda item: item[0])
 
 
-class _Hill:
-    """The best vectors so far."""
+class _Ascent:
+    """The best updates so far, and how many trials are left."""
 
-    def __init__(self, oracle: Oracle, bad: Array, damage: float, marks: Array, evals: int) -> None:
-        self.oracle, self.bad, self.damage, self.landmarks, self.evals = oracle, bad, damage, marks, evals
-        spread = np.sqrt(((oracle.honest - oracle.mean) ** 2).sum(axis=1).mean())
-        self.scale = float(spread) or float(np.linalg.norm(oracle.mean)) or 1.0
+    def __init__(self, server: SimulatedRule, bad: Array, damage: float, directions: Array, evals: int) -> None:
+        self.server, self.bad, self.damage, self.directions, self.evals = server, bad, damage, directions, evals
+        spread = np.sqrt(((server.honest - server.mean) ** 2).sum(axis=1).mean())
+        self.scale = float(spread) or float(np.linalg.norm(server.mean)) or 1.0
 
-    def climb(self) -> tuple[float, Array]:
-        """Damage and vectors where trials or steps end."""
+    def run(self) -> tuple[float, Array]:
+        """Damage and updates when the trials are used up, or the steps are too small."""
         step = 1.0
         while self.evals > 0 and step > SHORTEST:
             step = min(2 * step, LONGEST) if self.gradient_step(step) or self.side_step(step) else step / 2
         return self.damage, self.bad
 
     def gradient_step(self, step: float) -> bool:
-        """Up along the finite-difference gradient in the space of the moves, in halves of `step` as long as it fails."""
+        """A step along the finite-difference gradient over the moves, then a half and a quarter of it; whether one of them helped."""
         moves = self._moves()
         slopes = np.array([self._value(self.bad + 1e-3 * move) for move in moves]) - self.damage
         norm = float(np.linalg.norm(slopes))
@@ -54,16 +64,16 @@ class _Hill:
         return norm > 0 and any(self._try(self.bad + length * uphill) for length in (step, step / 2, step / 4))
 
     def side_step(self, step: float) -> bool:
-        """One pass over the moves to either side, with all distances let out or drawn in; then the way they led again."""
+        """Every move is tried in both directions, and then what they led to altogether once more, as long as it helps; whether one did."""
         start = self.bad
         better = any([any(self._try_any(self._stretched(self.bad + sign * step * move)) for sign in (1, -1)) for move in self._moves()])
-        way, again = self.bad - start, better
+        change, again = self.bad - start, better
         while again:
-            again = self._try_any(self._stretched(self.bad + way))
+            again = self._try_any(self._stretched(self.bad + change))
         return better
 
     def _stretched(self, bad: Array) -> Iterator[Array]:
-        mean = self.oracle.mean
+        mean = self.server.mean
         return (bad if stretch == 1 else mean + stretch * (bad - mean) for stretch in STRETCHES)
 
     def _try_any(self, several: Iterator[Array]) -> bool:
@@ -78,12 +88,12 @@ class _Hill:
 
     def _value(self, bad: Array) -> float:
         self.evals -= 1
-        return self.oracle.damage(bad)
+        return self.server.damage(bad)
 
     def _moves(self) -> Array:
-        """(k, f, d) directions, as long as the honest spread: for all attackers alike, then such as set them apart."""
-        shift, f = self.oracle.shift(self.bad), len(self.bad)
-        common = np.array([shift, self.bad.mean(axis=0) - self.oracle.mean, *self.landmarks])
+        """(k, f, d) moves, as long as the spread of the honest updates: the same for all attackers, then opposite for every second one."""
+        shift, f = self.server.shift(self.bad), len(self.bad)
+        common = np.array([shift, self.bad.mean(axis=0) - self.server.mean, *self.directions])
         lengths = np.linalg.norm(common, axis=1)
         units = self.scale * common[lengths > 0] / lengths[lengths > 0, None]
         apart = np.where(np.arange(f) % 2, -1.0, 1.0)[:, None]
@@ -91,8 +101,8 @@ class _Hill:
         return alike if f == 1 else np.concatenate([alike, units[[0, -1], None] * apart])
 
 
-def landmarks(honest: Array) -> Array:
-    """(≤ 8, d) directions that the honest rows give: mean, deviation, signs, and where they differ most."""
+def honest_directions(honest: Array) -> Array:
+    """(k <= 8, d) mean of the honest updates, their standard deviation, the signs of the mean, and up to five principal directions."""
     mean = honest.mean(axis=0)
     centred = honest - mean
     _, vectors = np.linalg.eigh(centred @ centred.T)

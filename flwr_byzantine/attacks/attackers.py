@@ -58,7 +58,7 @@ class Attacker:
         """(f, d) malicious updates in `context`, completed by the randomness, rule and memory of this attacker."""
         context = replace(context, rng=rng_of(self.seed, context.round, self.partition), rule=self.rule, memory=self.memory)
         sent = self.attack.vectors(honest, f, context)
-        self.memory = self.attack.remember(self.attack.usable(np.asarray(honest)), f, context)
+        self.memory = self.attack.next_memory(self.attack.sanitized(np.asarray(honest)), f, context)
         return np.asarray(sent)
 
     def state(self) -> dict[str, Array]:

@@ -19,12 +19,13 @@ LARGEST = 1e120  # what attacks compute with: sums of squares stay finite
 
 
 def rng_of(seed: int, round: int, partition: int | None = None) -> np.random.Generator:
-    """How all mounts seed an attacker: `default_rng([seed, round, partition])`; colluders share `default_rng([seed, round])`.
+    """The random generator of an attacker in one round, the same in every mount: `default_rng([seed, round, partition])`.
 
     Args:
-        seed: the mount's.
+        seed: of the mount, >= 0.
         round: server round, from 1.
-        partition: partition id of the attacker (its node id where it has none); None for colluders.
+        partition: partition id of the attacker (its node id where it has none); None for colluders, who share
+            `default_rng([seed, round])`.
 
     Example:
         >>> rng_of(0, 1, 7).random() == rng_of(0, 1, 7).random() != rng_of(0, 2, 7).random()
@@ -35,19 +36,21 @@ def rng_of(seed: int, round: int, partition: int | None = None) -> np.random.Gen
 
 @dataclass(frozen=True)
 class AttackContext:
-    """What an attacker has beside the updates of this round.
+    """What an attacker knows beside the updates of this round.
 
     Attributes:
         round: server round, from 1.
-        previous: (d,) the last global step w_k - w_{k-1}, which every client can compute; None in the first round.
-        broadcast: (d,) the global model w_k that the updates are deltas to; None where it is not known.
-        harm: from a (d,) aggregate of this round to how bad the model is that it leads to; None where the attacker cannot tell.
+        previous: (d,) the last global step w_k - w_{k-1}, which every client can compute (where it did not take part in the
+            round before, since the last round it took part in); None in its first round.
+        broadcast: (d,) the global model w_k, to which the updates are differences; None where it is not known.
+        harm: a function from a (d,) aggregate of this round to a number that says how bad the model is that it leads to,
+            larger is worse; None where the attacker cannot tell.
         rng: source of randomness.
         rule: the server's rule, for attacks of knowledge "rule".
-        memory: what this attack kept from earlier rounds, as arrays by name.
+        memory: what this attack returned as `next_memory` in its last round, as arrays by name; empty in its first.
 
-    Where clients answer with gradients (`ByzantineSGD`), `previous` and `broadcast` come with their sign changed, so that
-    they point the way the answers do.
+    Where clients answer with gradients (`ByzantineSGD`), `previous` and `broadcast` have their signs changed: a gradient
+    points against the step that the server takes.
 
     Example:
         >>> AttackContext().round, AttackContext().previous
@@ -64,17 +67,20 @@ class AttackContext:
 
 
 class Attack(Declared):
-    """An attack on the mean of updates (deltas to the broadcast model).
+    """An attack on the aggregate of updates, which are differences of trained models to the broadcast model.
 
     `attack(honest, f, rng=..., rule=...)` maps h honest updates, an (h, d) array or tensor or a list of vectors, to
     f Byzantine ones, (f, d), of the same kind and dtype. `knowledge` says what the attacker must see: "own" its own
-    honest update, "honest" all of them, "rule" the server's rule as well. Over rounds, the mounts call `vectors` with a
-    `AttackContext` and keep what `remember` returns for the next one.
+    honest update, "honest" all of them, "rule" the server's rule as well. In a federation, `vectors` is called once a
+    round with an `AttackContext`, and what `next_memory` returns is in the context of the next round.
+
+    A new attack is a frozen dataclass that derives from `OwnAttack`, `ColludingAttack`, or this class, and defines
+    `malicious_update`, `vector` or `craft`.
     """
 
     knowledge: ClassVar[str] = "honest"
     reference: ClassVar[str] = ""
-    poisons: ClassVar[bool] = False  # whether `poison` does something
+    poisons: ClassVar[bool] = False  # whether it has a half on training data, `poison`
     finite: ClassVar[bool] = True  # whether it sends finite numbers only
 
     def __call__(self, honest: Any, f: int, rng: np.random.Generator | None = None, rule: Rule | None = None) -> Any:
@@ -87,25 +93,27 @@ class Attack(Declared):
             rule: the server's rule, for attacks that need it.
 
         Raises:
-            InvalidParameter: the attack needs the rule and got none.
+            InvalidParameter: the attack needs the rule and got none, or f is no integer >= 0.
+            MalformedUpdate: the updates are not of a float dtype.
         """
         return self.vectors(honest, f, AttackContext(rng=np.random.default_rng(0) if rng is None else rng, rule=rule))
 
     def vectors(self, honest: Any, f: int, context: AttackContext) -> Any:
-        """(f, d) Byzantine updates in `context`; the arguments as for a call."""
+        """(f, d) Byzantine updates in `context`; the other arguments and errors are those of a call."""
         check(type(self).__name__, "f", f, Constraint(int, ge=0))
         updates, like = wrap(honest)
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        values = self.craft(self.usable(rows), int(f), context) if f else np.zeros((0, updates.d))
+        values = self.craft(self.sanitized(rows), int(f), context) if f else np.zeros((0, updates.d))
         largest = np.finfo(rows.dtype).max if self.finite else np.inf
         return like.restore(np.clip(values, -largest, largest).astype(rows.dtype))
 
-    def usable(self, rows: Array) -> Array:
-        """The rows in float64, none so large that squares overflow; those that are not finite are nothing to collude on.
+    def sanitized(self, rows: Array) -> Array:
+        """The (h, d) updates as the attack computes with them: in float64, finite, and cut to ±1e120 so that squares do not overflow.
 
-        An attacker's own row stays, and all do where none is finite: with zero in place of what is no number.
+        Rows with values that are not finite are left out. All stay where no row is finite, and for own-knowledge attacks,
+        where each row is an attacker's own: then 0 is put in the place of NaN.
         """
         finite = np.isfinite(rows).all(axis=1)
         chosen = rows if self.knowledge == "own" or not finite.any() else rows[finite]
@@ -115,15 +123,18 @@ class Attack(Declared):
         """(f, d) float64 vectors from (h, d) float64 rows."""
         raise NotImplementedError  # every final attack defines it
 
-    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
-        """Memory for the next round, from the same arguments as `craft` (after it: `context.rng` has moved on)."""
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """What the attack keeps for the next round, from the arguments of `craft`, after which it is called; nothing by default.
+
+        The names "round" and "broadcast" are taken by the mounts.
+        """
         return {}
 
     def poison(self, x: Any, y: Any, num_classes: int, rng: np.random.Generator) -> tuple[Any, Any]:
-        """The attack's half on training data: inputs and labels of one batch or data set; here they stay."""
+        """Examples and labels as the attacker trains on them; an attack that is not on data returns them as they are."""
         return x, y
 
-    def needs_rule(self, context: AttackContext) -> Rule:
+    def required_rule(self, context: AttackContext) -> Rule:
         """The server's rule.
 
         Raises:
@@ -137,30 +148,48 @@ class Attack(Declared):
 
 
 class OwnAttack(Attack):
-    """An attack that a client mounts from its own honest update.
-
-    `pools`: the attackers share the update of the first of them, where the mount can see it.
-    """
+    """An attack for which a client needs its own honest update only; a final attack defines `malicious_update`."""
 
     knowledge: ClassVar[str] = "own"
-    pools: ClassVar[bool] = False
+    shares_update: ClassVar[bool] = False  # whether all attackers start from the update of the first, where the mount sees it
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """(d,) float64 Byzantine update from the client's honest one."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """(d,) float64 what the client sends in place of its honest (d,) float64 `update`."""
         raise NotImplementedError  # every final attack defines it
 
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """Each attacker's own update, turned."""
-        return np.array([self.own(honest[0 if self.pools else i % len(honest)], context) for i in range(f)])
+        """(f, d) the malicious update of each attacker; attacker i's own honest update is row i modulo h."""
+        return np.array([self.malicious_update(honest[0 if self.shares_update else i % len(honest)], context) for i in range(f)])
 
 
 class ColludingAttack(Attack):
-    """An attack in which all attackers send the same vector, computed from all honest updates."""
+    """An attack in which all attackers send the same vector, computed from all honest updates; a final attack defines `vector`."""
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """(d,) float64 vector that all send."""
+        """(d,) float64 vector that all attackers send."""
         raise NotImplementedError  # every final attack defines it
 
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """F copies."""
+        """(f, d) the same vector f times."""
         return np.tile(self.vector(honest, f, context), (f, 1))
+
+
+class WrappingAttack(OwnAttack):
+    """An own-knowledge attack that uses another one, its field `attack`, and keeps that one's memory.
+
+    Raises:
+        InvalidParameter: `attack` poisons training data, which happens before there is an update.
+    """
+
+    attack: OwnAttack
+
+    def __post_init__(self) -> None:
+        """Check the fields; what is sent is finite where the inner attack's is."""
+        super().__post_init__()
+        if self.attack.poisons:
+            raise InvalidParameter(f"{type(self).__name__}: attack must act on updates, got {self.attack!r}, which poisons training data")
+        object.__setattr__(self, "finite", self.attack.finite)
+
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """The memory of the inner attack."""
+        return self.attack.next_memory(honest, f, context)

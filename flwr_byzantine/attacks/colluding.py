@@ -1,4 +1,4 @@
-"""Attacks by colluders who see all honest updates."""
+"""Attacks by colluders who see all honest updates and need not know the server's rule."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NDSS21 = "Shejwalkar, Houmansadr, NDSS 2021"
 
 @dataclass(frozen=True)
 class ALIE(ColludingAttack):
-    """A little is enough: mean - z std per coordinate, so close that most honest updates are farther out.
+    """A Little Is Enough: all send mean - z std in each coordinate, nearer to the mean than many honest updates are.
 
-    Convention: z from n and f as in the paper: s = ⌊n/2 + 1⌋ - f honest updates must be won over, z = Φ⁻¹((n-f-s)/(n-f));
-    the standard deviation is over the honest updates (dividing by h); the sign is minus.
+    Mean and standard deviation are those of the h honest updates (the squares divided by h). The paper's z is the largest
+    for which a majority lies on the attackers' side: with s = ⌊n/2 + 1⌋ - f, z = Φ⁻¹((n-f-s)/(n-f)).
 
     Args:
-        z: strength; None takes the paper's.
+        z: strength, any number; None takes the paper's from n and f (0 where f is so large that s < 0, at most 3).
 
     Source: Baruch, Baruch, Goldberg, NeurIPS 2019.
 
@@ -40,11 +40,11 @@ class ALIE(ColludingAttack):
     reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """Mean minus z deviations."""
+        """Mean minus z standard deviations."""
         return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
 
     def strength(self, n: int, f: int) -> float:
-        """Z for n clients of which f collude; 0 where their share leaves nobody to win over or everybody."""
+        """The paper's z for n clients of which f collude; 0 and 3 where its formula has no finite value above 0."""
         if self.z is not None:
             return self.z
         share = (n - f - (n // 2 + 1 - f)) / (n - f)
@@ -53,10 +53,10 @@ class ALIE(ColludingAttack):
 
 @dataclass(frozen=True)
 class IPM(ColludingAttack):
-    """Inner-product manipulation, "fall of empires": -epsilon times the honest mean.
+    """Inner-product manipulation ("Fall of Empires"): all send -epsilon times the honest mean.
 
     Args:
-        epsilon: strength; small values turn robust rules around, values above (n-f)/f the mean.
+        epsilon: strength, above 0; small values make robust rules go the wrong way, values above (n-f)/f plain averaging.
 
     Source: Xie, Koyejo, Gupta, UAI 2019.
 
@@ -70,18 +70,19 @@ class IPM(ColludingAttack):
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, UAI 2019"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """Against the mean."""
+        """-epsilon · mean."""
         return np.asarray(-self.epsilon * honest.mean(axis=0))
 
 
 @dataclass(frozen=True)
 class PGA(ColludingAttack):
-    """Projected gradient ascent in vector form: against the honest mean, with the largest norm that an honest update has.
+    """Projected gradient ascent in vector form: all send -τ mean / ‖mean‖, with τ no larger than honest norms are.
 
-    Convention: -τ mean / ‖mean‖. The paper's clients ascend the loss on their own data first and then scale to τ.
+    The paper's clients ascend the loss on their own data and then scale the update to norm τ; here the negative honest
+    mean takes the place of that ascent.
 
     Args:
-        norm: τ, the "max" of the honest norms, or their "mean" (the paper's choice against norm bounding).
+        norm: τ, the "max" of the norms of the honest updates, or their "mean" (the paper's choice against norm bounding).
 
     Source: Shejwalkar, Houmansadr, Kairouz, Ramage, IEEE S&P 2022.
 
@@ -95,13 +96,13 @@ class PGA(ColludingAttack):
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, Kairouz, Ramage, IEEE S&P 2022"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """The reversed mean at the bound."""
+        """-τ mean / ‖mean‖."""
         norms = np.linalg.norm(honest, axis=1)
         return np.asarray((norms.max() if self.norm == "max" else norms.mean()) * perturbation(honest, "unit"))
 
 
 def _largest(fits: Callable[[float], bool], steps: int = 60) -> float:
-    """The largest γ with fits(γ), where fitting is monotone; 2^40 where there is no end below it."""
+    """The largest γ >= 0 with fits(γ), by bisection, where fits is true up to some γ; about 2^40 where it is true up to there."""
     low, high = 0.0, 1.0
     while fits(high) and high < 2.0**40:
         low, high = high, 2 * high
@@ -118,13 +119,13 @@ def sq_distances(honest: Array, mean: Array) -> Array:
 
 def _from_mean(honest: Array, mean: Array, p: Array) -> Callable[[float], Array]:
     """γ -> (h,) squared distances of mean + γ p to the rows: quadratic in γ, so that trying one costs nothing."""
-    moved = honest - mean
-    square, inner, along = np.einsum("ij,ij->i", moved, moved), np.einsum("ij,j->i", moved, p), (p**2).sum()
+    centred = honest - mean
+    square, inner, along = np.einsum("ij,ij->i", centred, centred), np.einsum("ij,j->i", centred, p), (p**2).sum()
     return lambda g: np.asarray(square - 2 * g * inner + g * g * along)
 
 
 def perturbation(honest: Array, kind: str) -> Array:
-    """(d,) the perturbations of NDSS 2021: inverse unit vector, inverse standard deviation, inverse sign of the mean."""
+    """(d,) a perturbation of NDSS 2021: minus the mean as a unit vector ("unit"), its sign ("sign"), or the deviation ("std")."""
     mean = honest.mean(axis=0)
     if kind == "unit":
         return np.asarray(-mean / max(float(np.linalg.norm(mean)), np.finfo(float).tiny))
@@ -133,10 +134,13 @@ def perturbation(honest: Array, kind: str) -> Array:
 
 @dataclass(frozen=True)
 class MinMax(ColludingAttack):
-    """mean + γ p with the largest γ at which no honest update is farther away than two honest ones from each other.
+    """All send mean + γ p, as far out as the farthest two honest updates are from each other.
+
+    γ is the largest number at which max_i ‖sent - x_i‖ <= max_ij ‖x_i - x_j‖, by bisection.
 
     Args:
-        direction: p, "unit", "std" or "sign".
+        direction: p: "unit", minus the mean as a unit vector; "std", minus the standard deviation of each coordinate;
+            "sign", minus the sign of the mean.
 
     Source: Shejwalkar, Houmansadr, NDSS 2021.
 
@@ -150,7 +154,7 @@ class MinMax(ColludingAttack):
     reference: ClassVar[str] = NDSS21
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """By bisection on γ."""
+        """Mean + γ p."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).max()
         return np.asarray(mean + _largest(lambda g: distances(g).max() <= limit) * p)
@@ -158,10 +162,12 @@ class MinMax(ColludingAttack):
 
 @dataclass(frozen=True)
 class MinSum(ColludingAttack):
-    """mean + γ p with the largest γ whose squared distances to the honest updates sum to no more than any honest one's.
+    """All send mean + γ p, as far from the honest updates altogether as the outermost honest one is.
+
+    γ is the largest number at which Σ_i ‖sent - x_i‖² <= max_i Σ_j ‖x_i - x_j‖², by bisection.
 
     Args:
-        direction: p, "unit", "std" or "sign".
+        direction: p, "unit", "std" or "sign", see `MinMax`.
 
     Source: Shejwalkar, Houmansadr, NDSS 2021.
 
@@ -175,7 +181,7 @@ class MinSum(ColludingAttack):
     reference: ClassVar[str] = NDSS21
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """By bisection on γ."""
+        """Mean + γ p."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).sum(axis=1).max()
         return np.asarray(mean + _largest(lambda g: distances(g).sum() <= limit) * p)

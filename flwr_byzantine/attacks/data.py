@@ -1,4 +1,4 @@
-"""Attacks on the training data: what they share, and the label flips. Backdoors are in `attacks.backdoors`."""
+"""Attacks on the training data: what they share, and label flips. Backdoors are in `backdoors` and `pixel_backdoors`."""
 
 from __future__ import annotations
 
@@ -18,32 +18,35 @@ Predict = Callable[[Any], Any]
 
 
 class DataAttack(OwnAttack):
-    """An attack on the client's own training data; the update that comes of it is sent as it is, or boosted and masked.
+    """An attack on the client's own training data; the update trained on them is sent as it is, or boosted and masked.
 
-    `poison` gives the poisoned copy of labelled examples, `triggered` the test examples on which success is measured.
-    Examples are an array or tensor x, (n, ...), with a vector y of n integer labels below `num_classes`; what is given
-    stays unchanged, what comes back is of the same kind, dtype and device. A final attack defines `targets`, and
+    `poison` makes the poisoned copy of labelled examples, `triggered` the test examples on which success is measured.
+    Examples are an array or tensor x, (n, ...), with a vector y of n integer labels below `num_classes`. What is given
+    stays unchanged; what is returned is of the same kind, dtype and device. A final attack defines `targets`, and
     `alter` where it changes x.
     """
 
     poisons: ClassVar[bool] = True
-    asks_model: ClassVar[bool] = False  # whether what is poisoned depends on `predict`
-    share: float = 1.0  # of the examples in `targets` that `poison` changes; a field where an attack leaves it to the user
+    asks_model: ClassVar[bool] = False  # whether `poison` needs `predict`
+    share: float = 1.0  # share of the examples in `targets` that `poison` changes; some attacks have a parameter of this name
 
     def targets(self, x: Any, y: Any, num_classes: int, predict: Predict | None = None) -> tuple[Array, Array]:
         """Rows of the examples that the attack wants classified otherwise, ascending, and the label wanted for each."""
         raise NotImplementedError  # every final attack defines it
 
     def alter(self, x: Any, ranks: Array, attacker: int) -> Any:
-        """(k, ...) poisoned examples from the k chosen ones, which may be overwritten; `ranks` are their places among the chosen."""
+        """(k, ...) poisoned examples from k of the chosen ones, which may be overwritten; `ranks` are their places among the chosen."""
         return x
 
     def trigger(self, x: Any) -> Any:
-        """The examples as they are shown to the model that is to be fooled: with the whole trigger, if there is one."""
+        """The test examples as the attacker shows them to the model: with the whole trigger, if the attack has one."""
         return copied(x)
 
     def choose(self, x: Any, y: Any, num_classes: int, rng: np.random.Generator, predict: Predict | None = None) -> tuple[Array, Array]:
-        """Rows that `poison` changes, ascending, and their new labels: a random `share` of the targets, rounded at random."""
+        """Rows that `poison` changes, ascending, and their new labels: a random `share` of the targets.
+
+        Where share times number is no integer, it is rounded up or down at random, so that it is right on average.
+        """
         rows, labels = self.targets(x, y, num_classes, predict)
         picked = np.sort(rng.permutation(len(rows))[: int(self.share * len(rows) + rng.random())])
         return rows[picked], labels[picked]
@@ -79,9 +82,24 @@ class DataAttack(OwnAttack):
         rows, labels = self.targets(x, y, num_classes)
         return self.trigger(as_array(x)[rows]), like(as_array(y), labels)
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """The update as it is: it was trained on poisoned data."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """The update as it is, since it was trained on poisoned data."""
         return update
+
+
+def poisoning_rng(seed: int, attacker: int, *batch: int) -> np.random.Generator:
+    """The random generator of one attacker's poisoning, the same in all mounts and rounds: `default_rng([seed, attacker])`.
+
+    Args:
+        seed: of the choice of examples, >= 0.
+        attacker: number of the attacker, from 0; where it is not given, its partition id.
+        batch: number of the batch, from 0, where data come as batches and each is poisoned by itself.
+
+    Example:
+        >>> poisoning_rng(1, 2).random() == poisoning_rng(1, 2).random() != poisoning_rng(1, 2, 0).random()
+        True
+    """
+    return np.random.default_rng([seed, attacker, *batch])
 
 
 def as_array(values: Any) -> Any:
@@ -121,13 +139,13 @@ def check_class(owner: str, name: str, label: int, num_classes: int) -> None:
 
 @dataclass(frozen=True)
 class LabelFlip(DataAttack):
-    """Train on wrong labels: y becomes num_classes - 1 - y, or chosen classes become others.
+    """Trains with the label num_classes - 1 - y in place of y, or with other labels for chosen classes.
 
-    With an odd number of classes the one in the middle keeps its label.
+    With an odd number of classes the one in the middle keeps its label. The update is sent as it is.
 
     Args:
-        pairs: ((source, target), ...) or {source: target}: these classes only; None turns all round.
-        share: of the examples concerned, in (0, 1].
+        pairs: ((source, target), ...) or {source: target}, the classes whose label is changed and to what; None changes all.
+        share: share of the examples of these classes whose label is changed, in (0, 1].
 
     Raises:
         InvalidParameter: a pair is not two different class numbers, or a source occurs twice.
@@ -165,6 +183,7 @@ class LabelFlip(DataAttack):
 
 
 def _as_pairs(pairs: Any) -> tuple[tuple[int, int], ...]:
+    """The pairs (source, target) of `LabelFlip`, checked."""
     items = list(pairs.items() if isinstance(pairs, Mapping) else pairs) if isinstance(pairs, Mapping | Sequence) else [pairs]
     number = Constraint(int, ge=0)
     for item in items:
@@ -179,13 +198,14 @@ def _as_pairs(pairs: Any) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True)
 class DynamicLabelFlip(DataAttack):
-    """Train on the labels that the current model likes least, its own true label apart.
+    """Trains each example with the wrong label that the current model gives the lowest score.
 
-    Convention: the paper flips by a surrogate model of the attacker; here the model is the one just broadcast, given
-    to `poison` as `predict`. There is no fixed wanted label, so `triggered` gives no examples: measure accuracy.
+    The paper takes a surrogate model of the attacker's; here it is the broadcast model, given to `poison` as `predict`. No
+    label is wanted in particular, so `triggered` gives no examples: success is the loss of accuracy. The update is sent
+    as it is.
 
     Args:
-        share: of the examples, in (0, 1].
+        share: share of the examples whose label is changed, in (0, 1].
 
     Raises:
         InvalidParameter: `poison` without `predict`, or scores of the wrong shape.
@@ -205,7 +225,7 @@ class DynamicLabelFlip(DataAttack):
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, Kairouz, Ramage, S&P 2022"
 
     def targets(self, x: Any, y: Any, num_classes: int, predict: Predict | None = None) -> tuple[Array, Array]:
-        """Every example, with the label of the lowest score."""
+        """Every example, with the wrong label of the lowest score."""
         labels = labels_of("DynamicLabelFlip", x, y, num_classes)
         if predict is None:
             raise InvalidParameter("DynamicLabelFlip needs the current model; pass predict=, from examples to scores (n, num_classes)")
@@ -220,5 +240,5 @@ class DynamicLabelFlip(DataAttack):
         return np.arange(len(labels)), scores.argmin(axis=1)
 
     def triggered(self, x: Any, y: Any, num_classes: int) -> tuple[Any, Any]:
-        """No examples: the wanted labels are the model's own."""
+        """No examples, since no label is wanted in particular."""
         return as_array(x)[:0], as_array(y)[:0]

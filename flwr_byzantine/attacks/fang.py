@@ -1,4 +1,4 @@
-"""Fang's attacks: against the direction in which the honest clients go, as far as the rule lets them."""
+"""The attacks of Fang et al.: against the sign of the honest mean, as far as Krum or a trimmed mean lets the attackers go."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ FANG = "Fang, Cao, Jia, Gong, USENIX Security 2020"
 
 @dataclass(frozen=True)
 class FangKrum(ColludingAttack):
-    """w_Re - λ s with the largest λ that Krum still selects, halved from the paper's bound; all attackers send it (its ε = 0).
+    """All send -λ s, s the sign of the honest mean, with the largest λ at which Krum selects it.
 
-    Convention: in updates, so that the paper's w_Re, the broadcast model, is the origin, and s the sign of the honest mean.
-    Krum is simulated over all n updates with the f attackers; where it selects none of them above the floor, the last λ is
-    sent. FLANDERS' code does otherwise: w_Re is in all rounds the model that an honest client sent in the first, and s the
-    signs of its weights. Once training has left that model behind, Krum selects no λ, and a stale model is what they send.
+    λ is halved from the paper's upper bound (its Theorem 1) until Krum, simulated over the honest updates and f copies of
+    the attack, selects one of the copies; where it does so for no λ above the floor, the last λ is sent. The paper writes
+    models, w_Re - λ s with w_Re the broadcast model; in updates that is the origin. All attackers send the same (its ε = 0).
+
+    The form "flanders" is that of the code of FLANDERS: w_Re is in all rounds the model that an honest client sent in the
+    first one, and s the signs of its weights. Once training has left that model behind, Krum selects it for no λ, and the
+    attackers send an old model.
 
     Args:
-        floor: λ below which the search ends.
-        form: "paper", or "flanders" as above; it needs the broadcast model, for which it takes 0 where that is not known.
+        floor: λ below which the search ends, above 0.
+        form: "paper" or "flanders"; the latter needs the broadcast model, and takes 0 where that is not known.
 
     Source: Fang, Cao, Jia, Gong, USENIX Security 2020; "flanders": Gabrielli, Tolomei, Belli, Miori, 2023, Flower's baseline.
 
@@ -41,18 +44,18 @@ class FangKrum(ColludingAttack):
     reference: ClassVar[str] = FANG
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """Halve λ until Krum selects."""
+        """w_Re - λ s as an update."""
         start, sign = self._start(honest, context)
-        moved = honest - start
-        D = sq_distances(moved, moved.mean(axis=0))
-        square, along = (moved**2).sum(axis=1), (moved * sign).sum(axis=1)
-        lam = self._bound(D, moved, f)
+        shifted = honest - start
+        D = sq_distances(shifted, shifted.mean(axis=0))
+        square, along = (shifted**2).sum(axis=1), (shifted * sign).sum(axis=1)
+        lam = self._bound(D, shifted, f)
         while lam >= self.floor and not _krum_selects(D, square + lam * (2 * along + lam * np.abs(sign).sum()), f):
             lam /= 2
         return np.asarray(start - lam * sign)
 
-    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
-        """The model of the first round, where the form starts from it."""
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """For "flanders", the model that an honest client sent in the first round."""
         return {} if self.form == "paper" else {"first": self._first(honest, context)}
 
     def _start(self, honest: Array, context: AttackContext) -> tuple[Array, Array]:
@@ -64,11 +67,12 @@ class FangKrum(ColludingAttack):
 
     @staticmethod
     def _first(honest: Array, context: AttackContext) -> Array:
+        """(d,) the model that an honest client sent in the first round."""
         return np.asarray(context.memory.get("first", honest[0] + _broadcast(context)))
 
     @staticmethod
     def _bound(D: Array, honest: Array, f: int) -> float:
-        """The paper's Theorem 1."""
+        """The upper bound on λ of the paper's Theorem 1."""
         h, d = honest.shape
         nearest = np.sort(np.sqrt(D), axis=1)[:, 1 : max(h - 1, 2)].sum(axis=1)
         far = np.linalg.norm(honest, axis=1).max()
@@ -91,15 +95,16 @@ def _krum_selects(D: Array, to_bad: Array, f: int) -> bool:
 
 @dataclass(frozen=True)
 class FangTrimmedMean(Attack):
-    """Just outside the honest values of each coordinate, on the side away from where the honest mean goes.
+    """Each attacker sends random values just outside the honest ones, on the side opposite to the sign of the honest mean.
 
-    Convention: in updates. Full knowledge: where the mean is positive, uniform between the honest minimum and that minimum
-    moved away by the factor b; else the same beyond the maximum. Partial knowledge: uniform in [μ - 4σ, μ - 3σ], or
-    [μ + 3σ, μ + 4σ], with the mean and standard deviation of the updates that are seen. The same attack serves the median.
+    In each coordinate whose honest mean is positive the values are uniform between the honest minimum m and m / b (m > 0)
+    or m b (m <= 0), else between the maximum M and M b (M > 0) or M / b: the form "full". The form "partial" draws from
+    [μ - 4σ, μ - 3σ] or [μ + 3σ, μ + 4σ], with the mean and standard deviation of the updates that the attackers see. The
+    paper uses the same attack against the median.
 
     Args:
         form: "full" or "partial" knowledge.
-        b: how far beyond the extreme value (the paper's 2).
+        b: how far beyond the extreme value, above 1; the paper's is 2.
 
     Source: Fang, Cao, Jia, Gong, USENIX Security 2020.
 
@@ -115,12 +120,13 @@ class FangTrimmedMean(Attack):
     reference: ClassVar[str] = FANG
 
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """Uniform between the near and the far edge."""
+        """(f, d) uniform draws."""
         side = np.where(honest.mean(axis=0) > 0, -1.0, 1.0)
         near, far = self._edges(honest, side)
         return np.asarray(near + context.rng.random((f, honest.shape[1])) * (far - near))
 
     def _edges(self, honest: Array, side: Array) -> tuple[Array, Array]:
+        """(d,) ends of the interval of each coordinate: the one near the honest values, and the other; `side` is -1 or 1."""
         if self.form == "partial":
             mean, std = honest.mean(axis=0), honest.std(axis=0)
             return mean + 3 * side * std, mean + 4 * side * std

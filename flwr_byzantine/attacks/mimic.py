@@ -1,4 +1,4 @@
-"""Mimic, with the warm-up in which its target is found."""
+"""Mimic: all attackers copy one honest client, which they choose over the first rounds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from flwr_byzantine.errors import InvalidParameter
 
 @dataclass(frozen=True)
 class Mimic(ColludingAttack):
-    """All attackers copy one honest client, so that heterogeneous data look over-represented.
+    """All attackers send the update of one honest client, whose data then count for more than they should.
 
-    Convention: over the first `warmup` rounds an online power iteration follows the direction z in which the honest updates
-    differ most: μ ← (t μ + mean) / (t + 1), z ← t z + Σ_i (x_i - μ) (x_i - μ)ᵀ z normalised, to unit length. The client with
-    the largest |Σ_t z·x_i| is copied, in each round the one known so far, after the warm-up always the same. z starts as
-    the exact first direction of the first round (the paper's is random). Rows must be the same clients in every round.
+    The choice of that client: over the first `warmup` rounds an online power iteration finds the direction z in which the
+    honest updates x_i differ most. In round t it sets μ ← (t μ + mean) / (t + 1) and z ← t z + Σ_i (x_i - μ) (x_i - μ)ᵀ z
+    (the sum normalised), to unit length. Copied is the client with the largest |Σ_t z·x_i| so far; after the warm-up it
+    is always the same. Here z starts as the exact first principal direction of the first round; the paper's start is
+    random. The rows of the honest updates must be the same clients in every round.
 
     Args:
-        target: index of the honest update to copy; None takes the paper's choice.
-        warmup: rounds after which the target stays.
+        target: index of the honest update to copy, from 0; None takes the paper's choice.
+        warmup: rounds after which the target does not change any more, at least 1.
+
+    Raises:
+        InvalidParameter: there are not more honest updates than `target`.
 
     Source: Karimireddy, He, Jaggi, ICLR 2022.
 
@@ -39,23 +43,23 @@ class Mimic(ColludingAttack):
     reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICLR 2022"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """One honest row."""
+        """The honest update that is copied."""
         if self.target is not None and self.target >= len(honest):
             raise InvalidParameter(f"Mimic: target must be below the number of honest updates, {len(honest)}, got {self.target}")
         if self.target is not None:
             return np.asarray(honest[self.target])
-        scores = np.abs(self.remember(honest, f, context)["scores"][: len(honest)])
+        scores = np.abs(self.next_memory(honest, f, context)["scores"][: len(honest)])
         return np.asarray(honest[int(np.argmax(scores))])
 
-    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
-        """Rounds seen t, mean μ, direction z, and each client's Σ_t z·x_i; nothing changes after the warm-up."""
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """Number of rounds t, mean μ, direction z, and each client's Σ_t z·x_i; they stay as they are after the warm-up."""
         past = context.memory
         t = int(past["rounds"]) if "rounds" in past else 0
         if t >= self.warmup:
             return dict(past)
         mean = honest.mean(axis=0)
         mean = (t * past["mean"] + mean) / (t + 1) if t else mean
-        z = _turned(honest - mean, past["direction"], t) if t else _principal(honest - mean)
+        z = _power_step(honest - mean, past["direction"], t) if t else _principal(honest - mean)
         scores = honest @ z
         if t and len(past["scores"]) == len(scores):
             scores = scores + past["scores"]
@@ -63,12 +67,13 @@ class Mimic(ColludingAttack):
 
 
 def _principal(centred: Array) -> Array:
-    """(d,) the first direction of the rows' spread, of unit length (zero where there is none)."""
+    """(d,) unit vector of the first principal direction of the centred rows; zeros where all rows are equal."""
     _, vectors = np.linalg.eigh(centred @ centred.T)
     return _unit(vectors[:, -1] @ centred)
 
 
-def _turned(centred: Array, z: Array, t: int) -> Array:
+def _power_step(centred: Array, z: Array, t: int) -> Array:
+    """(d,) the next z of the online power iteration."""
     return _unit(t * z + _unit(centred.T @ (centred @ z)))
 
 

@@ -1,4 +1,4 @@
-"""Attacks that take their time: they show over rounds what no single round does."""
+"""Attacks that work over many rounds: what they send in one round looks harmless."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks.base import AttackContext, OwnAttack
-from flwr_byzantine.attacks.own import SignFlip
-from flwr_byzantine.attacks.wrapping import WrappingAttack
+from flwr_byzantine.attacks.base import AttackContext, OwnAttack, WrappingAttack
+from flwr_byzantine.attacks.simple import SignFlip
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
 
 
 @dataclass(frozen=True)
 class Drift(OwnAttack):
-    """Little by little: the honest update and a small step in a direction that never changes, which robust rules let pass.
+    """Sends u + step ‖u‖ p: its own honest update u, moved a little in a direction p that is the same in all rounds.
 
-    Convention: u + step ‖u‖ p, with p a unit vector.
+    Each step is small enough for robust rules to let it pass, and the steps add up.
 
     Args:
-        step: length of the step relative to the own update's norm.
-        direction: p, "against" the first own update (kept in memory), or "random" (the same for all attackers).
-        which: which random direction; attackers with the same number go the same way.
+        step: length of the step relative to ‖u‖, above 0.
+        direction: the unit vector p: "against" the attacker's first update (kept in memory), or "random" (the same for all
+            attackers).
+        which: number of the random direction, at least 0: attackers with the same number go the same way.
 
     Source: the time-coupled attack of Karimireddy, He, Jaggi, ICML 2021, which shifts each round by little.
 
@@ -39,12 +39,12 @@ class Drift(OwnAttack):
     which: int = param(0, ge=0)
     reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICML 2021"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """A step aside."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """U + step ‖u‖ p."""
         return np.asarray(update + self.step * np.linalg.norm(update) * self._direction(update, context))
 
-    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
-        """The direction."""
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """The direction p."""
         return {"direction": self._direction(honest[0], context)}
 
     def _direction(self, update: Array, context: AttackContext) -> Array:
@@ -56,13 +56,15 @@ class Drift(OwnAttack):
 
 @dataclass(frozen=True)
 class OnOff(WrappingAttack):
-    """Behaves until round `start`, then strikes in the first `on` of every `period` rounds: against reputations.
+    """Sends honest updates until round `start`, then what `attack` makes of them in the first `on` of every `period` rounds.
+
+    The honest rounds earn a good reputation with servers that keep one.
 
     Args:
-        attack: what is done in the rounds of attack.
+        attack: what is sent in the rounds of attack; any own-knowledge attack that is not on data.
         start: first round of attack, from 1.
-        on: rounds of attack in a row.
-        period: rounds from the start of one attack to the next; at least `on`.
+        on: rounds of attack in a row, at least 1.
+        period: rounds from the start of one attack to the start of the next; at least `on`.
 
     Raises:
         InvalidParameter: period is below on.
@@ -88,10 +90,10 @@ class OnOff(WrappingAttack):
         if self.period < self.on:
             raise InvalidParameter(f"OnOff: period must be at least on = {self.on}, got {self.period}")
 
-    def strikes(self, round: int) -> bool:
-        """Whether `round` is one of attack."""
+    def attacks_in(self, round: int) -> bool:
+        """Whether the client attacks in this round."""
         return round >= self.start and (round - self.start) % self.period < self.on
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """The attack, or nothing."""
-        return self.attack.own(update, context) if self.strikes(context.round) else update
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """What the attack sends in its rounds, the honest update in others."""
+        return self.attack.malicious_update(update, context) if self.attacks_in(context.round) else update

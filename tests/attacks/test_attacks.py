@@ -191,7 +191,7 @@ def test_disguised_free_rider_repeats_the_last_step_under_noise_that_decreases()
         context = AttackContext(round, previous, memory=memory)
         noise = rider.vectors(X, 1, context)[0] - previous
         assert noise.std() == pytest.approx(step.std() * round**-2, rel=0.03)  # σ stays that of the first step
-        memory = rider.remember(X, 1, context)
+        memory = rider.next_memory(X, 1, context)
     silent = attacks.DisguisedFreeRider(sigma=0.5, gamma=0.0, delta=False).vectors(X, 1, AttackContext(9, step))
     assert silent.std() == pytest.approx(0.5, rel=0.03)
     assert abs(np.corrcoef(silent[0], step)[0, 1]) < 0.05
@@ -224,7 +224,7 @@ def test_drift_goes_one_way_by_a_share_of_its_own_norm():
     for round, row in enumerate(rows, start=1):
         context = AttackContext(round, memory=memory)
         way = attacks.Drift(step=0.2).vectors(row[None], 1, context)[0] - row
-        memory = attacks.Drift(step=0.2).remember(row[None], 1, context)
+        memory = attacks.Drift(step=0.2).next_memory(row[None], 1, context)
         np.testing.assert_allclose(way, -0.2 * np.linalg.norm(row) * rows[0] / np.linalg.norm(rows[0]))
     ways = attacks.Drift(direction="random")(rows, 4) - rows
     np.testing.assert_allclose(np.corrcoef(ways), np.ones((4, 4)))
@@ -237,7 +237,7 @@ def test_on_off_behaves_then_strikes_and_keeps_the_inner_memory():
     struck = [not np.array_equal(attack.vectors(X, 1, AttackContext(round))[0], X[0]) for round in range(1, 12)]
     assert struck == [False, False, True, True, False, False, True, True, False, False, True]
     inner = attacks.OnOff(attack=attacks.Drift(), start=1)
-    assert inner.remember(X[:1], 1, AttackContext()).keys() == {"direction"}
+    assert inner.next_memory(X[:1], 1, AttackContext()).keys() == {"direction"}
     assert np.isnan(attacks.OnOff(attack=attacks.NaNs(), start=1)(X, 1)).all()
 
 
@@ -255,7 +255,7 @@ def test_mimic_warms_up_on_the_main_direction_of_all_rounds_then_keeps_its_targe
         X = offsets + rng.normal(size=(h, d))
         context = AttackContext(round, memory=memory)
         targets.append(int(np.flatnonzero((mimic.vectors(X, 2, context)[0] == X).all(axis=1))[0]))
-        memory = mimic.remember(X, 2, context)
+        memory = mimic.next_memory(X, 2, context)
         if round <= 15:
             seen.append(X)
     rows = np.concatenate(seen) - np.mean(seen, axis=(0, 1))
@@ -277,7 +277,7 @@ def test_min_max_and_min_sum_stay_just_within_the_honest_spread(direction, scale
     assert ((X - b) ** 2).sum() == pytest.approx(total, rel=1e-6)
 
 
-def test_attacks_of_the_users_own_see_the_scene():
+def test_attacks_of_the_users_own_see_the_context():
     class Echo(ColludingAttack):
         """Sends the round."""
 
@@ -285,7 +285,7 @@ def test_attacks_of_the_users_own_see_the_scene():
             return np.full(honest.shape[1], float(context.round))
 
     assert (Echo().vectors(honest(), 2, AttackContext(round=7)) == 7).all()
-    assert Echo().remember(honest(), 2, AttackContext()) == {}
+    assert Echo().next_memory(honest(), 2, AttackContext()) == {}
     x, y = Echo().poison(np.ones(2), np.zeros(2), 10, np.random.default_rng(0))
     assert (x.tolist(), y.tolist()) == ([1.0, 1.0], [0.0, 0.0])
 

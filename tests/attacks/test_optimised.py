@@ -8,7 +8,7 @@ from flwr_byzantine.attacks import AttackContext
 from flwr_byzantine.attacks.ascent import climb
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import Attack
-from flwr_byzantine.attacks.oracle import Oracle, line_search
+from flwr_byzantine.attacks.simulated_rule import SimulatedRule, line_search
 
 F, H, D = 3, 10, 60
 RULES = {
@@ -69,16 +69,16 @@ def test_climbing_in_few_coordinates_is_climbing_in_all():
     X = problem(1, d=3000)
     for name in ("Multi-Krum", "NNM + geometric median", "centered clipping"):
         context = AttackContext(2, previous=X.mean(axis=0) / 2, rule=RULES[name])
-        oracle = Oracle(attacks.Adaptive(), X, context)
+        server = SimulatedRule(attacks.Adaptive(), X, context)
         bad = attacks.IPM()(X, F)
-        small, basis = oracle.compressed(bad)
+        small, basis = server.compressed(bad)
         assert small.honest.shape[1] < 20
-        assert small.damage(bad @ basis.T) == pytest.approx(oracle.damage(bad))
-        found, up = climb(oracle, bad, oracle.damage(bad), 200)
-        assert found == pytest.approx(oracle.damage(up))
-        assert found >= oracle.damage(bad)
+        assert small.damage(bad @ basis.T) == pytest.approx(server.damage(bad))
+        found, up = climb(server, bad, server.damage(bad), 200)
+        assert found == pytest.approx(server.damage(up))
+        assert found >= server.damage(bad)
     for rule in (rules.Median(f=F), RULES["NNM + trimmed mean"]):  # they look at coordinates
-        assert Oracle(attacks.Adaptive(), X, AttackContext(rule=rule)).compressed(attacks.IPM()(X, F)) is None
+        assert SimulatedRule(attacks.Adaptive(), X, AttackContext(rule=rule)).compressed(attacks.IPM()(X, F)) is None
 
 
 def test_adaptive_may_set_the_attackers_apart():
@@ -87,24 +87,26 @@ def test_adaptive_may_set_the_attackers_apart():
     assert len(np.unique(bad.round(6), axis=0)) > 1
 
 
-def test_oracle_starts_rules_from_what_the_server_has():
+def test_the_simulation_starts_rules_from_what_the_server_has():
     X, previous = problem(0), np.full(D, 0.7)
     rule = rules.CenteredClipping(f=F, tau=1.0)
     bad = np.full((F, D), -1.0)
     v = previous.copy()
     v = v + np.mean([(x - v) * min(1, 1 / np.linalg.norm(x - v)) for x in [*X, *bad]], axis=0)
-    oracle = Oracle(attacks.Adaptive(), X, AttackContext(4, previous, rule=rule))
-    np.testing.assert_allclose(oracle.shift(bad), v - X.mean(axis=0))
+    server = SimulatedRule(attacks.Adaptive(), X, AttackContext(4, previous, rule=rule))
+    np.testing.assert_allclose(server.shift(bad), v - X.mean(axis=0))
     bucketing = rules.chain(rules.Bucketing(s=2), rules.Median(f=F))
     state = bucketing.init(D)
     for round in (1, 2, 3):  # the permutation of each round is known to who knows the seed
         value, state = bucketing.step(np.concatenate([X, bad]), state)
-        np.testing.assert_allclose(Oracle(attacks.Adaptive(), X, AttackContext(round, rule=bucketing)).shift(bad), value - X.mean(axis=0))
+        np.testing.assert_allclose(
+            SimulatedRule(attacks.Adaptive(), X, AttackContext(round, rule=bucketing)).shift(bad), value - X.mean(axis=0)
+        )
 
 
-def test_oracle_guesses_the_servers_own_update():
+def test_the_simulation_guesses_the_servers_own_update():
     X = problem(0)
-    shift = Oracle(attacks.Adaptive(), X, AttackContext(rule=rules.FLTrust())).shift(-X[:F])
+    shift = SimulatedRule(attacks.Adaptive(), X, AttackContext(rule=rules.FLTrust())).shift(-X[:F])
     np.testing.assert_allclose(shift, rules.FLTrust()(np.concatenate([X, -X[:F]]), trusted=X.mean(axis=0)) - X.mean(axis=0))
 
 

@@ -263,11 +263,11 @@ def test_edge_case_takes_the_tail_or_the_given_examples():
 @pytest.mark.parametrize("cls", [attacks.Backdoor, attacks.DistributedBackdoor, attacks.EdgeCaseBackdoor])
 def test_mask_leaves_the_coordinates_that_moved_most_and_boost_scales_the_rest(cls):
     update, previous = rng(1).normal(size=103), rng(2).normal(size=103)
-    sent = cls(boost=4.0, mask_ratio=0.3).own(update, AttackContext(previous=previous))
+    sent = cls(boost=4.0, mask_ratio=0.3).malicious_update(update, AttackContext(previous=previous))
     moved_most = sorted(range(103), key=lambda i: -abs(previous[i]))[:30]
     assert np.flatnonzero(sent == 0).tolist() == sorted(moved_most)
     np.testing.assert_array_equal(np.delete(sent, moved_most), np.delete(4.0 * update, moved_most))
-    np.testing.assert_array_equal(cls(mask_ratio=0.3).own(update, AttackContext()), update)
+    np.testing.assert_array_equal(cls(mask_ratio=0.3).malicious_update(update, AttackContext()), update)
     np.testing.assert_array_equal(cls(boost=4.0)(update[None], 2), 4.0 * np.stack([update, update]))
 
 
@@ -458,7 +458,7 @@ def test_attack_success_rate_leaves_the_module_as_it_was():
         (lambda x, y: attacks.Backdoor().trigger(x[:, :35]), "no square images; pass shape="),
         (lambda x, y: attacks.Backdoor(mask_ratio=1.0), "mask_ratio must be a number >= 0 and < 1, got 1.0"),
         (
-            lambda x, y: attacks.Backdoor(mask_ratio=0.5).own(np.zeros(3), AttackContext(previous=np.zeros(4))),
+            lambda x, y: attacks.Backdoor(mask_ratio=0.5).malicious_update(np.zeros(3), AttackContext(previous=np.zeros(4))),
             "4 coordinates, the update 3",
         ),
         (lambda x, y: attacks.DistributedBackdoor(patch=1, pieces=2), "pieces must be at most the 1 pixels"),

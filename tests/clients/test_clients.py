@@ -95,10 +95,10 @@ def test_over_rounds_each_client_sends_what_its_attack_makes_of_the_update(cls, 
         def context(round=round, model=model, previous=previous, memory=memory):
             return AttackContext(round, previous, rng_of(7, round, 3), memory=memory, broadcast=flat(model))
 
-        expected = attack.own(honest, context())
+        expected = attack.malicious_update(honest, context())
         np.testing.assert_allclose(flat(sent), flat(model) + expected, rtol=1e-5)
         assert (examples, metrics, [value.dtype for value in sent]) == (5, {"loss": 1.0}, [np.float32] * 2)
-        memory = attack.remember(honest[None], 1, context())
+        memory = attack.next_memory(honest[None], 1, context())
         moved = [value + np.float32(round / 8) for value in model]
         model, previous = moved, flat(moved) - flat(model)
     assert client.evaluate(model, {}) == (0.5, 5, {"accuracy": 0.1})
@@ -134,7 +134,7 @@ def test_poisoning_clients_send_what_training_on_poisoned_data_gives(cls, argume
     model = digits.network()
     digits.train(model, x, y, epochs=1)
     update = digits.flat(model) - flat(parameters())
-    np.testing.assert_allclose(flat(sent), flat(parameters()) + attack.own(update, AttackContext()), atol=1e-6)
+    np.testing.assert_allclose(flat(sent), flat(parameters()) + attack.malicious_update(update, AttackContext()), atol=1e-6)
 
 
 @poisoning

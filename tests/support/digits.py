@@ -67,7 +67,7 @@ def federate(attack=None, attackers=(), rule=lambda rows: rows.mean(axis=0), rou
             local = network_at(start)
             train(local, x, y)
             update = flat(local) - start
-            rows.append(attack.own(update, AttackContext(round=round, previous=previous)) if bad else update)
+            rows.append(attack.malicious_update(update, AttackContext(round=round, previous=previous)) if bad else update)
         previous = rule(np.array(rows))
         load(model, start + previous)
     return model

@@ -1,4 +1,4 @@
-"""Attacks by clients that do not train: free riders, and fake clients."""
+"""Attacks by clients that do not train: free riders, and clients that an attacker makes up."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks.base import AttackContext, OwnAttack
-from flwr_byzantine.attacks.own import SignFlip
-from flwr_byzantine.attacks.wrapping import WrappingAttack
+from flwr_byzantine.attacks.base import AttackContext, OwnAttack, WrappingAttack
+from flwr_byzantine.attacks.simple import SignFlip
 from flwr_byzantine.declare.params import param
 
 
 @dataclass(frozen=True)
 class DisguisedFreeRider(OwnAttack):
-    """The last global step again, under decreasing noise, so that it looks like training; the plain free rider is `Zero`.
+    """Sends the last global step again, with noise that decreases over the rounds, so that it looks like training.
 
-    Convention: w_k - w_{k-1} + N(0, (σ k^-γ)²) in round k; in the first round there is no step yet, only noise.
+    In round k it sends w_k - w_{k-1} + N(0, (σ k^-γ)²); in its first round, where there is no step yet, only noise. It
+    knows the broadcast models alone. A free rider that does not hide is `Zero`.
 
     Args:
-        sigma: σ, standard deviation of the noise; None takes that of the coordinates of the first global step seen.
-        gamma: γ, how fast the noise decreases.
+        sigma: σ, standard deviation of the noise, at least 0; None takes that of the coordinates of the first global step
+            that the attacker sees.
+        gamma: γ, how fast the noise decreases, at least 0.
         delta: whether the last step is sent (Lin et al.); without it the noise alone (Fraboni et al.).
 
     Source: Fraboni, Vidal, Lorenzi, AISTATS 2021; Lin, Du, Liu, arXiv 1911.12560, 2019.
@@ -39,14 +40,14 @@ class DisguisedFreeRider(OwnAttack):
     delta: bool = param(True, kind=bool)
     reference: ClassVar[str] = "Fraboni, Vidal, Lorenzi, AISTATS 2021; Lin, Du, Liu, 2019 (arXiv 1911.12560)"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """The step and the noise."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """The last global step, and noise."""
         step = context.previous if self.delta and context.previous is not None else np.zeros_like(update)
         noise = context.rng.normal(0.0, 1.0, len(update))
         return np.asarray(step + self._sigma(context) * context.round**-self.gamma * noise)
 
-    def remember(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
-        """The deviation of the first step."""
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """σ, from the first global step that was seen."""
         return {} if context.previous is None else {"sigma": np.array(self._sigma(context))}
 
     def _sigma(self, context: AttackContext) -> float:
@@ -57,15 +58,15 @@ class DisguisedFreeRider(OwnAttack):
 
 @dataclass(frozen=True)
 class MPAF(OwnAttack):
-    """λ (w' - w): fake clients drag the global model w to one base model w', knowing nothing but the broadcast.
+    """Sends λ (w' - w): made-up clients drag the global model w towards one random base model w'.
 
-    Convention: w' has independent N(0, std²) coordinates, the same for all fake clients and rounds; where the broadcast is
-    not known, w = 0.
+    They know nothing but the broadcast model. The coordinates of w' are drawn independently from N(0, std²), and are the
+    same for all these clients in all rounds. Where the broadcast model is not known, w = 0.
 
     Args:
-        lam: λ, how much the step is scaled up (the paper's 10⁶).
-        std: standard deviation of the base model's coordinates, in the units of the model.
-        which: which base model; attackers with the same number pull to the same one.
+        lam: λ, how much the step is scaled up, above 0; the paper's is 10⁶.
+        std: standard deviation of the base model's coordinates, in the units of the model, above 0.
+        which: number of the base model, at least 0: attackers with the same number pull towards the same one.
 
     Source: Cao, Gong, CVPR Workshops 2022.
 
@@ -81,22 +82,23 @@ class MPAF(OwnAttack):
     which: int = param(0, ge=0)
     reference: ClassVar[str] = "Cao, Gong, CVPR Workshops 2022"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """Towards the base model."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """λ (w' - w)."""
         base = np.random.default_rng(self.which).normal(0.0, self.std, len(update))
         return np.asarray(self.lam * (base - (0.0 if context.broadcast is None else context.broadcast)))
 
 
 @dataclass(frozen=True)
 class Sybil(WrappingAttack):
-    """Many identities of one attacker: all send what `attack` makes of the first one's update, a little noise apart.
+    """Many identities of one attacker: all send what `attack` makes of one update, each with a little noise.
 
-    Convention: a Grid lets all attackers see the first one's update; a client that mounts it alone sends its own, so that
-    Sybils are clients with the same data.
+    On an `AdversarialGrid` all attackers start from the honest update of the first of them. A client that mounts this
+    attack by itself sees its own update only; Sybils are then clients with the same data.
 
     Args:
-        attack: what is done with the update.
-        noise: norm of each identity's Gaussian noise relative to the update's, against defences that look for twins.
+        attack: what is done with the update; any own-knowledge attack that is not on data.
+        noise: expected norm of each identity's Gaussian noise relative to the norm of what is sent, at least 0; it is meant
+            to mislead defences that look for updates that are alike.
 
     Source: Fung, Yoon, Beschastnikh, RAID 2020.
 
@@ -108,11 +110,11 @@ class Sybil(WrappingAttack):
 
     attack: OwnAttack = param(SignFlip(), kind=OwnAttack)  # noqa: RUF009
     noise: float = param(0.0, kind=float, ge=0)
-    pools: ClassVar[bool] = True
+    shares_update: ClassVar[bool] = True
     reference: ClassVar[str] = "Fung, Yoon, Beschastnikh, RAID 2020"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """The same vector, and noise."""
-        sent = self.attack.own(update, context)
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """What the inner attack sends, and noise."""
+        sent = self.attack.malicious_update(update, context)
         scale = self.noise * np.linalg.norm(sent) / np.sqrt(len(sent))
         return np.asarray(sent + context.rng.normal(0.0, scale, len(sent))) if scale > 0 else sent

@@ -1,4 +1,4 @@
-"""What an attacker who knows the rule can try out before it sends anything."""
+"""The server's rule, run by an attacker who knows it, to try updates out before any is sent."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 
 
-class Oracle:
-    """The server's rule over the honest rows and any Byzantine ones below them.
+class SimulatedRule:
+    """The server's rule over the honest updates and any Byzantine ones.
 
-    Rules with an anchor start from the last global step, rules with a seed from the one of this round; a rule that trusts
-    an update of the server's own gets the honest mean, the attacker's guess of it.
+    A rule that starts from the last aggregate (such as centered clipping) starts from the last global step, and one that
+    draws random numbers draws those of this round. A rule that trusts an update of the server's own gets the honest mean,
+    which is the attacker's guess of it.
 
     Args:
-        attack: who asks, for its name in errors.
-        honest: (h, d) float64.
-        context: with the rule.
-        goal: what damage is: "distance", ‖aggregate - honest mean‖; "descent", how far the aggregate goes against the mean;
-            or "model", how bad the model is that it leads to.
+        attack: the attack that asks; errors name it.
+        honest: (h, d) float64 honest updates.
+        context: the attack's, with the rule.
+        goal: what damage is: "distance", ‖aggregate - honest mean‖; "descent", how far the aggregate goes against the honest
+            mean; or "model", how bad the model is that it leads to, as `context.harm` says.
 
     Attributes:
-        mean: (d,) of the honest rows.
+        mean: (d,) mean of the honest updates.
 
     Raises:
         InvalidParameter: the context has no rule, or for "model" no `harm`.
 
     Example:
         >>> from flwr_byzantine import attacks, rules
-        >>> oracle = Oracle(attacks.OptimalIPM(), np.array([[1.0], [3.0]]), AttackContext(rule=rules.Mean()))
-        >>> oracle.damage(np.array([[5.0]]))
+        >>> server = SimulatedRule(attacks.OptimalIPM(), np.array([[1.0], [3.0]]), AttackContext(rule=rules.Mean()))
+        >>> server.damage(np.array([[5.0]]))
         1.0
     """
 
     def __init__(self, attack: Attack, honest: Array, context: AttackContext, goal: str = "distance") -> None:
-        self.rule, self.honest, self.mean, self.goal = attack.needs_rule(context), honest, honest.mean(axis=0), goal
-        self._harmed = _harm_of(attack, context) if goal == "model" else None
+        self.rule, self.honest, self.mean, self.goal = attack.required_rule(context), honest, honest.mean(axis=0), goal
+        self._harm = _harm_of(attack, context) if goal == "model" else None
         known = {} if context.previous is None else {"previous": context.previous}
         self._state = State(context.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
 
     def outcome(self, bad: Array) -> Outcome:
-        """What the rule makes of the honest rows and (f, d) `bad` ones.
+        """The rule's outcome over the honest updates and (f, d) `bad` ones.
 
         Raises:
-            TooFewUpdates: the rule refuses so many of so few.
+            TooFewUpdates: these are too few for the rule.
         """
-        with np.errstate(all="ignore"):  # far-off rows are what attackers try
+        with np.errstate(all="ignore"):  # attackers try huge values
             return run(self.rule, wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
 
     def shift(self, bad: Array) -> Array:
@@ -62,33 +63,34 @@ class Oracle:
         return np.asarray(self.outcome(bad).blocks[0] - self.mean)
 
     def damage(self, bad: Array) -> float:
-        """What `goal` says, larger is worse for the server; -infinity where the aggregate is not finite."""
+        """The damage, see `goal`, of (f, d) `bad` updates: larger is worse for the server; -inf for an aggregate that is not finite."""
         return self.judge(bad)[0]
 
     def judge(self, bad: Array) -> tuple[float, bool | None]:
-        """The damage, and whether the rule selects Byzantine rows only, or all of them where it selects many (None: it does not select)."""
+        """The damage, and whether the rule accepts: it selects Byzantine updates only, or all of them; None where it does not select."""
         outcome = self.outcome(bad)
-        found = self._harm(outcome.blocks[0] - self.mean)
+        found = self._damage_of(outcome.blocks[0] - self.mean)
         selected = outcome.selected
         accepted = None if selected is None else sum(i >= len(self.honest) for i in selected) >= min(len(bad), len(selected))
         return (found if np.isfinite(found) else -np.inf), accepted
 
-    def _harm(self, shift: Array) -> float:
-        if self._harmed is not None:
-            return float(self._harmed(self.mean + shift))
+    def _damage_of(self, shift: Array) -> float:
+        if self._harm is not None:
+            return float(self._harm(self.mean + shift))
         if self.goal == "distance":
             return float(np.linalg.norm(shift))
         return float(-shift @ self.mean / max(float(np.linalg.norm(self.mean)), np.finfo(float).tiny))
 
-    def harms(self, shifts: Array) -> Array:
-        """The same of each coordinate by itself, of (k, d) aggregates minus the honest mean; for "model" as for "descent"."""
+    def damage_by_coordinate(self, shifts: Array) -> Array:
+        """(k, d) the damage in each coordinate by itself of k aggregates, given minus the honest mean; for "model" that of "descent"."""
         return np.abs(shifts) if self.goal == "distance" else -shifts * np.sign(self.mean)
 
-    def compressed(self, bad: Array, *directions: Array) -> tuple[Oracle, Array] | None:
-        """The same in few coordinates, and the (m, d) orthonormal rows that lead back; None where the rule answers otherwise there.
+    def compressed(self, bad: Array, *directions: Array) -> tuple[SimulatedRule, Array] | None:
+        """A copy that works in a space of few dimensions m, where trials are cheap, and an (m, d) orthonormal basis of that space.
 
-        Mixing rules look at inner products, and do not notice that rows, anchors and `directions` are written in a basis of
-        their span. Some look at coordinates as well, or add noise: that is tried out on `bad`.
+        The space is spanned by the honest updates, `bad`, the rule's own vectors and `directions`; `x @ basis.T` leads into
+        it, `@ basis` back. Rules that look at inner products alone give the same answer in it. None where the space is
+        not much smaller, or where the rule looks at coordinates or adds noise, so that its answer to `bad` differs.
         """
         anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
         spanning = np.concatenate([self.honest, bad, *anchors, *directions])
@@ -97,8 +99,8 @@ class Oracle:
         basis = np.linalg.qr(spanning.T)[0].T
         small = copy.copy(self)
         small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
-        if (harmed := self._harmed) is not None:
-            small._harmed = lambda aggregate: harmed(aggregate @ basis)
+        if (harm := self._harm) is not None:
+            small._harm = lambda aggregate: harm(aggregate @ basis)
         arrays = {key: value @ basis.T if value.shape == self.mean.shape else value for key, value in self._state.arrays.items()}
         small._state = State(self._state.round, arrays)
         back = small.shift(bad @ basis.T) @ basis
@@ -106,22 +108,23 @@ class Oracle:
 
 
 def _harm_of(attack: Attack, context: AttackContext) -> Callable[[Array], float]:
+    """The function `context.harm`, which must be there."""
     if context.harm is None:
         raise InvalidParameter(
             f"{type(attack).__name__}(goal='model') must be able to tell how bad a model is, got no harm; "
-            "pass harm= to the AdversarialGrid, or call play with AttackContext(harm=...)"
+            "pass harm= to the AdversarialGrid, or call vectors with AttackContext(harm=...)"
         )
     return context.harm
 
 
 def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:
-    """The best x >= 0 found for value(x): from 0 in steps that double while they pay, then shrink by `ratio` around the best.
+    """The x >= 0 of the largest value(x) that was found: from 0 in steps that double as long as value(x) grows, and then shrink.
 
     Args:
         value: what to maximise.
         evals: how often `value` is called.
         delta: first step.
-        ratio: how steps shrink, in (0, 1).
+        ratio: factor on the step once it no longer doubles, in (0, 1).
 
     Source: the convention of ByzFL's line maximisation (evals 20, delta 10, ratio 0.8).
 
@@ -140,5 +143,5 @@ def line_search(value: Callable[[float], float], evals: int = 20, delta: float =
 
 
 def _back(x: float, delta: float) -> float:
-    """X - delta, or half of x where that is below zero."""
+    """One step back from x: x - delta, or x / 2 where that is below 0."""
     return x - delta if x >= delta else x / 2

@@ -1,4 +1,4 @@
-"""Attacks that need the client's own update only."""
+"""The plainest attacks: the own update scaled or reversed, noise, zeros, NaN, infinity."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from flwr_byzantine.declare.params import param
 
 @dataclass(frozen=True)
 class SignFlip(OwnAttack):
-    """-scale times the own update; ByzFL turns the honest mean round instead.
+    """Sends -scale times its own honest update.
+
+    ByzFL's attack of this name sends the negative mean of the honest updates instead.
 
     Args:
-        scale: strength; 1 only turns it round.
+        scale: strength, above 0; 1 changes the sign only.
 
     Source: Li, Xu, Chen, Giannakis, Ling, AAAI 2019.
 
@@ -30,17 +32,17 @@ class SignFlip(OwnAttack):
     scale: float = param(1.0, kind=float, gt=0)
     reference: ClassVar[str] = "Li, Xu, Chen, Giannakis, Ling, AAAI 2019"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """Turn it round."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """-scale · update."""
         return -self.scale * update
 
 
 @dataclass(frozen=True)
 class Scaling(OwnAttack):
-    """factor times the own update: with factor = n, model replacement under averaging.
+    """Sends factor times its own honest update; with factor = n, averaging makes the attacker's model the global one.
 
     Args:
-        factor: how much larger.
+        factor: any number; below 0 it changes the sign as well.
 
     Source: Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020.
 
@@ -53,17 +55,17 @@ class Scaling(OwnAttack):
     factor: float = param(10.0, kind=float)
     reference: ClassVar[str] = "Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """Scale it."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """Factor · update."""
         return self.factor * update
 
 
 @dataclass(frozen=True)
 class Gaussian(OwnAttack):
-    """Independent N(0, std²) coordinates in place of the update.
+    """Sends noise: coordinates drawn independently from N(0, std²), whatever its honest update is.
 
     Args:
-        std: standard deviation, in the units of the updates.
+        std: standard deviation in the units of the updates, above 0.
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017.
 
@@ -76,14 +78,14 @@ class Gaussian(OwnAttack):
     std: float = param(1.0, kind=float, gt=0)
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """Noise."""
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """A draw from `context.rng`."""
         return context.rng.normal(0.0, self.std, len(update))
 
 
 @dataclass(frozen=True)
 class Zero(OwnAttack):
-    """No change at all: the plain free rider.
+    """Sends zeros, that is, the broadcast model: a free rider, who takes the model and does no work.
 
     Source: Lin, Du, Liu, arXiv 1911.12560, 2019.
 
@@ -95,17 +97,17 @@ class Zero(OwnAttack):
 
     reference: ClassVar[str] = "Lin, Du, Liu, 2019 (arXiv 1911.12560)"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
         """Zeros."""
         return np.zeros_like(update)
 
 
 @dataclass(frozen=True)
 class NaNs(OwnAttack):
-    """NaN in every coordinate, or in a share of them: one is enough to ruin an unguarded average.
+    """Sends its own update with NaN in every coordinate, or in a share of them: one is enough to ruin an average.
 
     Args:
-        share: part of the coordinates, from the first on; one at least.
+        share: share of the coordinates that are NaN, in (0, 1], counted from the first; at least one is.
 
     Source: El Mhamdi, Guerraoui, Rouault, ICLR 2021 (their code's "nan" attack).
 
@@ -119,18 +121,18 @@ class NaNs(OwnAttack):
     finite: ClassVar[bool] = False
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICLR 2021"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """Spoil the first coordinates."""
-        return _spoilt(update, self.share, np.nan)
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """The update with NaN in its first coordinates."""
+        return _overwritten(update, self.share, np.nan)
 
 
 @dataclass(frozen=True)
 class Inf(OwnAttack):
-    """Infinity in every coordinate, or in a share of them.
+    """Sends its own update with infinity in every coordinate, or in a share of them.
 
     Args:
-        share: part of the coordinates, from the first on; one at least.
-        sign: 1 for +inf (ByzFL's), -1 for -inf.
+        share: share of the coordinates that are infinite, in (0, 1], counted from the first; at least one is.
+        sign: 1 for +inf (as in ByzFL), -1 for -inf.
 
     Source: Guerraoui, Gupta, Pinot, Rouault, Stephan, ByzFL, 2025 (its "inf" attack).
 
@@ -145,12 +147,12 @@ class Inf(OwnAttack):
     finite: ClassVar[bool] = False
     reference: ClassVar[str] = "ByzFL, 2025 (arXiv 2505.24802)"
 
-    def own(self, update: Array, context: AttackContext) -> Array:
-        """Spoil the first coordinates."""
-        return _spoilt(update, self.share, self.sign * np.inf)
+    def malicious_update(self, update: Array, context: AttackContext) -> Array:
+        """The update with infinity in its first coordinates."""
+        return _overwritten(update, self.share, self.sign * np.inf)
 
 
-def _spoilt(update: Array, share: float, value: float) -> Array:
-    spoilt = update.copy()
-    spoilt[: max(1, int(share * len(update)))] = value
-    return spoilt
+def _overwritten(update: Array, share: float, value: float) -> Array:
+    changed = update.copy()
+    changed[: max(1, int(share * len(update)))] = value
+    return changed
