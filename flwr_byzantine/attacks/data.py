@@ -96,7 +96,7 @@ def poisoning_rng(seed: int, attacker: int, *batch: int) -> np.random.Generator:
         batch: number of the batch, from 0, where data come as batches and each is poisoned by itself.
 
     Example:
-        >>> poisoning_rng(1, 2).random() == poisoning_rng(1, 2).random() != poisoning_rng(1, 2, 0).random()
+        >>> poisoning_rng(1, 2).random() == poisoning_rng(1, 2).random() != poisoning_rng(1, 3).random()
         True
     """
     return np.random.default_rng([seed, attacker, *batch])
