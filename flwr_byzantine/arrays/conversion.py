@@ -17,7 +17,7 @@ HOST = frozenset({"cpu"})  # kinds of device whose tensors are read where they l
 
 @dataclass(frozen=True)
 class ArrayKind:
-    """The kind of array the caller gave: turns a NumPy vector back into it."""
+    """The kind of array that a caller gave, to return results in: NumPy, or tensors of one dtype and device."""
 
     template: Any = None  # a torch tensor, or None for NumPy
 

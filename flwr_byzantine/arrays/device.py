@@ -21,7 +21,7 @@ from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
 BUDGET = 1 << 28  # bytes of extra device memory that a pass may take
-TILE = 1024  # columns multiplied at a time: float32 products, where a device has nothing better, are summed in float64 from there
+TILE = 1024  # columns multiplied at a time; where a device has float32 only, the products of each tile are summed in float64 on the host
 WITHOUT_FLOAT64 = frozenset({"mps"})  # kinds of device whose widest floats are float32
 
 
@@ -68,7 +68,7 @@ class TensorUpdates(Updates):
         return torch.stack([tensor[part].to(self.common) for tensor in self.tensors]).to(dtype)
 
     def _differences(self, part: slice, point: Tensor | None) -> Tensor:
-        """(n, tiles, TILE) columns `part` of the rows minus `point`, filled up with zeros."""
+        """(n, tiles, TILE) columns `part` of the rows minus `point`, the last tile filled up with zeros."""
         block = self._limited(self._gather(part, self.wide))
         if point is not None:
             block -= self._limited(point[part].to(self.wide))
@@ -96,17 +96,17 @@ class TensorUpdates(Updates):
 
     def deltas(self, values: Sequence[Any]) -> Array:
         """(d,) float64 NumPy copy of a result."""
-        return _host(values[0])
+        return _to_host(values[0])
 
     def at(self, coordinates: Array) -> Array:
         """(n, len(coordinates)) float64 values at these coordinates."""
         index = torch.from_numpy(coordinates).to(self.device)
-        return np.stack([_host(tensor[index]) for tensor in self.tensors])
+        return np.stack([_to_host(tensor[index]) for tensor in self.tensors])
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
         """(n, ≤ size) float64 values of evenly spaced coordinates."""
         stride = max(1, -(-self.d // size))
-        values = np.stack([_host(tensor[::stride]) for tensor in self.tensors])
+        values = np.stack([_to_host(tensor[::stride]) for tensor in self.tensors])
         return values if mixing is None else np.asarray(mixing @ values)
 
     def _centres(self, row: int | None = None) -> list[Any]:
@@ -154,17 +154,17 @@ class TensorUpdates(Updates):
         used = np.flatnonzero(weights).tolist()
         if len(used) == 1 and weights[used[0]] == 1.0:
             return [self.tensors[used[0]].to(self.tensors[0].dtype, copy=True)]
-        out = self._out()
+        out = self._empty_result()
         chosen = self.take(used) if used else self
-        factors = self._there(weights[used] if used else np.zeros(self.n))
+        factors = self._to_device(weights[used] if used else np.zeros(self.n))
         for part in self._parts(self.n):
             out[part] = _rounded(factors @ chosen._gather(part, self.wide), out.dtype)
         return [out]
 
     def windows(self, window: Window, mixing: Array | None = None) -> list[Any]:
         """(d,) each coordinate's window mean over the rows (over `mixing @ rows` where given); see `Window`."""
-        out, n = self._out(), self.n if mixing is None else len(mixing)
-        matrix = None if mixing is None else self._there(mixing)
+        out, n = self._empty_result(), self.n if mixing is None else len(mixing)
+        matrix = None if mixing is None else self._to_device(mixing)
         for part in self._parts(n + self.n):
             values = self._gather(part, self.common) if matrix is None else matrix @ self._gather(part, self.wide)
             values = torch.sort(values, dim=0).values
@@ -190,24 +190,24 @@ class TensorUpdates(Updates):
 
     def shifted(self, values: Sequence[Any], steps: Iterable[Array]) -> list[Any]:
         """`values + steps`, rounded to their dtype; the steps are NumPy arrays."""
-        return [_rounded(value + self._there(step), self.tensors[0].dtype) for value, step in zip(values, steps, strict=True)]
+        return [_rounded(value + self._to_device(step), self.tensors[0].dtype) for value, step in zip(values, steps, strict=True)]
 
-    def _there(self, values: Array) -> Tensor:
+    def _to_device(self, values: Array) -> Tensor:
         """A NumPy array on the device, in the widest floats it has."""
         return torch.from_numpy(values).to(self.wide).to(self.device)
 
-    def _out(self) -> Tensor:
+    def _empty_result(self) -> Tensor:
         return torch.empty(self.d, dtype=self.tensors[0].dtype, device=self.device)
 
 
-def _host(tensor: Tensor) -> Array:
+def _to_host(tensor: Tensor) -> Array:
     """A float64 NumPy copy."""
     return np.asarray(tensor.cpu().to(torch.float64).numpy())
 
 
 def _summed(parts: Tensor) -> Array:
     """Sum over the first axis, in float64: on the device where it has that."""
-    return _host(parts.sum(dim=0) if parts.dtype == torch.float64 else parts.cpu().to(torch.float64).sum(dim=0))
+    return _to_host(parts.sum(dim=0) if parts.dtype == torch.float64 else parts.cpu().to(torch.float64).sum(dim=0))
 
 
 def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,8 +1,8 @@
 """The loops of `compiled`, in the Python that Numba compiles; imported at their first use, since Numba takes a while.
 
-They are functions of a module, not of functions: what Numba keeps of them on the disk (beside this file, or in its user-wide
-cache) is then found again by the next process. Their addresses as pointers, vectors moved and exchanged, and hints to fetch
-a line are what Numba lacks.
+All are functions at module level, so that what Numba compiles of them is kept on the disk (beside this file, or in its
+user-wide cache) and found again by the next process. The intrinsics at the top are what Numba lacks: pointers from
+addresses, moving and exchanging whole vectors, and asking for memory before it is needed.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Block:
 
 
 class Updates(Geometry):
-    """n updates of d coordinates, held as views on the caller's memory; nothing of size n·d is ever copied.
+    """n updates of d coordinates, held as views on the caller's memory: no n × d array is ever copied.
 
     Args:
         blocks: one `Block` per layer, each with the same number of rows.

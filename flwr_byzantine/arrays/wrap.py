@@ -1,4 +1,4 @@
-"""From what a caller gives (an array, a tensor, a list of either) to `Updates`, and the way back."""
+"""`wrap`: `Updates` from what a caller gives: an array, a tensor, or a list of either."""
 
 from __future__ import annotations
 

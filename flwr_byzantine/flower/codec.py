@@ -1,6 +1,6 @@
-"""Models as npy bytes and back at little cost: in small models most of the time would go into headers, which repeat.
+"""Models as npy bytes and back, quickly: headers are the same for all replies, so each is written and parsed once.
 
-For messages of one's own and honest replies; those that nobody vouches for are read by `flower.decode`.
+For messages of one's own and of clients that are trusted; replies that may be hostile are read by `decode.decode`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Layout = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
 def pack(arrays: Mapping[str, Array]) -> ArrayRecord:
-    """An ArrayRecord like Flower's own, byte for byte.
+    """The arrays as an ArrayRecord, the same as Flower's own constructor makes, byte for byte.
 
     Example:
         >>> value = {"w": np.eye(2, dtype=np.float32)}
@@ -40,7 +40,7 @@ def pack(arrays: Mapping[str, Array]) -> ArrayRecord:
 
 @lru_cache(maxsize=64)
 def _template(layout: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> ArrayRecord:
-    """A record of this layout without values: to copy one costs less than to make one."""
+    """A record with these names, dtypes and shapes and no values; copying one is quicker than constructing one."""
     return ArrayRecord({name: FlowerArray(str(dtype), shape, "numpy.ndarray", b"") for name, dtype, shape in layout})
 
 
@@ -63,10 +63,10 @@ def unpack(data: bytes) -> Array:
 
 
 def layout(data: bytes) -> tuple[Layout, int]:
-    """What the header of npy bytes says (shape, whether in Fortran order, dtype), and where the values start.
+    """What the header of npy bytes says (shape, whether in Fortran order, dtype), and at which byte the values start.
 
     Raises:
-        Exception: whatever a header makes NumPy raise that is forged or none.
+        Exception: of any kind, where the bytes begin with no header or a forged one: what NumPy raises.
 
     Example:
         >>> layout(pack({"w": np.eye(2)})["w"].data)
@@ -85,7 +85,9 @@ def _layout(header: bytes) -> Layout:
 
 
 class FastArray(FlowerArray):
-    """An Array that reads itself by `unpack`, for Flower's code to read; its name is not Flower's, so it cannot be sent.
+    """A Flower Array whose `numpy()` is `unpack`, for records that Flower's strategies read many times in this process.
+
+    It cannot be sent: Flower knows arrays by the name of their class.
 
     Example:
         >>> record = pack({"w": np.arange(3.0)})
@@ -96,7 +98,7 @@ class FastArray(FlowerArray):
 
     @classmethod
     def make(cls, record: ArrayRecord) -> None:
-        """Let all arrays of the record be such ones."""
+        """Turn all arrays of the record into FastArrays, in place."""
         for array in record.values():
             array.__class__ = cls
 

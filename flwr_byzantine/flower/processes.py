@@ -1,4 +1,4 @@
-"""Processes that this one starts: they end when it does, and their end has a reason."""
+"""Processes started by this one: they end when it ends, and where one dies the error says why."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def cause(code: int | None) -> str:
 
 
 class ForkedWorker:
-    """This process once more, which maps values from now on: it has all that is in memory, and only values and results travel.
+    """A fork of this process that applies a function to the values it is sent.
+
+    The fork has everything that is in this process's memory; only values and results are sent between them.
 
     Args:
-        function: of one value; an exception in it ends the process.
+        function: takes one value; an exception in it ends the fork.
         name: for error messages.
 
     Raises:
@@ -60,7 +62,7 @@ class ForkedWorker:
         self.name, context = name, multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(function, theirs), daemon=True)
-        with warnings.catch_warnings():  # of threads, which the child does not have: those of `kernels` are started anew
+        with warnings.catch_warnings():  # of threads, which the child does not have: those of `arrays.parallel` are started anew
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
         theirs.close()

@@ -51,7 +51,14 @@ def typical_distance(D: Array, f: int) -> float:
 
 
 def nearest_distance(D: Array, f: int) -> float:
-    """As `typical_distance`, for the distance of a row to its nearest honest one."""
+    """The median over rows of the squared distance to a near row: each passes over its f nearest, which may be Byzantine.
+
+    So for an honest row it is at least the distance to its nearest honest one, whatever f colluders send. Derived here.
+
+    Args:
+        D: (n, n) squared distances.
+        f: Byzantine rows.
+    """
     n = len(D)
     check_n_f(n, f)
     if n - f < 2:

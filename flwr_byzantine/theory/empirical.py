@@ -1,4 +1,4 @@
-"""The worst κ that a search finds: a lower bound on a rule's true κ, to hold against the declared upper bound."""
+"""The largest κ that a search finds: a lower bound on a rule's true κ, to compare with the declared upper bound."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def _ascend(rule: Rule, X: Array, honest: Array, steps: int) -> float:
 
 
 def _climb(rule: Rule, X: Array, honest: Array, steps: int, rng: np.random.Generator) -> tuple[float, Array]:
+    """The best ratio after `steps` random perturbations of X, each kept if it raises the ratio; and the rows that have it."""
     best, scale = kappa_ratio(rule, X, honest), 1.0
     for _ in range(steps):
         trial = X + scale * rng.normal(size=X.shape) * (rng.random((len(X), 1)) < 0.5)
@@ -88,6 +89,7 @@ def _climb(rule: Rule, X: Array, honest: Array, steps: int, rng: np.random.Gener
 
 
 def _configurations(n: int, f: int, d: int, starts: int, rng: np.random.Generator) -> Iterator[Array]:
+    """The (n, d) rows that the search starts from, the last f of them Byzantine."""
     axis = np.eye(1, d)[0]
     for minority in range(1, n - f):  # honest rows at 0 and, a minority, at 1; the Byzantine join them, or go beyond
         for place in (1.0, 0.0, 2.0, 0.5, -1.0):
@@ -103,7 +105,14 @@ def _configurations(n: int, f: int, d: int, starts: int, rng: np.random.Generato
 
 @dataclass(frozen=True)
 class KappaRow:
-    """One rule of `kappa_table`: declared is None where no bound is known."""
+    """One rule of `kappa_table`.
+
+    Attributes:
+        rule: its name with parameters.
+        declared: upper bound on κ, or None where none is known.
+        lower: f / (n - 2f), below which no rule's κ is.
+        found: the largest ratio that the search found.
+    """
 
     rule: str
     declared: float | None
