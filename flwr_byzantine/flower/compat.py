@@ -27,6 +27,11 @@ AGGREGATIONS = {  # functions of Flower's robust strategies: name -> module
 }
 
 
+def flower_version() -> str:
+    """Flower's version; its nightly is installed under a name of its own, so that package metadata do not tell it."""
+    return str(flwr.__version__)
+
+
 def log(level: int, text: str) -> None:
     """Write one line to Flower's log, marked as this package's.
 
@@ -156,7 +161,7 @@ def changed(expected: str, function: str) -> ByzantineError:
         >>> print(str(changed("a round Earth", "log")).split(":")[1])
          this package expects a round Earth; mend flwr_byzantine.flower.compat.log
     """
-    return ByzantineError(f"flwr {flwr.__version__}: this package expects {expected}; mend flwr_byzantine.flower.compat.{function}")
+    return ByzantineError(f"flwr {flower_version()}: this package expects {expected}; mend flwr_byzantine.flower.compat.{function}")
 
 
 def _inside(module: str, name: str, function: str) -> Any:

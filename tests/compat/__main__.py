@@ -42,7 +42,7 @@ def versions() -> list[str]:
 def requirements(version: str) -> list[str]:
     """The project's core dependencies with this version of Flower."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    flower = ["--pre", "flwr-nightly"] if version == "nightly" else [f"flwr=={version}"]
+    flower = ["flwr-nightly>=1.0.dev0"] if version == "nightly" else [f"flwr=={version}"]
     return [*flower, *(item for item in wanted if not item.startswith("flwr"))]
 
 
@@ -66,16 +66,19 @@ def probed(version: str, folder: str) -> dict[str, str]:
 def main(wanted: list[str]) -> int:
     """Probe the versions one after another and print a table; 1 where anything failed."""
     table = Table("Flower", *COLUMNS, title="this project with versions of Flower")
-    failed = False
+    failed, models = False, set[str]()
     for version in wanted or versions():
         with tempfile.TemporaryDirectory() as folder:
             answer = probed(version, folder)
         row = [answer.get(column, "not reached") for column in COLUMNS]
         failed |= not all(cell.startswith("ok") for cell in row)
+        models.add(answer.get("federation", ""))
         table.add_row(answer["version"], *row)
         print(answer, flush=True)
-    Console().print(table)
-    return int(failed)
+    Console(width=140).print(table)
+    if len(models) > 1:
+        print("the federation ends with another model under another version")
+    return int(failed or len(models) > 1)
 
 
 if __name__ == "__main__":

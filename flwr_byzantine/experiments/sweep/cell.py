@@ -127,7 +127,9 @@ def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:
 
 
 def _result(cell: Cell, seconds: float, **found: Any) -> Result:
-    versions = {name: version(name) for name in PACKAGES}
+    from flwr_byzantine.flower.compat import flower_version  # loads Flower
+
+    versions = {name: flower_version() if name == "flwr" else version(name) for name in PACKAGES}
     return Result(cell.config, cell.key, seconds=round(seconds, 3), versions=versions, **found)
 
 
