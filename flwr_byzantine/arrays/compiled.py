@@ -41,7 +41,7 @@ class RowAddresses:
 
     @classmethod
     def of(cls, rows: Any) -> RowAddresses:
-        """Of contiguous rows, or of a matrix's."""
+        """The addresses of contiguous rows, given as a list of vectors or as a matrix."""
         if isinstance(rows, np.ndarray):
             starts = rows.__array_interface__["data"][0] + rows.strides[0] * np.arange(len(rows))
             return cls(starts.astype(np.uintp), np.empty(0, rows.dtype))
@@ -66,7 +66,7 @@ class Scratch(threading.local):
         self.buffers: dict[str, Array] = {}
 
     def array(self, rows: int, columns: int, dtype: Any, use: str = "tile") -> Array:
-        """(rows, columns) values of any content, on a cache line as vector instructions like it; the next call for this use takes them."""
+        """(rows, columns) array of undefined content, aligned to a cache line; the next call with the same `use` gets the same memory."""
         size = rows * columns * np.dtype(dtype).itemsize
         if len(self.buffers.get(use, ())) < size + 64:
             self.buffers[use] = np.empty(size + 64, np.uint8)
@@ -80,7 +80,7 @@ SCRATCH = Scratch()
 
 @lru_cache(maxsize=1)
 def _loops() -> Any:
-    """The compiled loops, of which the first use in a process loads Numba."""
+    """The module of the compiled loops; importing it loads Numba, which takes a while."""
     return importlib.import_module("flwr_byzantine.arrays.loops")
 
 

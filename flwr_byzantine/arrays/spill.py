@@ -69,7 +69,7 @@ class Spill:
         ]
 
     def _reserve(self, size: int) -> int:
-        """The place of `size` bytes, all in the last map; the file's holes take no space on the disk."""
+        """The offset of `size` free bytes in the last map; where that is full, in a new one. Holes in the file take no disk space."""
         if self._end + size > self._room:
             length = -(-max(size, EXTENT) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
             self._end, room = self._room, self._room + length

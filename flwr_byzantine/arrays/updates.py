@@ -57,7 +57,7 @@ class Updates(Geometry):
 
     @property
     def blocks(self) -> list[Block]:
-        """One for each layer."""
+        """The layers of the model, each with the n updates' values."""
         return self._blocks
 
     @contextmanager

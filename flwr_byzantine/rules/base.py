@@ -225,7 +225,7 @@ class Coordinatewise(Rule):
 
 
 class PreAggregation(Mixing):
-    """A mixing rule with many rows out: mixes before an aggregation rule."""
+    """A mixing rule that returns many rows, for an aggregation rule to follow: see `chain`."""
 
     def rows(self, n: int) -> int:
         """As many rows out as in, unless the rule says otherwise."""

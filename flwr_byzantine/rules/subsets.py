@@ -19,7 +19,7 @@ from flwr_byzantine.rules.view import View
 
 @dataclass(frozen=True)
 class MDA(Mixing):
-    """Minimum-diameter averaging: the mean of the n - f rows with the least largest distance between two of them.
+    """Minimum-diameter averaging: the mean of the n - f rows whose largest distance between two of them is smallest.
 
     Exact without enumeration: n - f rows have a diameter of t at most if and only if the pairs farther apart
     than t can all be covered by f rows (a vertex cover). The least t is found by bisection over the pairwise

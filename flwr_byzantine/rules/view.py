@@ -54,7 +54,7 @@ class View:
         self._source: View | None = None  # what this one reorders
 
     def mix_as_given(self, mix: Callable[[View], Combination]) -> Combination:
-        """What `mix` answers where the rows stand as the caller gave them, so that ties go to the first of those; in our order again."""
+        """The answer of `mix` with the rows in the caller's order, so that ties go to the row given first; in this view's order."""
         if self.n != len(self.order):
             return mix(self)
         place, given = np.argsort(self.order), copy.copy(self)
