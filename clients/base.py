@@ -1,4 +1,4 @@
-"""What all malicious clients share: an honest client inside."""
+"""What all malicious clients share: they wrap an honest client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flwr.client import NumPyClient
 
 
 class MaliciousClient(NumPyClient):
-    """Does whatever the honest client does; subclasses change `fit`.
+    """Does what the honest client does; subclasses change `fit`.
 
     Args:
         honest: the client to wrap; also gives the properties, the parameters and the evaluation.
@@ -21,17 +21,17 @@ class MaliciousClient(NumPyClient):
         self.honest = honest
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The honest client's."""
+        """The honest client's properties."""
         return self.honest.get_properties(config)
 
     def get_parameters(self, config: dict[str, Any]) -> list[Any]:
-        """The honest client's."""
+        """The honest client's parameters."""
         return self.honest.get_parameters(config)
 
     def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
-        """The honest client's."""
+        """The honest client's result of training."""
         return self.honest.fit(parameters, config)
 
     def evaluate(self, parameters: list[Any], config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """The honest client's."""
+        """The honest client's result of evaluation."""
         return self.honest.evaluate(parameters, config)

@@ -48,8 +48,9 @@ class ModelAttackClient(MaliciousClient):
             >>> client.mounted.step, client.partition
             (0.1, 3)
         """
-        mounting = type(f"{type(attack).__name__}Client", (cls,), {"attack": staticmethod(lambda: attack)})
-        return mounting(honest, **arguments)  # type: ignore[no-any-return]  # `type` makes a subclass of cls
+        subclass = type(f"{type(attack).__name__}Client", (cls,), {"attack": staticmethod(lambda: attack)})
+        client: Self = subclass(honest, **arguments)
+        return client
 
     def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
         """Train honestly, then let the attack act on the update."""
@@ -60,30 +61,30 @@ class ModelAttackClient(MaliciousClient):
 
 
 class SignFlipClient(ModelAttackClient):
-    """`attacks.SignFlip`: `SignFlipClient(honest, scale=1.0)`."""
+    """Mounts `attacks.SignFlip`: `SignFlipClient(honest, scale=1.0)`."""
 
     attack = attacks.SignFlip
 
 
 class GaussianClient(ModelAttackClient):
-    """`attacks.Gaussian`: `GaussianClient(honest, std=1.0)`."""
+    """Mounts `attacks.Gaussian`: `GaussianClient(honest, std=1.0)`."""
 
     attack = attacks.Gaussian
 
 
 class ScalingClient(ModelAttackClient):
-    """`attacks.Scaling`: `ScalingClient(honest, factor=10.0)`."""
+    """Mounts `attacks.Scaling`: `ScalingClient(honest, factor=10.0)`."""
 
     attack = attacks.Scaling
 
 
 class NaNClient(ModelAttackClient):
-    """`attacks.NaNs`: `NaNClient(honest, share=1.0)`."""
+    """Mounts `attacks.NaNs`: `NaNClient(honest, share=1.0)`."""
 
     attack = attacks.NaNs
 
 
 class FreeRiderClient(ModelAttackClient):
-    """`attacks.Zero`: sends the broadcast model back, or under `ByzantineSGD` a gradient of zeros."""
+    """Mounts `attacks.Zero`: sends the broadcast model back, or under `ByzantineSGD` a gradient of zeros."""
 
     attack = attacks.Zero

@@ -21,7 +21,7 @@ class PoisoningClient(ModelAttackClient):
     Args:
         honest: the client to wrap; it must keep its training data in an attribute, which is exchanged while it trains.
         num_classes: number of classes.
-        data: the attribute's name; it may hold whatever `flwr_byzantine.attacks.poisoning.poisoned` takes: a DataLoader, a dataset,
+        data: the attribute's name; it may hold whatever `attacks.poisoning.poisoned` takes: a DataLoader, a dataset,
             a pair (x, y), an iterable of batches.
         seed: of the choice of examples, the same in every round, and of the attack's randomness.
         attacker: which attacker this is, from 0; it decides the choice of examples and the part of a distributed
@@ -91,30 +91,30 @@ class PoisoningClient(ModelAttackClient):
 
 
 class LabelFlipClient(PoisoningClient):
-    """`attacks.LabelFlip`: `LabelFlipClient(honest, num_classes=10, data="trainloader")` trains on num_classes - 1 - y."""
+    """Mounts `attacks.LabelFlip`: `LabelFlipClient(honest, num_classes=10, data="trainloader")` trains on num_classes - 1 - y."""
 
     attack = attacks.LabelFlip
 
 
 class DynamicLabelFlipClient(PoisoningClient):
-    """`attacks.DynamicLabelFlip`: trains on the labels that the broadcast model, see `model` and `predict`, likes least."""
+    """Mounts `attacks.DynamicLabelFlip`: trains on the labels that the broadcast model, see `model` and `predict`, likes least."""
 
     attack = attacks.DynamicLabelFlip
 
 
 class BackdoorClient(PoisoningClient):
-    """`attacks.Backdoor`: `BackdoorClient(honest, num_classes=10, target=0, patch=3, boost=1.0, ...)`."""
+    """Mounts `attacks.Backdoor`: `BackdoorClient(honest, num_classes=10, target=0, patch=3, boost=1.0, ...)`."""
 
     attack = attacks.Backdoor
 
 
 class DistributedBackdoorClient(PoisoningClient):
-    """`attacks.DistributedBackdoor`: each client trains on its part of the trigger, by its partition or `attacker`."""
+    """Mounts `attacks.DistributedBackdoor`: each client trains on its part of the trigger, by its partition or `attacker`."""
 
     attack = attacks.DistributedBackdoor
 
 
 class EdgeCaseBackdoorClient(PoisoningClient):
-    """`attacks.EdgeCaseBackdoor`: `EdgeCaseBackdoorClient(honest, num_classes=10, source=7, target=1, ...)`."""
+    """Mounts `attacks.EdgeCaseBackdoor`: `EdgeCaseBackdoorClient(honest, num_classes=10, source=7, target=1, ...)`."""
 
     attack = attacks.EdgeCaseBackdoor

@@ -28,7 +28,7 @@ def by_partition(partitions: Container[int]) -> Callable[[Message], bool]:
 
 
 class AdversarialGrid:
-    """Wraps a Flower Grid; the training replies of `nodes` become what `attack` makes of all honest replies.
+    """Wraps a Flower Grid and replaces the training replies of `nodes` by what `attack` makes of all honest ones.
 
     Works with any strategy of either API and any engine, since all of them go through the Grid.
 
@@ -37,10 +37,10 @@ class AdversarialGrid:
         attack: any attack. One of own knowledge gets each attacker's own honest update.
         nodes: node ids, or a function of the reply (see `by_partition`).
         rule: the server's rule, for attacks that use it.
-        harm: for attacks that look at the model: from the broadcast model and an aggregate of this round, both (d,), to how bad
-            the model is that follows, larger is worse.
-        seed: of the attack's randomness: `default_rng([seed, server round])`, for an attack of own knowledge
-            `default_rng([seed, server round, partition id])`, as in the client mounts.
+        harm: for attacks that look at the model: a function of the broadcast model and an aggregate of this round, both (d,),
+            to a number that says how bad the model is that follows, larger is worse.
+        seed: of the attack's randomness, at least 0: `default_rng([seed, server round])`, for an attack of own knowledge
+            `default_rng([seed, server round, partition id])`, as in malicious clients.
 
     The round is the message's "server-round", else rounds are counted. Partition ids are the "partition-id" that the replies
     carry in their metrics, or the node ids where they carry none; the rows that the attack sees are in their order. An

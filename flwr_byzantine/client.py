@@ -1,4 +1,4 @@
-"""What an honest client of `ByzantineSGD` does: a PyTorch loss and batches in, one stochastic gradient out."""
+"""What an honest client of `ByzantineSGD` does: it computes a stochastic gradient of a PyTorch loss and sends it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Loss = Callable[[torch.nn.Module, Any], torch.Tensor]
 
 @dataclass(frozen=True)
 class Gradient:
-    """One client's answer.
+    """A client's gradient, and what came with it.
 
     Attributes:
         arrays: name -> array like the model's state_dict; buffers and frozen parameters get zeros, so that they stay as broadcast.
@@ -81,7 +81,7 @@ def gradient(
 
 
 def row_type(array: NDArray) -> Any:
-    """The type to average in: at least float32."""
+    """The dtype in which gradients of this array's dtype are averaged: float32 or wider."""
     return np.float64 if array.dtype == np.float64 else np.float32
 
 
@@ -90,7 +90,7 @@ def _rows(model: torch.nn.Module, loss: Loss, batches: Iterable[Any]) -> tuple[l
     for batch in batches:
         model.zero_grad(set_to_none=True)
         value = loss(model, batch)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
         rows.append(_like_state(model))
         losses.append(value.item())
     model.zero_grad(set_to_none=True)
@@ -101,12 +101,13 @@ def _rows(model: torch.nn.Module, loss: Loss, batches: Iterable[Any]) -> tuple[l
 
 def _like_state(model: torch.nn.Module) -> dict[str, NDArray]:
     """The gradients under the names of the state_dict, zeros where there is none."""
-    found = {name: value.grad for name, value in model.named_parameters(remove_duplicate=False)}
-    state = model.state_dict()
-    return {name: (torch.zeros_like(state[name]) if found.get(name) is None else found[name]).cpu().numpy() for name in state}  # type: ignore[union-attr]
+    gradients = {name: value.grad for name, value in model.named_parameters(remove_duplicate=False)}
+    found = {name: (gradients.get(name), value) for name, value in model.state_dict().items()}
+    return {name: (torch.zeros_like(value) if grad is None else grad).cpu().numpy() for name, (grad, value) in found.items()}
 
 
 def _with_momentum(context: Context | None, arrays: Mapping[str, NDArray], beta: float) -> dict[str, NDArray]:
+    """β times the momentum of the last round plus (1 - β) times these gradients; kept in the context for the next round."""
     if context is None:
         raise InvalidParameter("gradient: momentum is kept in the client's context.state; pass context=")
     old = context.state.array_records.get(STATE_KEY)

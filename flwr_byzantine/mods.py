@@ -13,7 +13,7 @@ from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import Attack, OwnAttack
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.mount import Broadcast
-from flwr_byzantine.flower.records import array_key, arrays_of, is_train, replace_arrays
+from flwr_byzantine.flower.records import arrays_of, is_train, replace_arrays
 
 Nodes = Container[int] | Callable[[Context], bool] | None
 
@@ -23,12 +23,13 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
 
     Args:
         attack: an attack that needs the client's own update only.
-        nodes: partition ids (`context.node_config["partition-id"]`; the node id where there is none), or a function of
-            the Context; None: every client that has this mod.
-        seed: of the attack's randomness: `default_rng([seed, server round, partition id])`.
+        nodes: which clients are malicious: partition ids (`context.node_config["partition-id"]`; node ids where there are
+            none), or a function of the Context; None makes every client malicious that has this mod.
+        seed: of the attack's randomness, at least 0: `default_rng([seed, server round, partition id])`.
 
-    What the attack keeps between rounds lies in `context.state`, in a record of its own, so that it outlives the process.
-    An attack on training data (`attack.poisons`) has its other half in the data: see `flwr_byzantine.attacks.poisoning`.
+    What the attack keeps between rounds is in `context.state`, in a record of its own, so that it outlives the process. An
+    attack on training data (`attack.poisons`) boosts or masks the update here; the data are poisoned by
+    `flwr_byzantine.attacks.poisoning.poisoned`. Replies that do not fit the broadcast model are left as they are.
 
     Raises:
         InvalidParameter: the attack needs the honest updates; a client does not see them.
@@ -46,8 +47,9 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
             return call_next(message, context)
         broadcast = Broadcast.in_message(message)
         reply = call_next(message, context)
-        if array_key(reply) is not None:
-            sent = malicious_reply(attack, broadcast, arrays_of(reply), context.state, partition_of(context), seed)
+        honest = arrays_of(reply)
+        sent = malicious_reply(attack, broadcast, honest, context.state, partition_of(context), seed)
+        if sent is not honest:
             replace_arrays(reply, sent)
         return reply
 
@@ -57,10 +59,10 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
 def malicious_reply(
     attack: OwnAttack, broadcast: Broadcast, honest: Mapping[str, Array], state: RecordDict, partition: int, seed: int
 ) -> Mapping[str, Array]:
-    """What one attacker sends in place of its honest reply: for mods and NumPyClients.
+    """What a malicious client sends in place of its honest reply; for mods and NumPyClients.
 
     Args:
-        attack: what it does.
+        attack: the client's attack.
         broadcast: what the server sent.
         honest: name -> array of the honest reply; one that does not fit the broadcast model comes back as it is.
         state: `context.state` of the client, or any RecordDict that lasts: holds what the attacker keeps between rounds.

@@ -23,7 +23,7 @@ STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # factors on the distance of a
 
 @dataclass(frozen=True)
 class Adaptive(Attack):
-    """Sends the Byzantine updates B that do most damage to F(honest ∪ B), F the server's rule, that a search finds.
+    """Searches for the Byzantine updates B that do most damage to F(honest ∪ B), F the server's rule, and sends them.
 
     The search starts from candidates: every other attack that sends finite numbers, with its defaults and without memory
     of earlier rounds, those of knowledge "honest" at several distances from the honest mean as well; f copies of each
@@ -32,7 +32,7 @@ class Adaptive(Attack):
     rules ascent begins at the best, see `flwr_byzantine.attacks.ascent`. The same `rng` gives the same B.
 
     Args:
-        evals: how often the rule is tried during the ascent, at least 1.
+        evals: how often the rule is tried during the ascent, at least 0; 0 sends the best candidate.
         starts: from how many of the best candidates the ascent begins, at least 1; they share the trials.
         goal: what damage is. "distance": ‖F - honest mean‖, which κ bounds. "descent": how far F goes against the honest mean,
             which is what training loses. "model": what `AttackContext.harm` says of the model that F leads to, such as its error
@@ -61,7 +61,7 @@ class Adaptive(Attack):
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """(f, d) the best that the search finds."""
+        """(f, d) the updates of most damage that were found."""
         server = SimulatedRule(self, honest, context, self.goal)
         tried = ((server.damage(bad), -k, bad) for k, bad in enumerate(_candidates(server, f, context)))
         best = heapq.nlargest(self.starts, tried, key=lambda item: item[:2])

@@ -26,7 +26,7 @@ class ALIE(ColludingAttack):
     for which a majority lies on the attackers' side: with s = ⌊n/2 + 1⌋ - f, z = Φ⁻¹((n-f-s)/(n-f)).
 
     Args:
-        z: strength, any number; None takes the paper's from n and f (0 where f is so large that s < 0, at most 3).
+        z: strength, any number; None takes the paper's: at least 0, and 3 where s <= 0, that is, where the attackers are a majority.
 
     Source: Baruch, Baruch, Goldberg, NeurIPS 2019.
 
@@ -44,7 +44,7 @@ class ALIE(ColludingAttack):
         return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
 
     def strength(self, n: int, f: int) -> float:
-        """The paper's z for n clients of which f collude; 0 and 3 where its formula has no finite value above 0."""
+        """The given z, or the paper's for n clients of which f collude."""
         if self.z is not None:
             return self.z
         share = (n - f - (n // 2 + 1 - f)) / (n - f)

@@ -70,7 +70,11 @@ def poisoned(
         raise InvalidParameter(
             f"poisoned needs an attack that is a subclass of attacks.DataAttack, e.g. attacks.LabelFlip(), got {attack!r}"
         )
-    poisoner = Poisoner(attack, num_classes, seed, attacker, predict, keys)
+    return _view(dataset, Poisoner(attack, num_classes, seed, attacker, predict, keys))
+
+
+def _view(dataset: Any, poisoner: Poisoner) -> Any:
+    """The poisoned view of a dataset, whatever its kind."""
     data = _torch_data()
     if data is not None and isinstance(dataset, data.DataLoader):
         return _loader(dataset, poisoner) if _is_map_style(dataset.dataset) else PoisonedBatches(dataset, poisoner)
@@ -89,8 +93,7 @@ def poisoned(
 
 def _loader(loader: Any, poisoner: Poisoner) -> Any:
     """A copy of the DataLoader over the poisoned dataset."""
-    made, p = copy.copy(loader), poisoner
-    dataset = poisoned(loader.dataset, p.attack, p.num_classes, p.seed, p.attacker, predict=p.predict, keys=p.keys)
+    made, dataset = copy.copy(loader), _view(loader.dataset, poisoner)
     # a DataLoader refuses another dataset by assignment, and its persistent workers would read the old one
     made.__dict__.update(dataset=dataset, _iterator=None)
     return made

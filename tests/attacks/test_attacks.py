@@ -15,6 +15,7 @@ from flwr_byzantine import attacks, errors, rules
 from flwr_byzantine.attacks import AttackContext
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import ColludingAttack, OwnAttack
+from flwr_byzantine.attacks.catalogue import FIXED
 
 RULE = rules.Median(f=3)  # for attacks that must know one
 
@@ -24,6 +25,16 @@ def honest(h=9, d=30, seed=0, dtype=np.float64):
 
 
 every = pytest.mark.parametrize("cls", attacks.available(), ids=lambda cls: cls.__name__)
+
+
+def test_available_are_all_exported_attacks_sorted_and_the_adaptive_one_tries_all_others():
+    exported = [
+        value for name in attacks.__all__ if isinstance(value := getattr(attacks, name), type) and issubclass(value, attacks.Attack)
+    ]
+    final = {cls for cls in exported if cls not in (attacks.Attack, attacks.OwnAttack, attacks.DataAttack)}
+    assert set(attacks.available()) == final
+    assert attacks.available() == sorted(final, key=lambda cls: cls.__name__)
+    assert list(FIXED) == [cls for cls in attacks.available() if cls is not attacks.Adaptive]
 
 
 @every
