@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ import numpy as np
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.geometry import Geometry
 from flwr_byzantine.arrays.parallel import AfterPart
-from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
@@ -59,27 +56,6 @@ class Updates(Geometry):
     def blocks(self) -> list[Block]:
         """The layers of the model, each with the n updates' values."""
         return self._blocks
-
-    @contextmanager
-    def spilled(self, directory: str | Path | None = None) -> Iterator[Updates]:
-        """The same updates in a memory-mapped temporary file, which lives as long as the `with` block; see `spill.Spill`.
-
-        Args:
-            directory: where the file lies; the system's folder for temporary files by default.
-
-        Raises:
-            InvalidParameter: the file cannot be written there.
-
-        Example:
-            >>> import numpy as np
-            >>> with Updates([Block(list(np.eye(2)))]).spilled() as updates:
-            ...     updates.combine(np.array([0.5, 0.5]))[0].tolist()
-            [0.5, 0.5]
-        """
-        with Spill(directory) as spill:
-            replies = [spill.add([block.rows[i] for block in self.blocks]) for i in range(self.n)]
-            blocks = [Block([reply[k] for reply in replies], block.origin) for k, block in enumerate(self.blocks)]
-            yield Updates(blocks, self.ids, spill.after_part)
 
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
