@@ -113,7 +113,7 @@ def shares_of_report(report: RoundReport, partition: Mapping[int, int], bad: Con
 
 
 def _kept(entry: NodeReport, n: int) -> float:
-    """1 or 0 from a rule that chooses by scores; from one that weighs, how much of an equal share is left."""
+    """How much of a reply was kept: 1 or 0 by a rule that chooses by scores, else its weight in units of 1/n, at most 1."""
     if entry.status != "kept":
         return 0.0
     return 1.0 if entry.score is not None else min(1.0, entry.weight * n)
@@ -192,7 +192,7 @@ class RecordingGrid:
         return getattr(self.grid, name)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send and receive; replies come back in one order on every engine, since sums depend on it."""
+        """Send and receive; replies come in the order of the client numbers, on every engine, since floating-point sums depend on it."""
         sent = list(messages)
         replies = list(self.grid.send_and_receive(sent, timeout=timeout))
         if not sent or not is_train(sent[0]):

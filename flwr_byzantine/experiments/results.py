@@ -18,7 +18,7 @@ Setting = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one cell of a sweep.
+    """The result of running one cell of a sweep: one line of the file.
 
     Attributes:
         config: the cell's configuration, key by key.
@@ -48,6 +48,12 @@ class Result:
     rule: str = ""
     attack: str = ""
 
+    def __post_init__(self) -> None:
+        """Name the strategy and the attack by the configuration, where they have no other name."""
+        config = self.config
+        object.__setattr__(self, "rule", self.rule or named(config["strategy"], config.get("strategy_options")))
+        object.__setattr__(self, "attack", self.attack or named(config.get("attack") or NO_ATTACK, config.get("attack_options")))
+
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Result:
         """From one decoded line; what is absent is empty."""
@@ -60,8 +66,6 @@ class Result:
             final=line.get("final") or {},
             seconds=float(line.get("seconds") or 0),
             versions=line.get("versions") or {},
-            rule=named(config["strategy"], config.get("strategy_options")),
-            attack=named(config.get("attack") or NO_ATTACK, config.get("attack_options")),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def read(path: Path) -> list[Result]:
 
 
 def parse(line: bytes) -> Result | None:
-    """The result on a line; None where there is none."""
+    """The result that a line holds; None where the line is not one."""
     try:
         content = json.loads(line)
         return Result.of(content) if "strategy" in content["config"] else None

@@ -33,7 +33,7 @@ class Field:
 
     @property
     def full(self) -> str:
-        """Both texts."""
+        """Both texts, one after the other."""
         return f"{self.text} {self.small}".strip()
 
 

@@ -38,7 +38,7 @@ def _run(quick: bool, file: Path) -> list[dict[str, Any]]:
 
 
 def bounded(lines: list[dict[str, Any]]) -> str:
-    """How the bound compares with what was measured, in a sentence."""
+    """A sentence on how the theory's bound compares with what was measured."""
     held = [line for line in lines if line["bound"] is not None]
     over = [line for line in held if measured(line) > figures.total(line)]
     close = [line for line in held if figures.total(line) <= 100 * measured(line)]
@@ -46,12 +46,12 @@ def bounded(lines: list[dict[str, Any]]) -> str:
 
 
 def measured(line: dict[str, Any]) -> float:
-    """What the bound bounds: the minimum where the condition holds all along, else the mean over the steps."""
+    """The measured quantity that the bound is on: the minimum where the condition holds in every step, else the mean over the steps."""
     return float(line["min"] if line["experiment"] == "condition holds" else line["mean"])
 
 
 def reached(lines: list[dict[str, Any]]) -> Table:
-    """The last fifth of each run under the attacks, worst over the objectives."""
+    """A table of the mean ‖∇Q‖² over the last fifth of each run, rules × attacks, for the worst objective."""
     mine = figures.select(lines, experiment="attacks")
     names = list(dict.fromkeys(line["attack"] for line in mine))
     rows = []

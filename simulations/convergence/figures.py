@@ -1,4 +1,4 @@
-"""The study's pictures."""
+"""The pictures of the convergence study."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def draw(lines: Lines, folder: Path) -> list[Path]:
 
 
 def select(lines: Lines, **wanted: Any) -> Lines:
-    """The lines with these values."""
+    """The lines of the results that have these values."""
     return [line for line in lines if all(line[name] == value for name, value in wanted.items())]
 
 
 def total(line: dict[str, Any]) -> float:
-    """The bound, or NaN where there is none."""
+    """The sum of the bound's terms; NaN where there is no bound."""
     return float("nan") if line["bound"] is None else sum(line["bound"].values())
 
 
@@ -72,7 +72,7 @@ def _bound_line(panel: Any, lines: Lines) -> None:
 
 
 def byzantine(lines: Lines) -> Any:
-    """The worst tail over the attacks against f."""
+    """Against f, the mean of ‖∇Q‖² over the last fifth of the steps, under the worst attack."""
     mine = select(lines, experiment="byzantine")
     figure, panel = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     for rule in dict.fromkeys(line["rule"] for line in mine):
@@ -108,7 +108,7 @@ def rate(lines: Lines) -> Any:
 
 
 def basin(lines: Lines) -> Any:
-    """The radius √(tail) against noise, batch size and β."""
+    """The radius that runs end in, √(mean ‖∇Q‖² over the last fifth), against noise, batch size and momentum."""
     figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     what = {
         "basin noise": lambda line: line["noise"][2],
@@ -127,7 +127,7 @@ def basin(lines: Lines) -> Any:
 
 
 def condition(lines: Lines) -> Any:
-    """Noise that shrinks with the gradient, and noise that stays."""
+    """Curves where the noise shrinks with the gradient, and where it does not."""
     figure, panels = plt.subplots(1, 2, figsize=(12, 4.2), sharey=True, layout="constrained")
     for panel, experiment in zip(panels, ("condition holds", "condition fails"), strict=True):
         for line in select(lines, experiment=experiment, objective="quadratic", attack="ALIE z=1.5"):

@@ -109,7 +109,7 @@ def _attacks(quick: bool) -> Iterator[Cell]:
 
 
 def _byzantine_count(quick: bool) -> Iterator[Cell]:
-    """F from 0 to what the rule's condition allows."""
+    """Every number f of Byzantine workers that a rule's condition allows."""
     K, seeds = (100, 1) if quick else (200, 2)
     for rule in ("krum", "trimmed-mean", "nnm+trimmed-mean") if quick else rule_names():
         for f in range(N // 2 + 1):

@@ -1,4 +1,4 @@
-"""Workers in process: one run of Byzantine-resilient SGD, its curve averaged over seeds, and the theory's bound for it."""
+"""One run of Byzantine-resilient SGD with simulated workers, its curve averaged over seeds, and the theory's bound on it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _with_attackers(s: Setting, vectors: Array, rng: np.random.Generator) -> Arr
 
 
 def honest_copies(vectors: Array, f: int) -> Array:
-    """Without an attack, the declared Byzantine rows behave: they repeat honest ones."""
+    """The rows of declared Byzantine workers that do not attack: copies of honest ones."""
     return vectors[:f]
 
 

@@ -44,7 +44,7 @@ def published(name: str) -> list[Published]:
 
 
 def blocks() -> dict[str, str]:
-    """What the page says between its marks, from the results."""
+    """The generated parts of the page by name, from the results."""
     return {
         "flanders": by_attack("flanders"),
         "flanders-held-against": against_published("flanders"),
@@ -72,7 +72,7 @@ Pair = tuple[float, float]
 
 
 def pairs(name: str) -> dict[tuple[str, str], Pair]:
-    """By (rule, attack), for each published figure of a rule that was run; the best of our settings where there are several."""
+    """For each published figure of a rule that was run, by (rule, attack): ours, the best where several settings were run, and theirs."""
     found: dict[tuple[str, str], Pair] = {}
     for table in results(name).tables():
         for (rule, attack), entry in beside(table, published(name)).items():
@@ -157,7 +157,7 @@ def _worst(table: WorstCase, known: Sequence[Published], rule: str) -> Field:
 
 
 def filled(text: str, content: Mapping[str, str]) -> str:
-    """The page with each marked block replaced."""
+    """The page's text with each marked block replaced."""
     for name, block in content.items():
         pattern = re.escape(MARKED).replace(re.escape("{name}"), name).replace(re.escape("{text}"), ".*?")
         marked = MARKED.format(name=name, text=block)

@@ -1,4 +1,7 @@
-"""Hostile replies of every kind against any Flower strategy, and what becomes of the run."""
+"""The audit: sends hostile replies of every kind to any Flower strategy and says what becomes of the model.
+
+May import `errors`, `arrays`, `flower` and `experiments.table`: the strategies under audit are given to it.
+"""
 
 from flwr_byzantine.experiments.audit.battery import BATTERY, Case, Reply
 from flwr_byzantine.experiments.audit.runner import OUTCOMES, Finding, audit, load_strategy

@@ -15,7 +15,7 @@ from flwr_byzantine.arrays.typing import Array
 
 @dataclass
 class Reply:
-    """A reply before Flower's types: an honest one, for a case to spoil.
+    """An honest reply in plain Python values, which a case then changes in place.
 
     Attributes:
         arrays: name -> npy bytes, in the model's order.
@@ -51,7 +51,7 @@ class Case:
 
 
 def npy(value: Any) -> bytes:
-    """`value` as npy bytes, pickled where it must be."""
+    """`value` as the bytes of an npy file, pickled where its dtype needs it."""
     stream = io.BytesIO()
     np.save(stream, np.asarray(value), allow_pickle=True)
     return stream.getvalue()
@@ -64,12 +64,12 @@ def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
 
 
 def values(data: bytes) -> Array:
-    """The array in honest npy bytes."""
+    """The array that honest npy bytes hold."""
     return np.asarray(np.load(io.BytesIO(data)))
 
 
 def _first(change: Callable[[bytes], bytes]) -> Callable[[Reply], None]:
-    """Change the bytes of the first array."""
+    """A spoiler that changes the bytes of the reply's first array."""
 
     def spoil(reply: Reply) -> None:
         name = next(iter(reply.arrays))
@@ -79,7 +79,7 @@ def _first(change: Callable[[bytes], bytes]) -> Callable[[Reply], None]:
 
 
 def _instead(data: bytes) -> Callable[[Reply], None]:
-    """These bytes in place of the first array's."""
+    """A spoiler that puts these bytes in place of the first array's."""
     return _first(lambda _: data)
 
 
@@ -92,7 +92,7 @@ def _times(factor: float) -> Callable[[Reply], None]:
 
 
 def _all(change: Callable[[Array, Array], Array]) -> Callable[[Reply], None]:
-    """New values for every array from (honest values, broadcast values)."""
+    """A spoiler that replaces every array by change(honest values, broadcast values)."""
 
     def spoil(reply: Reply) -> None:
         with np.errstate(all="ignore"):

@@ -61,7 +61,7 @@ def message_run(strategy: Any, spoil: Spoil, nodes: tuple[int, ...]) -> Outcome:
 
 
 def _spoil_evaluation(spoil: Spoil, reply: Reply) -> None:
-    """Spoil an evaluation reply, which has no arrays, as far as that goes."""
+    """Spoil an evaluation reply; cases that change arrays do nothing, since it has none."""
     try:
         spoil(reply)
     except (StopIteration, KeyError, IndexError):
@@ -78,7 +78,7 @@ def _message(reply: Reply, to: Message, evaluation: bool = False) -> Message:
 
 
 def legacy_run(strategy: Any, spoil: Spoil, nodes: tuple[int, ...]) -> Outcome:
-    """The same of a strategy of the legacy API."""
+    """Two rounds of a strategy of the legacy API, in which `nodes` answer with spoilt replies."""
     manager, parameters, metrics, moved = _Everybody(), ndarrays_to_parameters(list(_start().values())), list[Any](), False
     for server_round in range(1, ROUNDS + 1):
         asked = strategy.configure_fit(server_round, parameters, manager)
@@ -119,7 +119,7 @@ def _legacy_evaluate(strategy: Any, server_round: int, parameters: Any, manager:
 
 
 class _Everybody:
-    """A legacy client manager that samples all thirteen."""
+    """A client manager of the legacy API that samples all clients."""
 
     def num_available(self) -> int:
         return N

@@ -26,7 +26,7 @@ Make = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a case did at one placement.
+    """What became of the run when certain nodes sent one kind of hostile reply.
 
     Attributes:
         case: its name.
@@ -42,13 +42,13 @@ class Finding:
 
 
 def placements(f: int) -> list[tuple[int, ...]]:
-    """First, middle and last position, for 1 and for f attackers."""
+    """The nodes that attack: the first, middle and last ones, 1 and f of them."""
     middle, sizes = N // 2, sorted({1, f})
     return [tuple(range(start, start + size)) for size in sizes for start in (1, middle, N - size + 1)]
 
 
 def load_strategy(name: str, f: int, options: dict[str, Any] | None = None) -> Make:
-    """A maker of strategies from "module:Name": a class, or a function without arguments.
+    """A function that makes the strategy "module:Name", which is a class, or a function without required arguments.
 
     Args:
         name: e.g. "flwr.serverapp.strategy:Krum".
@@ -87,9 +87,8 @@ def audit(
     f: int = 2,
     legacy: bool = False,
     where: Sequence[tuple[int, ...]] | None = None,
-    advance: Callable[[], None] = lambda: None,
 ) -> list[Finding]:
-    """Every case at every placement, two rounds of thirteen clients each.
+    """Run the strategy against every case at every placement, two rounds of thirteen clients each.
 
     Args:
         make: makes a fresh strategy.
@@ -97,7 +96,6 @@ def audit(
         f: attackers at most.
         legacy: the strategy is of the legacy API.
         where: placements; `placements(f)` by default.
-        advance: called after each case.
 
     Raises:
         InvalidParameter: the strategy fails even when every reply is honest.
@@ -111,7 +109,6 @@ def audit(
         for case in cases:
             places = (where or placements(f)) if case.legacy or not legacy else ()
             findings.extend(_try(run, make, case.spoil, nodes, case.name) for nodes in places)
-            advance()
     return findings
 
 

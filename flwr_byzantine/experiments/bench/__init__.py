@@ -1,4 +1,7 @@
-"""Speed of the rules, against peers found installed and against the machine's own limits, in one run."""
+"""The benchmark: times the rules against the peers found installed and against the machine's own limits, in one run.
+
+May import `arrays`, `declare`, `rules`, the strategies, `flower` and `experiments.table`.
+"""
 
 from __future__ import annotations
 

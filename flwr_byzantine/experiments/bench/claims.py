@@ -1,4 +1,4 @@
-"""The ratios that are claimed, each measured in one run: what is asked, what came out."""
+"""The speed ratios that the README claims, each measured with both sides in one run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def check(contestants: Sequence[str], limits: dict[str, float], timeout: float =
 
 
 def faster(claim: str, ours: Timing, other: Timing, least: float) -> Claim:
-    """Whether ours is `least` times faster; a peer that is given up counts as its whole time."""
+    """Whether ours is at least `least` times faster; a peer that was stopped at its time limit counts with that limit."""
     asked = f">= {least:g}x"
     if ours.seconds is None or (other.seconds is None and not other.error.startswith("more than")):
         return Claim(claim, asked, ours.error or other.error, False)
@@ -122,7 +122,7 @@ def aggregation(strategy: Any, X: Array) -> Callable[[], Any]:
 
 
 def chains(size: Size, timeout: float) -> list[Claim]:
-    """Chains of geometric rules against the slowest single rule."""
+    """The time of chains of geometric rules against that of the slowest single rule."""
     X, found = updates(size), []
     singles = {name: measure(partial(select([name])[0].ours(size.f), X), timeout).seconds or np.inf for name in GEOMETRIC}
     slowest = max(singles, key=singles.__getitem__)
@@ -135,7 +135,7 @@ def chains(size: Size, timeout: float) -> list[Claim]:
 
 
 def grams(limits: dict[str, float], timeout: float) -> list[Claim]:
-    """The Gram pass against reading the data once and the multiply-adds at the peak of GEMM."""
+    """The time of the Gram matrix against the machine's least: reading the data once, or multiplying at GEMM's peak rate."""
     found = []
     for size in (Size(11, 1_000_000), Size(32, 1_000_000), Size(100, 200_000), Size(1000, 100_000)):
         rows, origin = list(updates(size)), np.zeros(size.d, np.float32)

@@ -26,7 +26,7 @@ WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)
 
 
 def everything() -> list[Size]:
-    """N in {11, 32, 100, 1000} and d in {1e4, ..., 1e7}, as far as a quarter of the memory holds the updates."""
+    """All sizes with n in {11, 32, 100, 1000} and d in {1e4, ..., 1e7} whose updates take a quarter of the memory at most."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return [Size(n, d) for n in COUNTS for d in WIDTHS if 4 * n * d <= memory / 4]
 
@@ -82,7 +82,7 @@ def prepare(contestants: Sequence[str]) -> None:
 
 
 def limits_here() -> dict[str, float]:
-    """Bytes read and float32 multiply-adds a second, on all cores, measured now."""
+    """What this machine can do at most, measured now on all cores: bytes read and float32 multiply-adds a second."""
     pair = isolated(lambda: (machine.read_bandwidth(), machine.gemm_peak()), 120.0)
     if not isinstance(pair, tuple):
         raise InvalidParameter(f"bench: the machine's limits could not be measured: {pair}")

@@ -39,7 +39,7 @@ def peers() -> list[str]:
 
 
 def _flower(name: str, *arguments: Callable[[int], Any]) -> Make:
-    """A function of Flower's legacy aggregations: a list of (layers, examples) in."""
+    """A function of `flwr.server.strategy.aggregate`, which takes a list of (layers, number of examples)."""
 
     def make(f: int) -> Callable[[Array], Any]:
         return lambda X: aggregation(name)([([row], 1) for row in X], *(argument(f) for argument in arguments))
@@ -79,7 +79,7 @@ def _byzpy(module: str, name: str, **arguments: Any) -> Make:
 
 
 def own(f: int) -> int:
-    """F itself, for peers that take it."""
+    """The number f as it is: the argument of peers that take f."""
     return f
 
 

@@ -15,7 +15,7 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contestant.
+    """Time and memory of one contestant.
 
     Attributes:
         seconds: best of the repeats after a first call; None where it did not finish.
@@ -88,7 +88,7 @@ def _timed(task: Callable[[], Any], timeout: float, repeats: int) -> Timing:
 
 
 def _reset_peak() -> int | None:
-    """Resident bytes now, from which the peak counts again."""
+    """Let the peak of resident memory count from now on; the bytes resident now, None where the system cannot tell."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -88,7 +88,7 @@ def _times(ours: Measurement | None, other: Measurement | None) -> str:
 
 
 def milliseconds(item: Measurement | None) -> str:
-    """The time, or why there is none."""
+    """The time in milliseconds, or why there is none."""
     if item is None:
         return "-"
     timing = item.timing

@@ -20,14 +20,14 @@ OURS = "flwr-byzantine"
 
 @dataclass(frozen=True)
 class Size:
-    """n updates of d float32 coordinates; n // 5 of them count as Byzantine."""
+    """n updates of d float32 coordinates, f of them Byzantine."""
 
     n: int
     d: int
 
     @property
     def f(self) -> int:
-        """What Bulyan allows is less than n / 5."""
+        """How many of the updates are Byzantine: n // 5, or as many as Bulyan allows."""
         return max(0, min(self.n // 5, (self.n - 3) // 4))
 
     @classmethod
@@ -102,7 +102,7 @@ def bench(
 
 
 def select(only: Sequence[str]) -> list[Contest]:
-    """The contests of these names, or all."""
+    """The contests with these names, or all where no name is given."""
     known = {contest.name: contest for contest in CONTESTS}
     for name in only:
         if name not in known:
@@ -113,7 +113,7 @@ def select(only: Sequence[str]) -> list[Contest]:
 def entries(
     chosen: Sequence[Contest], size: Size, contestants: Sequence[str], X: Array
 ) -> Iterator[tuple[Contest, str, Callable[[], Any]]]:
-    """(contest, contestant, call) of all that can run at this size."""
+    """All that can run at this size, as (contest, contestant, call to time)."""
     for contest in chosen:
         if size.n > contest.limit:
             continue

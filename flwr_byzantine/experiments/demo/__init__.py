@@ -1,1 +1,4 @@
-"""The main job: attacks and defences compared on real data, on Flower's virtual clients."""
+"""The demo: attacks and defences compared on real data, on Flower's virtual clients.
+
+May import `attacks`, `rules`, `experiments.tasks` and `experiments.table`.
+"""

@@ -1,4 +1,4 @@
-"""The demo's federation: that of `flwr_byzantine.experiments.tasks`, with what the demo's table needs of it."""
+"""One federation of the demo: that of `experiments.tasks`, summed up in what the demo's table shows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from flwr.app import ArrayRecord
 
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.experiments.tasks import Task, federation
-from flwr_byzantine.experiments.tasks.client import client_app
-from flwr_byzantine.experiments.tasks.federation import wait_for_nodes
 from flwr_byzantine.rules import Rule
-
-__all__ = ["Outcome", "client_app", "federate", "wait_for_nodes"]
 
 
 @dataclass
 class Outcome:
-    """One federation's history.
+    """What happened in one federation.
 
     Attributes:
         accuracy, loss: on the central test set, after each round, round 0 first.

@@ -1,4 +1,8 @@
-"""Tables, figures and one HTML page from the results of a sweep."""
+"""Reports: the results of a sweep as tables, figures and one HTML page.
+
+May import `errors`, `declare`, the names of rules and attacks, `experiments.results` and `experiments.table`; it loads neither
+flwr nor torch.
+"""
 
 from flwr_byzantine.experiments.report.choice import Choice, choose
 from flwr_byzantine.experiments.report.published import Published, read_published

@@ -69,7 +69,7 @@ def chosen(cells: Sequence[Result], keys: Sequence[str], choices: Sequence[Choic
 
 
 def lifted(cells: Sequence[Result], keys: Sequence[str]) -> list[Result]:
-    """Cells whose options named in `keys` are keys of the configuration, and no longer part of the rule's name."""
+    """The same cells with the options named in `keys` ("strategy_options.tau") as keys of the configuration, not in the rule's name."""
     return [_lift(cell, [key for key in keys if key.startswith("strategy_options.")]) for cell in cells]
 
 

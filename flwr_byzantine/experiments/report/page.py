@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no file beside it, no request to anywhere."""
+"""One self-contained HTML page: it needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Content:
-    """What stands on the page beside the figures.
+    """Everything that the page shows beside the figures.
 
     Attributes:
         study: the cells, grouped.

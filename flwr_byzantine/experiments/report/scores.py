@@ -107,7 +107,7 @@ class WorstCase:
 
 
 class Reference:
-    """FedAvg with no attack, for each setting: what robustness is paid against.
+    """The runs of FedAvg with no attack, against which the honest cost is measured.
 
     Args:
         cells: all cells of the sweep.
@@ -120,7 +120,7 @@ class Reference:
         self._plain = [cell for cell in cells if cell.config["strategy"] == FEDAVG and cell.attack == NO_ATTACK]
 
     def of(self, cells: Sequence[Result]) -> list[Result]:
-        """The reference runs of the settings of `cells`; those of another f where there is none of the same, as it is the same run."""
+        """The reference runs of the settings of `cells`; where none has the same f, those of any f, since FedAvg does not use it."""
         for keys in (self._keys, self._without_f):
             wanted = {cell.setting(keys) for cell in cells}
             found = [cell for cell in self._plain if cell.setting(keys) in wanted]

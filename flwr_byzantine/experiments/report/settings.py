@@ -74,7 +74,7 @@ def varying(cells: Sequence[Result], given: Sequence[str] = ()) -> list[str]:
 
 
 def _follows(cells: Sequence[Result], key: str, kept: Sequence[str]) -> bool:
-    """Whether `key` is a function of the kept keys, or, a training parameter, of these and the rule."""
+    """Whether the kept keys determine `key`; for a training parameter, whether they do together with the rule."""
     seen: dict[Any, Any] = {}
     for cell in cells:
         given = (cell.setting(kept), cell.rule if key in _TRAINING else "")

@@ -1,4 +1,4 @@
-"""The report on the console, narrow enough for any terminal."""
+"""The report on the terminal, in tables that fit its width."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def to_console(report: Report, console: Console) -> None:
 
 
 def _fitting(console: Console, grid: Table, fallback: Table) -> None:
-    """Print the widest form that fits."""
+    """Print the widest form of a table that the terminal has room for."""
     wide = console.options.update(max_width=10_000)
     for view in (grid.console(), grid.console(small=False)):
         if console.measure(view, options=wide).maximum <= console.width:
@@ -50,7 +50,7 @@ def _fitting(console: Console, grid: Table, fallback: Table) -> None:
 
 
 def narrow(table: WorstCase) -> Table:
-    """Each rule without attack, in its worst case, and what that is."""
+    """A narrow table: each rule with no attack and in its worst case, the attack that is the worst, and the honest cost."""
     fields = [
         [Field(r.rule), percent(r.column(NO_ATTACK)), column_field(r, WORST), Field(r.worst_attack or "–"), cost_field(r)]
         for r in table.rows

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
@@ -20,9 +19,6 @@ from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC, Drawing
 from flwr_byzantine.experiments.report.tables import cells_csv, choices_table, failures_table, overview, worst_case_csv, worst_case_table
 from flwr_byzantine.experiments.results import Result
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ _PATHS = re.compile(rb' d="[^"]*"')
 
 
 def _rounded(path: re.Match[bytes]) -> bytes:
-    """A path to a hundredth of a point: half the size, the same picture."""
+    """A path of an SVG rounded to a hundredth of a point, which halves the file and cannot be seen."""
     return re.sub(rb"(\.\d\d)\d+", rb"\1", path.group())
 
 

@@ -1,4 +1,8 @@
-"""Experiments as data: a grid of federations from one file, run in parallel, each finished cell stored at once."""
+"""Sweeps: a grid of federations from one TOML file, run in parallel and resumable, each finished cell stored at once.
+
+May import `attacks`, `declare`, `rules`, `flower`, and of the experiments `tasks`, `results`, `table`, and `report` for the
+choice of hyper-parameters.
+"""
 
 from flwr_byzantine.experiments.sweep.config import Sweep, read
 from flwr_byzantine.experiments.sweep.runner import Summary, run

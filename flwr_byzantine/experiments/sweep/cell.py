@@ -28,7 +28,7 @@ PACKAGES = ("flwr-byzantine", "flwr", "numpy", "torch")
 
 @dataclass(frozen=True)
 class Cell:
-    """One federation.
+    """One federation of a sweep.
 
     Attributes:
         config: all that determines its results, complete: keys that were not given have their defaults, and those
@@ -44,7 +44,7 @@ class Cell:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Cell:
-        """From checked values by key; see `keys.checked`.
+        """A cell from values by key that `keys.checked` has seen; keys that are not given get their defaults.
 
         Raises:
             InvalidParameter: values that do not go together.
@@ -89,7 +89,7 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def task(self, data_root: str = "") -> Task:
-        """Data and training."""
+        """The cell's data and training."""
         values = {key: self.config[key] for key in TASK}
         return Task(**(values | {"data_root": data_root, "hidden": tuple(values["hidden"])}))
 

@@ -95,7 +95,7 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _finite(where: str, value: Any) -> None:
-    """Results are JSON, which knows no infinity."""
+    """Raise `InvalidParameter` for a number that is not finite, since results are JSON."""
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in values:
         _finite(where, item)

@@ -34,7 +34,7 @@ class Summary:
     left: int = 0
 
     def text(self) -> str:
-        """One line."""
+        """The summary in one line."""
         left = f", {self.left} left" if self.left else ""
         cells = "1 cell" if self.finished == 1 else f"{self.finished} cells"
         return f"{cells} finished, {len(self.failed)} failed, {self.skipped} skipped (finished before){left}"
@@ -42,7 +42,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells by what there is of them in the results.
+    """The cells of a sweep, divided by what the results file holds of them.
 
     Attributes:
         todo: to run.

@@ -1,4 +1,4 @@
-"""Results on disk: JSON lines, each written whole and at once, that survive a kill at any moment."""
+"""The results file on disk: each line is written whole and at once, so that a kill at any moment loses no finished cell."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Store:
         return {result.key: result for result in (read(self.path) if self.path.exists() else ())}
 
     def append(self, result: Result) -> None:
-        """One line, on the disk when this returns."""
+        """Write one line; it is on the disk when this returns."""
         line = json.dumps(result.to_json(), allow_nan=False) + "\n"
         os.write(self._file, line.encode())
         os.fsync(self._file)

@@ -16,7 +16,7 @@ PIXELS, CLASSES = {"digits": 64, "fashion-mnist": 784}, 10
 
 
 def try_attack(config: dict[str, Any]) -> None:
-    """Mount the attack of a cell once; those that search against the rule, which takes them long, are not tried.
+    """Mount the attack of a cell once, on made-up updates or examples; slow attacks, which search against the rule, are left out.
 
     Raises:
         InvalidParameter: the attack cannot be carried out on such data, or with so many clients.

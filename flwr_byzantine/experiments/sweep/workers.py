@@ -1,4 +1,4 @@
-"""Processes that run one cell at a time, each watched: one that dies takes its own cell with it and no other."""
+"""Processes that run one cell at a time; where one dies, its own cell fails and no other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Itera
 
 
 class Worker:
-    """One process and the cell it is at."""
+    """One process, and the cell that it runs."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -78,14 +78,14 @@ class Worker:
         return found
 
     def stop(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process at once."""
         self.pipe.close()
         self.process.kill()
         self.process.join()
 
 
 def serve(pipe: Connection) -> None:
-    """What the process does: cells in, results out, until the other side is gone."""
+    """The worker's loop: receive a cell, run it, send the result, until the sweep's process closes the pipe."""
     end_with_parent()
     while True:
         try:

@@ -12,7 +12,7 @@ MEAN, NONE_IGNORED = 1, -100  # of PyTorch's losses: the reduction, and the labe
 
 
 def gradients(weights: Sequence[torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Gradients and loss of one batch under mean cross entropy, by the operations that autograd makes: the same bits.
+    """Gradients and loss of one batch under mean cross entropy, by the operations that autograd would make, so bit for bit the same.
 
     Args:
         weights: W1, b1, W2, b2, ... of linear layers with ReLU between them.

@@ -61,7 +61,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 def evaluate(message: Message, context: Context) -> Message:
-    """The broadcast model on the client's own data."""
+    """What a client answers to an evaluation: loss and accuracy of the broadcast model on its own data."""
     task, net, client = _prepare(message, context)
     x, y = training.local_data(task, client)
     loss, accuracy = training.evaluate(net, x, y)

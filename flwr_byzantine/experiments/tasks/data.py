@@ -1,4 +1,4 @@
-"""Data sets as tensors, read once a process: training, validation and test split."""
+"""Data sets as tensors, read once in each process and split into training, validation and test data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Data:
     Attributes:
         train_x, train_y: the clients' data.
         validation_x, validation_y: held back by the server; empty where the task has no validation split.
-        test_x, test_y: for the final word only.
+        test_x, test_y: what the reported accuracy is of; nothing is chosen by them.
     """
 
     train_x: torch.Tensor
@@ -42,7 +42,7 @@ class Data:
 
 
 def load(task: Task) -> Data:
-    """The task's data; tasks that differ in nothing that matters here share it.
+    """The task's data; tasks with the same data set, folder, seed and validation share share one object.
 
     Raises:
         InvalidParameter: there is no such data under the task's root.
@@ -75,7 +75,7 @@ def available(dataset: str, root: str) -> bool:
 
 @lru_cache(maxsize=2)
 def split(dataset: str, root: str, seed: int, validation: float) -> Data:
-    """The clients' part of the training data without the server's, which is drawn at random from the seed."""
+    """The data, with a share of the training examples drawn at random from the seed and held back for validation."""
     import torch
 
     train_x, train_y, test_x, test_y = _digits(seed) if dataset == "digits" else _fashion_mnist(root)

@@ -16,8 +16,6 @@ from threadpoolctl import threadpool_limits
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.flower.local import LocalGrid
 
-ENGINES = ("local", "ray")
-
 
 def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes: int | None = None) -> None:
     """Call `main(grid)` where the Grid's nodes are `num_clients` clients of `tasks.client.client_app`.
@@ -42,7 +40,7 @@ def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes
 
 
 def _processes() -> int:
-    """PyTorch cannot compute gradients in a fork where it sees a GPU; macOS has fork, but its libraries do not survive it."""
+    """How many processes share the nodes: one where forking is unsafe (PyTorch with a GPU, macOS) or this process is a worker itself."""
     forks = sys.platform == "linux" and multiprocessing.parent_process() is None and not torch.cuda.is_available()
     return len(os.sched_getaffinity(0)) if forks else 1
 
@@ -75,7 +73,7 @@ def _backend() -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Flower's and Ray's logs off, Flower's only for the while."""
+    """Switch off Flower's logs inside the `with` block, and Ray's for the rest of the process."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")

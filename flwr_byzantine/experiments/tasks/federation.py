@@ -124,7 +124,7 @@ class _FedAvg(FedAvg):
 
 
 class _Evaluator:
-    """The strategy's `evaluate_fn`: measures each new model, and the round that it came from."""
+    """The strategy's `evaluate_fn`: measures each new model, and how the rule treated the replies of the round before."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class _Evaluator:
 
 
 def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Test examples as an attack on data shows them, and the labels it wants; None where there are none."""
+    """The test examples with the attack's trigger, and the labels that it wants; None where no attack on data wants any."""
     if not isinstance(attack, DataAttack):
         return None
     x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)

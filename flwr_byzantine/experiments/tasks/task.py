@@ -76,7 +76,7 @@ class Task:
     seed: int = param(0, ge=0)
 
     def __post_init__(self) -> None:
-        """One clear sentence for each mistake."""
+        """Check the fields, each by itself and those that depend on each other."""
         if self.dataset not in DATASETS:
             raise unknown_name("dataset", str(self.dataset), DATASETS)
         for item in fields(self):
@@ -107,6 +107,6 @@ class Task:
 
     @classmethod
     def from_json(cls, text: str) -> Task:
-        """What `to_json` gave."""
+        """The task that `to_json` wrote."""
         found = json.loads(text)
         return cls(**(found | {"hidden": tuple(found["hidden"])}))

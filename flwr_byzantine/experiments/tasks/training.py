@@ -31,7 +31,7 @@ def local_data(task: Task, client: int) -> Examples:
 
 
 def randomness(task: Task, client: int, server_round: int) -> torch.Generator:
-    """The randomness of one client in one round, the same in every process.
+    """The random generator of one client in one round, the same in every process.
 
     Example:
         >>> a, b, c = (randomness(Task(), client, 1).initial_seed() for client in (4, 4, 5))
@@ -78,13 +78,13 @@ def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
 
 
 def _gradients(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
-    """Gradients and loss of one batch; its graph ends with the call, so that the next one finds its memory in the cache."""
+    """Gradients and loss of one batch by autograd, whose graph is freed on return, so that the next batch reuses its memory."""
     loss = nn.functional.cross_entropy(net(x), y)
     return torch.autograd.grad(loss, list(net.parameters())), loss.detach()
 
 
 def _step(task: Task, weights: list[torch.Tensor]) -> Step:
-    """What an optimiser does with the gradients."""
+    """The task's optimiser, which changes the weights in place."""
     if task.optimizer == "sgd":
         return SGD(weights, task.lr, task.momentum, task.weight_decay)
     return Adam(weights, task.lr, task.weight_decay)
