@@ -12,15 +12,10 @@ from flwr.server import ClientManager
 from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import Strategy
 
-from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.decode import decode
 from flwr_byzantine.flower.replies import Reply, from_evaluate, from_failure, from_fit
-from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.core import Core
-from flwr_byzantine.strategy.metrics import aggregate_metrics, robust_metrics
-from flwr_byzantine.strategy.policy import Policy
-from flwr_byzantine.strategy.report import RoundReport
-from flwr_byzantine.strategy.steps import Replace, ServerStep
+from flwr_byzantine.strategy.base import RobustStrategy
+from flwr_byzantine.strategy.metrics import robust_metrics
 
 Fit = tuple[ClientProxy, FitRes]
 Evaluate = tuple[ClientProxy, EvaluateRes]
@@ -29,42 +24,11 @@ Fitted = tuple[Parameters | None, dict[str, Scalar]]
 Evaluated = tuple[float | None, dict[str, Scalar]]
 
 
-class RobustAggregation(Policy, Strategy):
+class RobustAggregation(RobustStrategy, Strategy):
     """Mixin: the average of the legacy strategy that follows in the list of bases is replaced by a robust rule.
 
-    As `strategy.message.RobustAggregation`, whose hooks it has: `rule_at`, `server_step`, `below`, `apply`, `apply_evaluation`.
+    As `strategy.message.RobustAggregation`, in Flower's older terms.
     """
-
-    def __post_init__(self) -> None:
-        """Check the arguments, and begin before the first round."""
-        self.check_policy()
-        self.rule_at(100)  # parameters that the rule refuses are refused now
-        self.core = Core(self, self.rule_at, self.server_step(), compat.log, self.below)
-
-    @property
-    def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
-        return self.core.reports
-
-    def rule_at(self, n: int) -> Rule:
-        """The rule for a round in which n replies arrived."""
-        raise NotImplementedError  # every final strategy defines it
-
-    def server_step(self) -> ServerStep:
-        """What becomes of model and aggregate: the model is replaced, unless a final class says otherwise."""
-        return Replace()
-
-    def below(self) -> Any:
-        """The strategy whose metric functions and arrays count: this one, unless it wraps another."""
-        return self
-
-    def apply(self, server_round: int, parameters: Parameters, metrics: dict[str, Scalar], like: Fit) -> Fitted:
-        """What the strategy below makes of the aggregate; a plain average of one model is that model."""
-        return parameters, metrics
-
-    def apply_evaluation(self, server_round: int, loss: float, metrics: dict[str, Scalar], like: Evaluate) -> Evaluated:
-        """What the strategy below makes of the evaluation."""
-        return loss, metrics
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
         """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below."""
@@ -100,7 +64,7 @@ class RobustAggregation(Policy, Strategy):
         if combined is None:
             return None, {}
         aggregate, like = _parameters(combined.arrays), sources[combined.replies[0].node]
-        metrics = self._metrics(combined.replies, "fit_metrics_aggregation_fn")
+        metrics = self._said(combined.replies, "fit_metrics_aggregation_fn")
         parameters, metrics_below = self.apply(combined.server_round, aggregate, metrics, like)
         tensors = None if parameters is None else {str(k): decode(data) for k, data in enumerate(parameters.tensors)}
         model = self.core.finish(combined, combined.arrays if parameters is aggregate else tensors)
@@ -120,15 +84,13 @@ class RobustAggregation(Policy, Strategy):
         if "loss" not in losses:
             return None, {}
         ordered = sorted(results, key=lambda item: node_of(item[0]))
-        metrics = self._metrics([from_evaluate(result, node_of(proxy)) for proxy, result in ordered], "evaluate_metrics_aggregation_fn")
-        loss, metrics_below = self.apply_evaluation(self.core.number(server_round), float(losses["loss"]), metrics, ordered[0])
+        metrics = self._said([from_evaluate(result, node_of(proxy)) for proxy, result in ordered], "evaluate_metrics_aggregation_fn")
+        loss, metrics_below = self.apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), ordered[0])
         return loss, metrics_below or metrics
 
-    def _metrics(self, replies: list[Reply], name: str) -> dict[str, Any]:
-        """By the user's function, which the strategy below has under `name`, or the medians."""
-        function = getattr(self.below(), name, None)
+    def _said(self, replies: list[Reply], name: str) -> dict[str, Any]:
         said = [(reply.source.num_examples, reply.source.metrics) for reply in replies]
-        return aggregate_metrics(replies, "", None if function is None else lambda: function(said), compat.log)
+        return self.metrics_of(replies, name, "", lambda function: function(said))
 
 
 def node_of(proxy: ClientProxy) -> int:

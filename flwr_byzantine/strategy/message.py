@@ -15,62 +15,20 @@ from flwr_byzantine.flower.codec import pack
 from flwr_byzantine.flower.grids import QuorumGrid
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
-from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.core import Core
-from flwr_byzantine.strategy.metrics import aggregate_metrics
-from flwr_byzantine.strategy.policy import Policy
-from flwr_byzantine.strategy.report import RoundReport
-from flwr_byzantine.strategy.steps import Replace, ServerStep
+from flwr_byzantine.strategy.base import RobustStrategy
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
 
 
-class RobustAggregation(Policy, Strategy):
+class RobustAggregation(RobustStrategy, Strategy):
     """Mixin: the average of the Message API strategy that follows in the list of bases is replaced by a robust rule.
 
     A final class says how the rule follows from the number of replies (`rule_at`), and may say what becomes of the aggregate
-    (`apply`). Hooks of Flower's that a subclass overrides are called as Flower calls them.
+    (`apply`, `apply_evaluation`). Hooks of Flower's that a subclass overrides are called as Flower calls them.
     """
 
-    def __post_init__(self) -> None:
-        """Check the arguments, and begin before the first round."""
-        self.check_policy()
-        self.rule_at(100)  # parameters that the rule refuses are refused now
-        self.core = Core(self, self.rule_at, self.server_step(), compat.log, self.below)
-        self._grid: QuorumGrid | None = None
-
-    @property
-    def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
-        return self.core.reports
-
-    def rule_at(self, n: int) -> Rule:
-        """The rule for a round in which n replies arrived."""
-        raise NotImplementedError  # every final strategy defines it
-
-    def server_step(self) -> ServerStep:
-        """What becomes of model and aggregate: the model is replaced, unless a final class says otherwise."""
-        return Replace()
-
-    def below(self) -> Any:
-        """The strategy whose keys, metric functions and arrays count: this one, unless it wraps another."""
-        return self
-
-    def apply(self, server_round: int, arrays: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
-        """What the strategy below makes of the aggregate; a plain average of one model is that model.
-
-        Args:
-            server_round: the round's number.
-            arrays: the aggregate.
-            metrics: of the round.
-            like: a valid reply, whose metadata an artificial one may carry.
-        """
-        return arrays, metrics
-
-    def apply_evaluation(self, server_round: int, metrics: MetricRecord, like: Message) -> MetricRecord | None:
-        """What the strategy below makes of the evaluation's metrics; the arguments as for `apply`."""
-        return metrics
+    _grid: QuorumGrid | None = None  # of the run that is under way
 
     def received(self, messages: list[Message], training: bool) -> list[Message]:
         """The replies that count, where the strategy below has a say in that."""
@@ -126,7 +84,7 @@ class RobustAggregation(Policy, Strategy):
         if combined is None:
             return None, None
         aggregate, like = pack(combined.arrays), combined.replies[0].source
-        metrics = self._metrics(combined.replies, "train_metrics_aggr_fn")
+        metrics = self._round_metrics(combined.replies, "train_metrics_aggr_fn")
         arrays, metrics_below = self.apply(combined.server_round, aggregate, metrics, like)
         if arrays is aggregate:
             self.core.finish(combined, combined.arrays)
@@ -145,8 +103,9 @@ class RobustAggregation(Policy, Strategy):
         if not usable:
             return None
         ordered = [usable[node] for node in sorted(usable)]
-        metrics = self._metrics(ordered, "evaluate_metrics_aggr_fn")
-        return self.apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
+        metrics = self._round_metrics(ordered, "evaluate_metrics_aggr_fn")
+        found: MetricRecord | None = self.apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
+        return found
 
     def _allowed(self, server_round: int, messages: Iterable[Message]) -> list[Message]:
         return [message for message in messages if self.core.allows(message.metadata.dst_node_id, server_round)]
@@ -154,12 +113,11 @@ class RobustAggregation(Policy, Strategy):
     def _examples_key(self) -> str:
         return str(getattr(self.below(), "weighted_by_key", "num-examples"))
 
-    def _metrics(self, replies: list[Reply], name: str) -> MetricRecord:
-        """By the user's function, which the strategy below has under `name`, or the medians."""
-        function, key = getattr(self.below(), name, None), self._examples_key()
-        if function is None or compat.is_flowers_average(function):
-            return MetricRecord(aggregate_metrics(replies, key, None, compat.log))
-        return MetricRecord(aggregate_metrics(replies, key, lambda: function([reply.source.content for reply in replies], key), compat.log))
+    def _round_metrics(self, replies: list[Reply], name: str) -> MetricRecord:
+        key = self._examples_key()
+        return MetricRecord(
+            self.metrics_of(replies, name, key, lambda function: function([reply.source.content for reply in replies], key))
+        )
 
     def _replies(self, messages: Iterable[Message], training: bool) -> list[Reply]:
         """The replies in the core's form; under `spill=` each loses its arrays before the next one is asked for."""

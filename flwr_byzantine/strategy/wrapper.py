@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
@@ -11,12 +10,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower import compat
-from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
+from flwr_byzantine.strategy.arguments import AnyRule, Faults
+from flwr_byzantine.strategy.base import Descends, RobustWrapper
 from flwr_byzantine.strategy.message import Aggregated, RobustAggregation
-from flwr_byzantine.strategy.steps import Descent
 from flwr_byzantine.theory.schedules import Schedule
 
 
@@ -38,54 +35,25 @@ class Delegating(Strategy):
         self.strategy.summary()
 
 
-class Wrapper(RobustAggregation, Delegating):
+class Wrapper(RobustWrapper, RobustAggregation, Delegating):
     """What `Robust` and `ByzantineSGD` share: the wrapped strategy gets the aggregate as the only reply."""
 
-    rule: AnyRule
-    f: Faults
+    wraps, default = Strategy, FedAvg
+    strategy: Strategy
 
-    def __post_init__(self) -> None:
-        """Check the wrapped strategy too."""
-        self.strategy = FedAvg() if self.strategy is None else self.strategy
-        if not isinstance(self.strategy, Strategy):
-            raise InvalidParameter(f"Robust: strategy must be a flwr.serverapp.strategy.Strategy, got {self.strategy!r}")
-        super().__post_init__()
-
-    def rule_at(self, n: int) -> Rule:
-        """The rule for a round in which n replies arrived."""
-        return rule_of(self.rule, self.f, n)
-
-    def below(self) -> Any:
-        """The wrapped strategy."""
-        return self.strategy
-
-    def apply(self, server_round: int, arrays: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
+    def apply(self, server_round: int, aggregate: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
         """What the wrapped strategy, an optimiser perhaps, makes of the aggregate as the only reply."""
-        with _saying(self.strategy, "train_metrics_aggr_fn", metrics):
-            return self.strategy.aggregate_train(server_round, [self._only_reply(like, metrics, {"arrays": arrays})])
+        with self.metrics_answered("train_metrics_aggr_fn", metrics):
+            return self.strategy.aggregate_train(server_round, [self._only_reply(like, metrics, {"arrays": aggregate})])
 
-    def apply_evaluation(self, server_round: int, metrics: MetricRecord, like: Message) -> MetricRecord | None:
+    def apply_evaluation(self, server_round: int, evaluation: MetricRecord, like: Message) -> MetricRecord | None:
         """What the wrapped strategy makes of the metrics as the only reply's."""
-        with _saying(self.strategy, "evaluate_metrics_aggr_fn", metrics):
-            return self.strategy.aggregate_evaluate(server_round, [self._only_reply(like, metrics, {})])
+        with self.metrics_answered("evaluate_metrics_aggr_fn", evaluation):
+            return self.strategy.aggregate_evaluate(server_round, [self._only_reply(like, evaluation, {})])
 
     def _only_reply(self, like: Message, metrics: MetricRecord, content: dict[str, Any]) -> Message:
         said = MetricRecord({**dict(metrics), self._examples_key(): 1})
         return compat.with_content(like, RecordDict({**content, "metrics": said}))
-
-
-@contextmanager
-def _saying(strategy: Strategy, name: str, metrics: MetricRecord) -> Iterator[None]:
-    """For the time of a call, let the strategy's metrics function of that name, if it has one, answer with these metrics."""
-    own = vars(strategy).get(name)
-    if own is None:
-        yield
-        return
-    setattr(strategy, name, lambda _contents, _key: metrics)
-    try:
-        yield
-    finally:
-        setattr(strategy, name, own)
 
 
 @dataclass(eq=False, repr=False)
@@ -124,7 +92,7 @@ class Robust(Wrapper):
 
 
 @dataclass(eq=False, repr=False)
-class ByzantineSGD(Wrapper):
+class ByzantineSGD(Descends, Wrapper):
     """Byzantine-resilient SGD: clients answer with gradients, w_{k+1} = w_k - γ_k F(V_1, ..., V_n), k = round - 1.
 
     Clients answer with one stochastic gradient at the broadcast model (`client.gradient_reply`); `rule` aggregates what
@@ -154,8 +122,3 @@ class ByzantineSGD(Wrapper):
     strategy: Strategy = field(default_factory=FedAvg)
     _: KW_ONLY
     f: Faults = None
-
-    def server_step(self) -> Descent:
-        """The descent, made once: its velocity lasts over the rounds."""
-        self.descent = Descent(self.step_size, self.momentum)
-        return self.descent

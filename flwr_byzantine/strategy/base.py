@@ -1,0 +1,140 @@
+"""What every robust strategy is, whichever of Flower's APIs it is for: a policy, a rule for each round, and a core that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower import compat
+from flwr_byzantine.flower.replies import Reply
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
+from flwr_byzantine.strategy.core import Core
+from flwr_byzantine.strategy.metrics import aggregate_metrics
+from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.steps import Descent, Replace, ServerStep
+
+
+class RobustStrategy(Policy):
+    """Mixin: a Flower strategy that aggregates by a rule; the adapters of both APIs build on it.
+
+    Attributes:
+        core: runs the rounds.
+    """
+
+    def __post_init__(self) -> None:
+        """Check the arguments, and begin before the first round."""
+        self.check_policy()
+        self.rule_at(100)  # parameters that the rule refuses are refused now
+        self.core = Core(self, self.rule_at, self.server_step(), compat.log, self.below)
+
+    @property
+    def reports(self) -> list[RoundReport]:
+        """One report for each training round."""
+        return self.core.reports
+
+    def rule_at(self, n: int) -> Rule:
+        """The rule for a round in which n replies arrived."""
+        raise NotImplementedError  # every final strategy defines it
+
+    def server_step(self) -> ServerStep:
+        """What becomes of model and aggregate: the model is replaced, unless a final class says otherwise."""
+        return Replace()
+
+    def below(self) -> Any:
+        """The Flower strategy whose keys, metric functions and arrays count: this one, unless it wraps another."""
+        return self
+
+    def apply(self, server_round: int, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
+        """Model and metrics as the strategy below makes them of the aggregate; a plain average of one model is that model.
+
+        Args:
+            server_round: the round's number.
+            aggregate: the next model, in the API's form.
+            metrics: of the round, in the API's form.
+            like: a valid reply in the API's form, of which an artificial one may be made.
+        """
+        return aggregate, metrics
+
+    def apply_evaluation(self, server_round: int, evaluation: Any, like: Any) -> Any:
+        """The evaluation as the strategy below makes it of the medians, in the API's form; the arguments as for `apply`."""
+        return evaluation
+
+    def metrics_of(self, replies: Sequence[Reply], name: str, skip: str, call: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
+        """The metrics of a round: by the user's function, which the strategy below has under `name`, or the medians.
+
+        Args:
+            replies: the valid replies, in a fixed order.
+            name: of the attribute.
+            skip: the key of the number of examples, which is not a metric.
+            call: calls a user's function as Flower does.
+        """
+        function = getattr(self.below(), name, None)
+        theirs = function is None or compat.is_flowers_average(function)
+        return aggregate_metrics(replies, skip, None if theirs else lambda: call(function), compat.log)
+
+
+class RobustWrapper(RobustStrategy):
+    """Mixin: a robust strategy that wraps a Flower strategy, and hands it the aggregate as the only reply.
+
+    Attributes:
+        rule: a rule, a name with `f`, or a function from the number of replies to a rule.
+        strategy: the wrapped one.
+        f: with a name, the replies of a round that may be Byzantine.
+    """
+
+    wraps: ClassVar[type]  # the API's class of strategies
+    default: ClassVar[type]  # what is wrapped where nothing is given
+
+    rule: AnyRule
+    strategy: Any
+    f: Faults
+
+    def __post_init__(self) -> None:
+        """Check the wrapped strategy too.
+
+        Raises:
+            InvalidParameter: it is no strategy of this API.
+        """
+        self.strategy = self.default() if self.strategy is None else self.strategy
+        if not isinstance(self.strategy, self.wraps):
+            kind = f"{self.wraps.__module__.removesuffix('.strategy')}.Strategy"
+            raise InvalidParameter(f"{type(self).__name__}: strategy must be a {kind}, got {self.strategy!r}")
+        super().__post_init__()
+
+    def rule_at(self, n: int) -> Rule:
+        """The rule for a round in which n replies arrived."""
+        return rule_of(self.rule, self.f, n)
+
+    def below(self) -> Any:
+        """The wrapped strategy."""
+        return self.strategy
+
+    @contextmanager
+    def metrics_answered(self, name: str, metrics: Any) -> Iterator[None]:
+        """Let the wrapped strategy's metrics function of that name, if it has a place for one, answer with these metrics meanwhile."""
+        own = vars(self.strategy)
+        if name not in own:
+            yield
+            return
+        function = own[name]
+        setattr(self.strategy, name, lambda *_: metrics)
+        try:
+            yield
+        finally:
+            setattr(self.strategy, name, function)
+
+
+class Descends(RobustWrapper):
+    """Mixin: replies are gradients at the broadcast model, and the model moves against their aggregate."""
+
+    step_size: Any
+    momentum: float
+
+    def server_step(self) -> Descent:
+        """The descent, made once: its velocity lasts over the rounds."""
+        self.descent = Descent(self.step_size, self.momentum)
+        return self.descent
