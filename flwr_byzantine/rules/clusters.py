@@ -14,7 +14,7 @@ def distances(A: Array, B: Array) -> Array:
     return np.asarray(np.sqrt(((A[:, None, :] - B[None, :, :]) ** 2).sum(axis=2)))
 
 
-def typical_width(points: Array, share: float = 0.5) -> float:
+def kernel_width(points: Array, share: float = 0.5) -> float:
     """Mean distance of the n points to the farthest of their `share` nearest, themselves among these."""
     nearest = max(int(len(points) * share), 1)
     return float(np.sort(distances(points, points), axis=1)[:, nearest - 1].mean())
@@ -55,14 +55,14 @@ def _separate(centres: Array, points: Array, width: float) -> Array:
     return np.asarray(centres[kept])
 
 
-def halves(apart: Array) -> Array:
-    """(n,) labels 0 and 1 of the last two clusters of average linkage; `apart` holds the (n, n) distances, n >= 2.
+def two_clusters(apart: Array) -> Array:
+    """(n,) labels 0 and 1 of the last two clusters of average linkage, from (n, n) distances, n >= 2.
 
     Label 0 is the one of the two that was joined last.
 
     Example:
         >>> points = np.array([[0.0], [0.1], [5.0]])
-        >>> halves(distances(points, points)).tolist()
+        >>> two_clusters(distances(points, points)).tolist()
         [0, 0, 1]
     """
     from scipy.cluster.hierarchy import linkage, to_tree

@@ -12,7 +12,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.clipping import clip_factors
-from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
+from flwr_byzantine.rules.clusters import kernel_width, mean_shift, two_clusters
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 
@@ -70,7 +70,7 @@ class SignGuard(Mixing):
         d = view.updates.d
         rows = view.at(np.sort(view.rng.choice(d, max(1, int(self.share * d)), replace=False)))
         features = np.stack([(np.sign(rows) == sign).mean(axis=1) for sign in (1, 0, -1)], axis=1)
-        width = typical_width(features)
+        width = kernel_width(features)
         return largest(mean_shift(features, width)) if width > 0 else np.ones(view.n, bool)
 
 
@@ -100,7 +100,7 @@ class ClippedClustering(Mixing):
         """The clipped mean of the larger cluster."""
         if view.n < 2:
             return Combination(np.ones((1, view.n)))
-        labels = halves(1.0 - cosines(view.gram[: view.n, : view.n]))
+        labels = two_clusters(1.0 - cosines(view.gram[: view.n, : view.n]))
         return clipped_mean(clip_factors(view.norms, float(np.median(self._norms(view)))), largest(labels))
 
     def _norms(self, view: View) -> Array:

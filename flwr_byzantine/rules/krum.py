@@ -20,12 +20,12 @@ from flwr_byzantine.rules.view import View
 PAPER, WIDER = "n-f-2", "n-f-1"
 
 
-def neighbours(n: int, f: int, neighbors: str = PAPER) -> int:
+def neighbour_count(n: int, f: int, neighbors: str = PAPER) -> int:
     """How many other rows a score looks at: n - f - 2 (or n - f - 1), one at least where there is one."""
     return min(max(1, n - f - (1 if neighbors == WIDER else 2)), n - 1)
 
 
-def others(D: Array) -> tuple[Array, Array]:
+def nearest_others(D: Array) -> tuple[Array, Array]:
     """For each of n rows the n - 1 others, nearest first: their indices, and their squared distances."""
     order = np.argsort(D + np.diag(np.full(len(D), np.inf)), axis=1, kind="stable")[:, : len(D) - 1]
     return order, np.take_along_axis(D, order, axis=1)
@@ -33,19 +33,19 @@ def others(D: Array) -> tuple[Array, Array]:
 
 def krum_scores(D: Array, f: int, neighbors: str = PAPER) -> Array:
     """(n,) sums of the squared distances to the nearest other rows."""
-    return np.asarray(others(D)[1][:, : neighbours(len(D), f, neighbors)].sum(axis=1))
+    return np.asarray(nearest_others(D)[1][:, : neighbour_count(len(D), f, neighbors)].sum(axis=1))
 
 
-def enough(f: int, neighbors: str) -> int:
-    """Smallest n at which Krum's score holds f rows back: 2f + 3, or 2f + 1 with one neighbour more."""
+def smallest_n(f: int, neighbors: str) -> int:
+    """Smallest n at which Krum's score withstands f rows: 2f + 3, or 2f + 1 with one neighbour more."""
     return 2 * f + (1 if neighbors == WIDER else 3)
 
 
 def krum_order(D: Array, f: int, count: int) -> list[int]:
     """The first `count` rows picked by Krum, each from the n' rows that the picks before it left, by n' - f - 2 neighbours."""
-    (order, near), left, picks = others(D), np.arange(len(D)), list[int]()
+    (order, near), left, picks = nearest_others(D), np.arange(len(D)), list[int]()
     for _ in range(count):
-        best = int(np.argmin(near[:, : neighbours(len(left), f)].sum(axis=1)))
+        best = int(np.argmin(near[:, : neighbour_count(len(left), f)].sum(axis=1)))
         picks.append(int(left[best]))
         left, order, near = (np.delete(part, best, axis=0) for part in (left, order, near))
         stay = order != picks[-1]
@@ -80,7 +80,7 @@ class Krum(Mixing):
 
     def min_n(self) -> int:
         """2f + 3, or 2f + 1 with one neighbour more."""
-        return enough(self.f, self.neighbors)
+        return smallest_n(self.f, self.neighbors)
 
     def kappa(self, n: int) -> float | None:
         """6 (1 + f / (n - 2f)); with n - f - 2 neighbours and f close to n/2, the larger bound that is proved there.
@@ -135,7 +135,7 @@ class MultiKrum(Mixing):
         """2f + 3 and f + m (one-shot; 2f + 1 with one neighbour more), or 2f + 3 + m (iterated)."""
         if self.iterated:
             return 2 * self.f + 3 + (self.m or 1)
-        return max(enough(self.f, self.neighbors), self.f + (self.m or 1))
+        return max(smallest_n(self.f, self.neighbors), self.f + (self.m or 1))
 
     def kappa(self, n: int) -> float | None:
         """One-shot, h = n - f: (2h/(n-2f-2)) (2(n-f-2)h / ((h-1)(h-m+1)) + 1); none known for the iterated form."""
@@ -166,7 +166,7 @@ class _KrumSelection(Mixing):
     sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """With f = 1 or 2 the last picks look at one neighbour, and of the two nearest rows the first is picked."""
+        """Declare that the order of the rows matters for f = 1 and 2: the last picks look at one neighbour, so two rows always tie."""
         super().__post_init__()
         object.__setattr__(self, "symmetric", not self.iterated or self.f not in (1, 2))
 
@@ -175,7 +175,7 @@ class _KrumSelection(Mixing):
         return 4 * self.f + 3
 
     def check(self, n: int) -> None:
-        """As `Rule.check`, in Bulyan's name."""
+        """As `Rule.check`; the error names Bulyan, which the user knows."""
         if n < self.min_n():
             raise TooFewUpdates(f"Bulyan(f={self.f}) needs at least {self.min_n()} updates, got {n}; lower f or gather more")
 

@@ -77,7 +77,7 @@ class GeometricMedian(Mixing):
     sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Cut short, from the origin, or with a length of its own, it is another rule than the median."""
+        """Declare what these parameters change: cut short, from the origin or smoothed by a fixed length, it is not the median."""
         super().__post_init__()
         object.__setattr__(self, "equivariant", self.start != "origin")
         object.__setattr__(self, "scales", self.smoothing == "relative")

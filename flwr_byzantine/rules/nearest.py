@@ -70,7 +70,7 @@ class MoNNA(Mixing):
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
 
     def __post_init__(self) -> None:
-        """Only a row trusted by its place makes the order matter."""
+        """Declare that the order of the rows matters where the trusted row is known by its place."""
         super().__post_init__()
         object.__setattr__(self, "symmetric", self.trusted is None)
 

@@ -8,7 +8,7 @@ import pytest
 
 from flwr_byzantine import rules
 from flwr_byzantine.declare.citations import citation
-from flwr_byzantine.rules.clusters import halves, mean_shift, typical_width
+from flwr_byzantine.rules.clusters import kernel_width, mean_shift, two_clusters
 from flwr_byzantine.theory import empirical_kappa, kappa_lower_bound
 from tests.support.rules import RULES, F, call, data, stated, trusted
 
@@ -148,12 +148,12 @@ def test_the_clusterings_are_scikit_learns():
         points = rng.dirichlet([3, 1, 3], size=n)
         points[: n // 3] = points[: n // 3, ::-1] * 0.6
         width = estimate_bandwidth(points, quantile=0.5)
-        assert typical_width(points) == pytest.approx(width, abs=1e-12)
+        assert kernel_width(points) == pytest.approx(width, abs=1e-12)
         if width > 0:
             np.testing.assert_array_equal(mean_shift(points, width), MeanShift(bandwidth=width).fit(points).labels_)
         apart = np.linalg.norm(points[:, None] - points[None], axis=2)
         linked = AgglomerativeClustering(n_clusters=2, metric="precomputed", linkage="average").fit(apart)
-        np.testing.assert_array_equal(halves(apart), linked.labels_)
+        np.testing.assert_array_equal(two_clusters(apart), linked.labels_)
 
 
 def said_of_n(rule):
