@@ -37,6 +37,13 @@ def test_results_pictures_and_summary(quick):
 
 
 @pytest.mark.slow
+def test_every_run_is_finite_and_only_averaging_under_a_strong_attack_ends_above_its_start(quick):
+    assert all(np.isfinite(line["curve"]).all() for line in quick[0])
+    risen = {(line["rule"], line["objective"], line["attack"]) for line in quick[0] if line["tail"] >= line["curve"][0]}
+    assert risen == {("mean", "quadratic", attack) for attack in study.STRONG}
+
+
+@pytest.mark.slow
 def test_the_bound_is_never_exceeded_and_not_vacuous(quick):
     held = [line for line in quick[0] if line["bound"] is not None]
     assert len(held) >= 100
