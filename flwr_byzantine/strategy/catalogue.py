@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flwr_byzantine import rules
-from flwr_byzantine.strategy import arguments
+from flwr_byzantine.strategy import rule_arguments as arguments
 from flwr_byzantine.strategy.arguments import RuleArguments
 from flwr_byzantine.strategy.fedavg import FedAvgArguments, RobustFedAvg
 

@@ -113,7 +113,7 @@ class Core:
             self.template.measure_from_zero()
 
     def end(self) -> None:
-        """Forget the last round's model and replies, and close its file."""
+        """Forget the last round's model and replies, and close the file that held them under `spill=`."""
         self.template, self.asked, self.broadcast, self._model = None, [], None, {}
         self.inspector.close()
 

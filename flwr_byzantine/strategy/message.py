@@ -31,7 +31,12 @@ class RobustAggregation(RobustStrategy, Strategy):
     _grid: QuorumGrid | None = None  # of the run that is under way
 
     def received(self, messages: list[Message], training: bool) -> list[Message]:
-        """The replies that count, where the strategy below has a say in that."""
+        """The replies that reach inspection: all of them, unless the strategy below filters.
+
+        Args:
+            messages: as the Grid gave them.
+            training: whether they answer a training message, or an evaluation.
+        """
         return messages
 
     def summary(self) -> None:
@@ -134,7 +139,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         return from_message(message, node, self._examples_key())
 
     def _sent(self, messages: list[Message]) -> None:
-        """Before messages go out: who is asked, and with what, also where a subclass has made them by itself."""
+        """Note who is asked, and with which model, as messages go out: a subclass may have made them without `configure_train`."""
         if not is_train(messages[0]):
             return
         record = next(iter(messages[0].content.array_records.values()), None)
@@ -143,7 +148,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         self.core.asked = [message.metadata.dst_node_id for message in messages]
 
     def _arrived(self, message: Message) -> bool:
-        """Whether a reply is valid, on its arrival."""
+        """Inspect a reply on its arrival; whether it counts towards the quorum."""
         reply = self._reply(message)
         training = self.core.template is not None and is_train(message)
         return self.core.arrived(reply) if training else reply.metrics is not None

@@ -8,7 +8,7 @@ from typing import Any
 from flwr_byzantine import rules
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy import arguments
+from flwr_byzantine.strategy import rule_arguments as arguments
 from flwr_byzantine.strategy.arguments import RuleArguments
 from flwr_byzantine.strategy.fedavg import FedAvgArguments, Malicious, Records, RobustFedAvg, Sampling
 

@@ -54,7 +54,11 @@ class Policy:
     spill: str | Path | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a policy that is none is refused at once."""
+        """Set an attribute.
+
+        Raises:
+            InvalidParameter: a value that this argument cannot have; the attribute stays as it was.
+        """
         if name in CONSTRAINTS:
             check("strategy", name, value, CONSTRAINTS[name])
         super().__setattr__(name, value)

@@ -58,7 +58,7 @@ class Ledger:
     banned: dict[int, int] = field(default_factory=dict)
 
     def allows(self, node: int, server_round: int) -> bool:
-        """Whether the node may be sampled."""
+        """Whether the node may be asked in this round."""
         until = self.banned.get(node)
         return until is None or (until != 0 and server_round > until)
 
@@ -84,7 +84,7 @@ class Ledger:
 
     @classmethod
     def from_json(cls, quarantine: Quarantine, text: str) -> Ledger:
-        """What `to_json` gave, under these conditions."""
+        """The records that `to_json` wrote, under these conditions."""
         data = json.loads(text)
         records, banned = ({int(node): value for node, value in data[name].items()} for name in ("records", "banned"))
         return cls(quarantine, records, banned)

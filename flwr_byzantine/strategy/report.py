@@ -72,7 +72,7 @@ class RoundReport:
         return [node for node, report in self.nodes.items() if report.status == status]
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """The round for a log: levels of `logging`, and texts."""
+        """What a log says of the round: pairs of a level of `logging` and a text."""
         head = f"round {self.server_round}: "
         yield INFO, f"{head}{self.rule} kept {len(self.with_status('kept'))} of {self.n_sampled} nodes"
         if self.note:
@@ -87,7 +87,7 @@ class RoundReport:
 
     @classmethod
     def from_json(cls, line: str) -> RoundReport:
-        """What `to_json` gave."""
+        """The report from the line that `to_json` made of it."""
         data = json.loads(line)
         nodes = {int(node): NodeReport(**entry) for node, entry in data.pop("nodes").items()}
         certificate = data.pop("certificate")

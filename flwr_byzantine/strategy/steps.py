@@ -49,7 +49,7 @@ class Replace:
         self.arrays: dict[str, Array] = {}
 
     def step(self, k: int, model: Sequence[Array], aggregate: Sequence[Array]) -> list[Array]:
-        """The aggregate."""
+        """The aggregate itself."""
         return list(aggregate)
 
 
@@ -87,7 +87,11 @@ class Descent:
         return [_descended(w, m, gamma) for w, m in zip(model, self.velocity, strict=True)]
 
     def gamma(self, k: int) -> float:
-        """γ_k, checked."""
+        """γ_k.
+
+        Raises:
+            InvalidParameter: the schedule gave no positive finite number.
+        """
         gamma = self.schedule(k)
         if not (isinstance(gamma, int | float) and math.isfinite(gamma) and gamma > 0):
             raise InvalidParameter(f"step_size must give a finite number > 0, got {gamma!r} at k = {k}")

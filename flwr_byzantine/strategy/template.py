@@ -1,4 +1,4 @@
-"""Inspection of one reply against the broadcast model, before any of its numbers is used; how bytes are read is in `flower.decode`."""
+"""What a reply must look like, and the check of one reply against it; how bytes are read is in `flower.decode`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Template:
 
     @classmethod
     def of_majority(cls, replies: Iterable[Mapping[str, bytes] | None]) -> Template:
-        """The names, shapes and dtypes that more than half of the replies have, measured from zero; no names where there is no such half.
+        """The form (names, shapes, dtypes) that more than half of the replies have, with deltas from zero; without one, no names.
 
         For a round whose broadcast model is not known.
 
