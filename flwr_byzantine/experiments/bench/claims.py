@@ -89,14 +89,14 @@ def records(timeout: float) -> list[Claim]:
     """Krum and Multi-Krum on Flower's records: whole strategies, ours with the inspection of the replies."""
     from flwr.serverapp import strategy as flower
 
-    import flwr_byzantine
+    from flwr_byzantine import strategy
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
     size, found = RECORDS, []
     X = updates(size)
     for name, options in (("Krum", {}), ("MultiKrum", {"num_nodes_to_select": size.n - size.f})):
         given: dict[str, Any] = {"num_malicious_nodes": size.f, "min_available_nodes": size.n, "min_train_nodes": size.n, **options}
-        ours, theirs = (measure(aggregation(getattr(module, name)(**given), X), timeout) for module in (flwr_byzantine, flower))
+        ours, theirs = (measure(aggregation(getattr(module, name)(**given), X), timeout) for module in (strategy, flower))
         found.append(faster(f"{name} on Flower's records, {size}, against Flower", ours, theirs, 60.0))
     return found
 
