@@ -50,7 +50,8 @@ def probed(version: str, folder: str) -> dict[str, str]:
     """What the probe says of a version, by column; where there is no environment or no answer, why."""
     venv.create(folder, with_pip=True)
     python = str(Path(folder, "bin", "python"))
-    made = subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements(version)], capture_output=True, text=True, check=False)
+    install = [python, "-m", "pip", "install", "--quiet", "--no-compile", *requirements(version)]
+    made = subprocess.run(install, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         return {"version": version, "inside": f"pip: {made.stderr.strip()[-300:]}"}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLWR_HOME": folder, "FLWR_TELEMETRY_ENABLED": "0"}
