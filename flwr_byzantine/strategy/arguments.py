@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
@@ -74,17 +74,6 @@ class RuleArguments:
     renamed: ClassVar[dict[str, str]] = {}  # the rule's parameters that are called otherwise here
 
     f: Faults = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; once the strategy is made, a value that its rule refuses is refused at once and nothing changes."""
-        before = self.__dict__.get(name)
-        super().__setattr__(name, value)
-        if "core" in self.__dict__:
-            try:
-                self.rule_at(100)
-            except InvalidParameter:
-                super().__setattr__(name, before)
-                raise
 
     def rule_at(self, n: int) -> Rule:
         """The rule for a round in which n replies arrived."""

@@ -31,6 +31,21 @@ class RobustStrategy(Policy):
         self.rule_at(100)  # parameters that the rule refuses are refused now
         self.core = Core(self, self.rule_at, self.server_step(), compat.log, self.below)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, with effect from the next round on.
+
+        Raises:
+            InvalidParameter: a value that the argument cannot have, or that no rule can be made of; nothing changes.
+        """
+        before = self.__dict__.get(name)
+        super().__setattr__(name, value)
+        if "core" in self.__dict__ and name in getattr(self, "__dataclass_fields__", ()):
+            try:
+                self.rule_at(100)
+            except InvalidParameter:
+                super().__setattr__(name, before)
+                raise
+
     @property
     def reports(self) -> list[RoundReport]:
         """One report for each training round."""
@@ -133,6 +148,15 @@ class Descends(RobustWrapper):
 
     step_size: Any
     momentum: float
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a new step size or momentum holds from the next round on, and the velocity stays."""
+        before = self.__dict__.get("descent")
+        if before is not None and name in ("step_size", "momentum"):
+            made = Descent(**{"step_size": self.step_size, "momentum": self.momentum, name: value})
+            made.velocity = before.velocity
+            self.descent = self.core.step = made
+        super().__setattr__(name, value)
 
     def server_step(self) -> Descent:
         """The descent, made once: its velocity lasts over the rounds."""

@@ -67,6 +67,9 @@ def test_attributes_set_after_construction_have_effect():
     trimmed.start(LocalGrid(client_app(), N), start(), 1)
     assert trimmed.reports[0].f == 3
     assert trimmed.reports[0].certificate is not None
+    sgd = ours.ByzantineSGD("median", 0.1, f=2)
+    sgd.step_size, sgd.momentum, sgd.rule = 0.5, 0.9, "krum"
+    assert (sgd.core.step.gamma(0), sgd.core.step.momentum, str(sgd.rule_at(11))) == (0.5, 0.9, "Krum(f=2)")
     old = legacy.Krum(num_malicious_clients=1)
     old.num_malicious_clients = 3
     one_round(old)
@@ -82,6 +85,9 @@ def test_attributes_set_after_construction_have_effect():
         (legacy.Krum, "f", 0.9, "f must be a number >= 0 and < 0.5, got 0.9"),
         (legacy.FedMedian, "grace", -1.0, "grace must be a number >= 0, got -1.0"),
         (ours.Median, "on_infeasible", "stop", "on_infeasible must be one of 'skip', 'error'"),
+        (lambda: Robust("krum", f=1), "rule", "crum", "unknown rule 'crum'"),
+        (lambda: Robust("krum", f=1), "f", None, "a rule by name needs f"),
+        (lambda: legacy.ByzantineSGD("krum", 0.1, f=1), "momentum", 1.0, "momentum must be a number >= 0 and < 1, got 1.0"),
     ],
 )
 def test_an_attribute_that_cannot_be_is_refused_at_once_and_changes_nothing(cls, name, value, message):

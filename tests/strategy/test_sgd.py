@@ -13,6 +13,7 @@ from flwr_byzantine.adversary import AdversarialGrid
 from flwr_byzantine.client import gradient, gradient_reply
 from flwr_byzantine.experiments.demo import apps
 from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.client import client_app as task_client_app
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.mods import byzantine_mod
 
@@ -235,10 +236,10 @@ def test_mistakes_get_one_clear_sentence(make, message):
 def test_real_data(momentum):
     """Digits over 20 heterogeneous clients, 4 of them colluding: the robust rule learns, the mean does not."""
     task = Task(method="byzantine-sgd", momentum=momentum, batch_size=32, lr=0.5)
-    grid = LocalGrid(apps.client_app(), 20)
+    grid = LocalGrid(task_client_app(), 20)
     rule = rules.chain(rules.NNM(f=4), rules.TrimmedMean(f=4))
     robust, _ = apps.federate(grid, task, rule, attacks.SignFlip(scale=10.0), 4, 60)
-    plain, _ = apps.federate(LocalGrid(apps.client_app(), 20), task, None, attacks.SignFlip(scale=10.0), 4, 20)
+    plain, _ = apps.federate(LocalGrid(task_client_app(), 20), task, None, attacks.SignFlip(scale=10.0), 4, 20)
     assert robust.final > 0.8
     assert plain.final < 0.3
 
