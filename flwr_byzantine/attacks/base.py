@@ -14,7 +14,6 @@ from flwr_byzantine.declare.params import Constraint, Declared, check
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.rules.base import Rule
 
-KNOWLEDGE = ("own", "honest", "rule")
 LARGEST = 1e120  # what attacks compute with: sums of squares stay finite
 
 

@@ -13,8 +13,6 @@ from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.results import Outcome
 from flwr_byzantine.theory.certificate import Certificate, Estimate
 
-STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
-
 
 @dataclass(frozen=True)
 class NodeReport:
