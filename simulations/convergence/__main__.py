@@ -31,7 +31,7 @@ def main(
 
 
 def _run(quick: bool, file: Path) -> list[dict[str, Any]]:
-    work = study.cells(quick)
+    work = study.configurations(quick)
     with Progress(console=console) as bar:
         task = bar.add_task(f"{len(work)} configurations", total=len(work))
         return study.run_all(work, file, lambda: bar.advance(task))

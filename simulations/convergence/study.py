@@ -47,7 +47,7 @@ def _dashed(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Configuration:
     """One configuration by name, so that it can be sent to another process and stored."""
 
     experiment: str
@@ -69,46 +69,44 @@ class Cell:
         return Setting(objective, rule, ATTACKS[self.attack], N, self.f, gamma, self.K, Noise(*self.noise), self.batch, self.beta)
 
 
-def run(cell: Cell) -> dict[str, Any]:
+def run(configuration: Configuration) -> dict[str, Any]:
     """A line of the results: the curve at spaced k, its minimum, mean and tail, and the bound by its terms."""
-    setting = cell.setting()
-    curve = descend(setting, cell.seeds)
-    k = np.unique(np.geomspace(1, cell.K, 60).astype(int)) - 1
+    setting = configuration.setting()
+    curve = descend(setting, configuration.seeds)
+    k = np.unique(np.geomspace(1, configuration.K, 60).astype(int)) - 1
     promise = bound(setting)
     return {
-        **{
-            name: getattr(cell, name) for name in ("experiment", "objective", "rule", "attack", "f", "K", "seeds", "noise", "batch", "beta")
-        },
+        **{name: getattr(configuration, name) for name in NAMES},
         "gamma": setting.gamma,
         "n": N,
         "k": k.tolist(),
         "curve": [float(f"{value:.5g}") for value in curve[k]],
         "min": float(curve.min()),
         "mean": float(curve.mean()),
-        "tail": float(curve[-max(1, cell.K // 5) :].mean()),
+        "tail": float(curve[-max(1, configuration.K // 5) :].mean()),
         "bound": None if promise is None else {"initial": promise.initial, "noise": promise.noise, "bias": promise.bias},
     }
 
 
-def cells(quick: bool) -> list[Cell]:
+def configurations(quick: bool) -> list[Configuration]:
     """All configurations; `quick` takes fewer steps, seeds and rules."""
-    found: list[Cell] = []
+    found: list[Configuration] = []
     for experiment in (_attacks, _byzantine_count, _rate, _basin, _condition):
         found.extend(experiment(quick))
     return found
 
 
-def _attacks(quick: bool) -> Iterator[Cell]:
+def _attacks(quick: bool) -> Iterator[Configuration]:
     """Every rule under every attack."""
     K, seeds = (150, 1) if quick else (250, 3)
     chosen = ["mean", *PROMISED] if quick else rule_names()
     for objective in ("quadratic", "logistic") if quick else OBJECTIVES:
         for rule in chosen:
             for attack in ATTACKS:
-                yield Cell("attacks", objective, rule, attack, F, 0.25, K, seeds)
+                yield Configuration("attacks", objective, rule, attack, F, 0.25, K, seeds)
 
 
-def _byzantine_count(quick: bool) -> Iterator[Cell]:
+def _byzantine_count(quick: bool) -> Iterator[Configuration]:
     """Every number f of Byzantine workers that a rule's condition allows."""
     K, seeds = (100, 1) if quick else (200, 2)
     for rule in ("krum", "trimmed-mean", "nnm+trimmed-mean") if quick else rule_names():
@@ -116,38 +114,38 @@ def _byzantine_count(quick: bool) -> Iterator[Cell]:
             if rules.parse(rule, f).min_n() > N or (rule == "SMEA" and f > 3):
                 continue
             for attack in (*STEALTHY, "sign flip x10"):
-                yield Cell("byzantine", "logistic", rule, attack, f, 0.25, K, seeds)
+                yield Configuration("byzantine", "logistic", rule, attack, f, 0.25, K, seeds)
 
 
-def _rate(quick: bool) -> Iterator[Cell]:
+def _rate(quick: bool) -> Iterator[Configuration]:
     """γ = 1/√K in units of 1/L, without bias floor (noise falls with the gradient) and with noise small beside it."""
     lengths = (16, 64, 256) if quick else (16, 64, 256, 1024, 4096)
     for rule, f in (("mean", 0), ("krum", F), ("trimmed-mean", F), ("geometric-median", F), ("nnm+trimmed-mean", F)):
         for K in lengths:
-            yield Cell("rate", "waves", rule, "ALIE z=1.5" if f else "none", f, 1 / K**0.5, K, 1 if quick else 3, (0.0, 1.0, 0.01))
+            yield Configuration("rate", "waves", rule, "ALIE z=1.5" if f else "none", f, 1 / K**0.5, K, 1 if quick else 3, (0.0, 1.0, 0.01))
 
 
-def _basin(quick: bool) -> Iterator[Cell]:
+def _basin(quick: bool) -> Iterator[Configuration]:
     """The radius against noise, batch size and worker momentum."""
     K, seeds = (200, 1) if quick else (1500, 3)
     for rule in ("krum", "trimmed-mean", "nnm+trimmed-mean"):
         for variance in (0.01, 0.1, 1.0, 10.0):
-            yield Cell("basin noise", "quadratic", rule, "ALIE z=1.5", F, 0.1, K, seeds, (0.0, 1.0, variance))
+            yield Configuration("basin noise", "quadratic", rule, "ALIE z=1.5", F, 0.1, K, seeds, (0.0, 1.0, variance))
         for batch in (1, 4, 16, 64):
-            yield Cell("basin batch", "logistic", rule, "ALIE z=1.5", F, 0.25, K, seeds, (0.0, 1.0, 0.0), batch)
+            yield Configuration("basin batch", "logistic", rule, "ALIE z=1.5", F, 0.25, K, seeds, (0.0, 1.0, 0.0), batch)
         for beta in (0.0, 0.5, 0.9, 0.97):
-            yield Cell("basin momentum", "quadratic", rule, "ALIE z=1.5", F, 0.02, 2 * K, seeds, (0.0, 1.0, 1.0), 0, beta)
+            yield Configuration("basin momentum", "quadratic", rule, "ALIE z=1.5", F, 0.02, 2 * K, seeds, (0.0, 1.0, 1.0), 0, beta)
 
 
-def _condition(quick: bool) -> Iterator[Cell]:
+def _condition(quick: bool) -> Iterator[Configuration]:
     """Noise in proportion to the gradient, where the condition holds all along, and noise that stays, where it fails."""
     K, seeds = (200, 1) if quick else (1000, 3)
     for objective in ("quadratic",) if quick else OBJECTIVES:
         for rule in ("krum", "trimmed-mean", "median", "geometric-median", "nnm+trimmed-mean"):
             for attack in ("ALIE z=1.5", "sign flip x10"):
                 share = admissible(objective, rule, 1.02)
-                yield Cell("condition holds", objective, rule, attack, F, share, K, seeds, (0.0, 1.02, 0.0))
-                yield Cell("condition fails", objective, rule, attack, F, min(share, 0.25), K, seeds, (0.0, 1.0, NOISE))
+                yield Configuration("condition holds", objective, rule, attack, F, share, K, seeds, (0.0, 1.02, 0.0))
+                yield Configuration("condition fails", objective, rule, attack, F, min(share, 0.25), K, seeds, (0.0, 1.0, NOISE))
 
 
 def admissible(objective: str, rule: str, B: float) -> float:
@@ -158,13 +156,13 @@ def admissible(objective: str, rule: str, B: float) -> float:
     return theory.admissible_step(theory.Problem(L, 1.0, B=B, s=1 - sine, c_F=theory.second_moment_constant(built, N, F))) * L
 
 
-def run_all(work: list[Cell], path: Path, advance: Callable[[], None]) -> list[dict[str, Any]]:
-    """All cells on all cores; each is written to `path` as soon as it is there. The order in the file is fixed at the end."""
+def run_all(work: list[Configuration], path: Path, advance: Callable[[], None]) -> list[dict[str, Any]]:
+    """All configurations on all cores; each is written to `path` as soon as it is there. The order in the file is fixed at the end."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     results: dict[int, dict[str, Any]] = {}
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool, path.open("w", encoding="utf-8") as file:
-        futures = {pool.submit(run, cell): index for index, cell in enumerate(work)}
+        futures = {pool.submit(run, configuration): index for index, configuration in enumerate(work)}
         for future in as_completed(futures):
             results[futures[future]] = future.result()
             file.write(json.dumps(results[futures[future]]) + "\n")

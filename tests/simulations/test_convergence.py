@@ -29,7 +29,7 @@ def quick(tmp_path_factory):
 @pytest.mark.slow
 def test_results_pictures_and_summary(quick):
     lines, out, text = quick
-    assert len(lines) == len(study.cells(quick=True))
+    assert len(lines) == len(study.configurations(quick=True))
     for name in ("attacks", "byzantine", "rate", "basin", "condition"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / f"{name}.svg").exists()
@@ -112,5 +112,5 @@ def test_a_run_is_deterministic():
 
 
 def test_every_rule_of_the_catalogue_takes_part():
-    names = {cell.rule.lower().replace("-", "") for cell in study.cells(quick=False)}
+    names = {each.rule.lower().replace("-", "") for each in study.configurations(quick=False)}
     assert names >= {cls.__name__.lower() for cls in rules.available() if not issubclass(cls, rules.PreAggregation)}
