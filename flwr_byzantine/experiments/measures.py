@@ -16,8 +16,8 @@ from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.records import is_train, partition_in
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
-LAST = 3  # rounds that the final values are the mean of
-OF_MODEL = ("accuracy", "loss", "validation_accuracy", "attack_success")  # the others are of a round
+FINAL_ROUNDS = 3  # rounds that the final values are the mean of
+MODEL_MEASURES = ("accuracy", "loss", "validation_accuracy", "attack_success")  # the others are of a round
 
 
 def evaluated(rounds: int, every: int = 1) -> set[int]:
@@ -27,7 +27,7 @@ def evaluated(rounds: int, every: int = 1) -> set[int]:
         >>> sorted(evaluated(rounds=12, every=5))
         [0, 5, 10, 11, 12]
     """
-    return {*range(0, rounds + 1, every), *range(max(0, rounds - LAST + 1), rounds + 1)}
+    return {*range(0, rounds + 1, every), *range(max(0, rounds - FINAL_ROUNDS + 1), rounds + 1)}
 
 
 @dataclass
@@ -62,11 +62,11 @@ class History:
             >>> History(accuracy=[0.1, 0.5, 0.75]).final()["accuracy"]
             0.625
         """
-        return {name: _mean(values[name in OF_MODEL :][-LAST:]) for name, values in asdict(self).items()}
+        return {name: _mean(values[name in MODEL_MEASURES :][-FINAL_ROUNDS:]) for name, values in asdict(self).items()}
 
     def skip_model(self) -> None:
         """Note a round after which the model is not evaluated."""
-        for values in (getattr(self, name) for name in OF_MODEL):
+        for values in (getattr(self, name) for name in MODEL_MEASURES):
             values += [math.nan] * bool(values)
 
     def to_json(self) -> dict[str, list[float | None] | None]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import matplotlib as mpl
 
-from flwr_byzantine.experiments.measures import OF_MODEL, evaluated
+from flwr_byzantine.experiments.measures import MODEL_MEASURES, evaluated
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
-from flwr_byzantine.experiments.report.published import Published, beside, read_published
+from flwr_byzantine.experiments.report.published import Published, matched, read_published
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import load, values
 from flwr_byzantine.experiments.report.study import Study, study
@@ -56,7 +56,7 @@ def blocks() -> dict[str, str]:
 
 def by_attack(name: str) -> str:
     """Rules × attacks for each setting, as Markdown; the honest cost only where it is known."""
-    found = [worst_case_table(table, beside(table, published(name))) for table in results(name).tables()]
+    found = [worst_case_table(table, matched(table, published(name))) for table in results(name).tables()]
     return "\n".join(_without_empty(grid).markdown() for grid in found).strip()
 
 
@@ -75,7 +75,7 @@ def pairs(name: str) -> dict[tuple[str, str], Pair]:
     """For each published figure of a rule that was run, by (rule, attack): ours, the best where several settings were run, and theirs."""
     found: dict[tuple[str, str], Pair] = {}
     for table in results(name).tables():
-        for (rule, attack), entry in beside(table, published(name)).items():
+        for (rule, attack), entry in matched(table, published(name)).items():
             ours = max((row.column(attack).mean for row in table.rows if row.rule == rule), default=float("nan"))
             if ours == ours and attack != WORST:
                 found[rule, attack] = max((ours, entry.accuracy), found.get((rule, attack), (0.0, entry.accuracy)))
@@ -86,7 +86,7 @@ def best(name: str) -> dict[str, Pair]:
     """For each attack the best of our robust rules, and the best published."""
     tables, known = results(name).tables(), published(name)
     ours = [(attack, row.column(attack).mean) for table in tables for row in table.rows for attack in table.attacks if row.rule != FEDAVG]
-    theirs = [(attack, entry.accuracy) for table in tables for (_, attack), entry in beside(table, known).items()]
+    theirs = [(attack, entry.accuracy) for table in tables for (_, attack), entry in matched(table, known).items()]
     return {attack: (_top(ours, attack), _top(theirs, attack)) for attack in tables[0].attacks if attack in dict(theirs)}
 
 
@@ -111,7 +111,7 @@ def by_momentum(name: str) -> dict[float, dict[str, Pair]]:
     """The mean over the attacks for each worker momentum and rule, ours and published (NaN where one is missing)."""
     found: dict[float, dict[str, Pair]] = {}
     for table in results(name).tables():
-        known = beside(table, published(name))
+        known = matched(table, published(name))
         theirs = {
             row.rule: [known[row.rule, a].accuracy if (row.rule, a) in known else math.nan for a in table.attacks] for row in table.rows
         }
@@ -152,7 +152,7 @@ def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
 
 
 def _worst(table: WorstCase, known: Sequence[Published], rule: str) -> Field:
-    row, theirs = table.row(rule), beside(table, known)[rule, WORST]
+    row, theirs = table.row(rule), matched(table, known)[rule, WORST]
     return Field(f"{100 * row.worst.mean:.1f}", f"/ {100 * theirs.accuracy:.0f}", number=row.worst.mean)
 
 
@@ -187,7 +187,7 @@ def shorten(path: Path) -> None:
 
 def _thinned(history: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     kept = evaluated(config["rounds"], config["evaluate_every"])
-    return {name: values if name in OF_MODEL else _only(kept, values) for name, values in history.items()}
+    return {name: values if name in MODEL_MEASURES else _only(kept, values) for name, values in history.items()}
 
 
 def _only(kept: set[int], values: list[Any] | None) -> list[Any] | None:

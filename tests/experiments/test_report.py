@@ -26,7 +26,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments import report
 from flwr_byzantine.experiments.report.curves import curves
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
-from flwr_byzantine.experiments.report.published import beside, unmatched
+from flwr_byzantine.experiments.report.published import matched, unmatched
 from flwr_byzantine.experiments.report.study import study
 from flwr_byzantine.experiments.report.style import looks
 from flwr_byzantine.experiments.report.tables import worst_case_table
@@ -374,7 +374,7 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     (table,) = report.worst_case(
         cells_of([line("krum", attack, 0.6, attack_options=o) for attack, o in (("alie", {"z": 1.5}), ("sign-flip", {}))])
     )
-    grid = worst_case_table(table, beside(table, entries))
+    grid = worst_case_table(table, matched(table, entries))
     assert [item.full for item in grid.rows[0]] == ["krum", "60.0 / 55.0 (+5.0)", "60.0", "60.0", "–"]
     assert [item.full for item in grid.rows[1]] == ["flanders+fedavg (published only)", "–", "– / 67.0", "–", "–"]
     assert "Somebody et al., 2023, Table 2" in grid.notes[-1]

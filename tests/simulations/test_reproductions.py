@@ -79,7 +79,7 @@ def test_figures_that_the_page_shows_are_there(name):
 def test_every_published_figure_stands_beside_one_of_ours_or_in_a_row_of_its_own(name):
     known = page.published(name)
     tables = page.results(name).tables()
-    used = {id(entry) for table in tables for entry in page.beside(table, known).values()}
+    used = {id(entry) for table in tables for entry in page.matched(table, known).values()}
     assert [entry for entry in known if id(entry) not in used] == []
 
 

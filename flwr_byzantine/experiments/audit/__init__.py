@@ -3,8 +3,8 @@
 May import `errors`, `arrays`, `flower` and `experiments.table`: the strategies under audit are given to it.
 """
 
-from flwr_byzantine.experiments.audit.battery import BATTERY, Case, Reply
+from flwr_byzantine.experiments.audit.battery import BATTERY, Case, PlainReply
 from flwr_byzantine.experiments.audit.runner import OUTCOMES, Finding, audit, load_strategy
 from flwr_byzantine.experiments.audit.table import table
 
-__all__ = ["BATTERY", "OUTCOMES", "Case", "Finding", "Reply", "audit", "load_strategy", "table"]
+__all__ = ["BATTERY", "OUTCOMES", "Case", "Finding", "PlainReply", "audit", "load_strategy", "table"]

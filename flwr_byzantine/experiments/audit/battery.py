@@ -14,7 +14,7 @@ from flwr_byzantine.arrays.typing import Array
 
 
 @dataclass
-class Reply:
+class PlainReply:
     """An honest reply in plain Python values, which a case then changes in place.
 
     Attributes:
@@ -40,13 +40,13 @@ class Case:
     """One kind of hostile reply.
 
     Attributes:
-        spoil: changes a `Reply` in place.
+        spoil: changes a `PlainReply` in place.
         legacy: whether the legacy API can express it.
         evaluation: spoils the evaluation replies, too.
     """
 
     name: str
-    spoil: Callable[[Reply], None] = field(repr=False)
+    spoil: Callable[[PlainReply], None] = field(repr=False)
     legacy: bool = True
 
 
@@ -68,62 +68,62 @@ def values(data: bytes) -> Array:
     return np.asarray(np.load(io.BytesIO(data)))
 
 
-def _first(change: Callable[[bytes], bytes]) -> Callable[[Reply], None]:
+def _first(change: Callable[[bytes], bytes]) -> Callable[[PlainReply], None]:
     """A spoiler that changes the bytes of the reply's first array."""
 
-    def spoil(reply: Reply) -> None:
+    def spoil(reply: PlainReply) -> None:
         name = next(iter(reply.arrays))
         reply.arrays[name] = change(reply.arrays[name])
 
     return spoil
 
 
-def _instead(data: bytes) -> Callable[[Reply], None]:
+def _instead(data: bytes) -> Callable[[PlainReply], None]:
     """A spoiler that puts these bytes in place of the first array's."""
     return _first(lambda _: data)
 
 
-def _filled(value: float) -> Callable[[Reply], None]:
+def _filled(value: float) -> Callable[[PlainReply], None]:
     return _all(lambda own, _: np.full_like(own, value))
 
 
-def _times(factor: float) -> Callable[[Reply], None]:
+def _times(factor: float) -> Callable[[PlainReply], None]:
     return _all(lambda own, w: (w + factor * (own - w)).astype(own.dtype))
 
 
-def _all(change: Callable[[Array, Array], Array]) -> Callable[[Reply], None]:
+def _all(change: Callable[[Array, Array], Array]) -> Callable[[PlainReply], None]:
     """A spoiler that replaces every array by change(honest values, broadcast values)."""
 
-    def spoil(reply: Reply) -> None:
+    def spoil(reply: PlainReply) -> None:
         with np.errstate(all="ignore"):
             reply.arrays = {name: npy(change(values(data), reply.broadcast[name])) for name, data in reply.arrays.items()}
 
     return spoil
 
 
-def _arrays(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[[Reply], None]:
-    def spoil(reply: Reply) -> None:
+def _arrays(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[[PlainReply], None]:
+    def spoil(reply: PlainReply) -> None:
         reply.arrays = change(reply.arrays)
 
     return spoil
 
 
-def _set(**fields: Any) -> Callable[[Reply], None]:
-    def spoil(reply: Reply) -> None:
+def _set(**fields: Any) -> Callable[[PlainReply], None]:
+    def spoil(reply: PlainReply) -> None:
         for name, value in fields.items():
             setattr(reply, name, value)
 
     return spoil
 
 
-def _metric(name: str, value: Any) -> Callable[[Reply], None]:
-    def spoil(reply: Reply) -> None:
+def _metric(name: str, value: Any) -> Callable[[PlainReply], None]:
+    def spoil(reply: PlainReply) -> None:
         reply.metrics = {**reply.metrics, name: value}
 
     return spoil
 
 
-def _typed(dtype: Any) -> Callable[[Reply], None]:
+def _typed(dtype: Any) -> Callable[[PlainReply], None]:
     return _all(lambda own, _: np.ones_like(own, dtype=dtype) if dtype in (bool, object, "U1") else own.astype(dtype))
 
 

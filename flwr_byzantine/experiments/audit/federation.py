@@ -12,22 +12,22 @@ from flwr.clientapp import ClientApp
 from flwr.common import Code, EvaluateRes, FitRes, Parameters, Status, ndarrays_to_parameters, parameters_to_ndarrays
 
 from flwr_byzantine.arrays.typing import Array as NDArray
-from flwr_byzantine.experiments.audit.battery import Reply, npy
+from flwr_byzantine.experiments.audit.battery import PlainReply, npy
 from flwr_byzantine.flower.local import LocalGrid
 
 N, ROUNDS = 13, 2  # enough for every rule with f = 2 to lose two replies
 GOAL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.full(4, -1.0, np.float32)}
 SILENT = "no reply"
 Model = dict[str, NDArray]
-Spoil = Callable[[Reply], None]
+Spoil = Callable[[PlainReply], None]
 Outcome = tuple[Model | None, list[Any]]
 """The final model (None where no round was aggregated), and the values of all metrics."""
 
 
-def _update(node: int, server_round: int, model: Model) -> Reply:
+def _update(node: int, server_round: int, model: Model) -> PlainReply:
     rng = np.random.default_rng([node, server_round])
     arrays = {k: npy((w + (GOAL[k] - w) / 2 + 0.01 * rng.normal(size=w.shape)).astype(np.float32)) for k, w in model.items()}
-    return Reply(arrays, {"num-examples": 10, "loss": 1.0}, dict(model))
+    return PlainReply(arrays, {"num-examples": 10, "loss": 1.0}, dict(model))
 
 
 def _start() -> Model:
@@ -48,7 +48,7 @@ def message_run(strategy: Any, spoil: Spoil, nodes: tuple[int, ...]) -> Outcome:
 
     @app.evaluate()
     def evaluate(message: Message, context: Any) -> Message:
-        reply = Reply({}, {"num-examples": 10, "loss": 1.0}, {})
+        reply = PlainReply({}, {"num-examples": 10, "loss": 1.0}, {})
         if context.node_id in nodes:
             _spoil_evaluation(spoil, reply)
         return _message(reply, message, evaluation=True)
@@ -60,7 +60,7 @@ def message_run(strategy: Any, spoil: Spoil, nodes: tuple[int, ...]) -> Outcome:
     return model or None, [value for record in records for value in record.values()]
 
 
-def _spoil_evaluation(spoil: Spoil, reply: Reply) -> None:
+def _spoil_evaluation(spoil: Spoil, reply: PlainReply) -> None:
     """Spoil an evaluation reply; cases that change arrays do nothing, since it has none."""
     try:
         spoil(reply)
@@ -68,7 +68,7 @@ def _spoil_evaluation(spoil: Spoil, reply: Reply) -> None:
         return
 
 
-def _message(reply: Reply, to: Message, evaluation: bool = False) -> Message:
+def _message(reply: PlainReply, to: Message, evaluation: bool = False) -> Message:
     if reply.failure or reply.silent:
         return Message(Error(0, SILENT if reply.silent else reply.failure), reply_to=to)
     arrays = {name: Array("float32", (1,), "numpy.ndarray", data) for name, data in reply.arrays.items()}
@@ -108,7 +108,7 @@ def _legacy_fit(asked: Any, server_round: int, spoil: Spoil, nodes: tuple[int, .
 def _legacy_evaluate(strategy: Any, server_round: int, parameters: Any, manager: Any, spoil: Spoil, nodes: tuple[int, ...]) -> list[Any]:
     results = []
     for proxy, _ in strategy.configure_evaluate(server_round, parameters, manager):
-        reply = Reply({}, {"num-examples": 10, "loss": 1.0}, {})
+        reply = PlainReply({}, {"num-examples": 10, "loss": 1.0}, {})
         if proxy.node_id in nodes:
             _spoil_evaluation(spoil, reply)
         if not (reply.failure or reply.silent):

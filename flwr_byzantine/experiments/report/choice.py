@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.scores import Score
-from flwr_byzantine.experiments.report.settings import attacks_of, grouped, several, values, varying
+from flwr_byzantine.experiments.report.settings import attacks_of, grouped, multivalued, values, varying
 from flwr_byzantine.experiments.results import Result, Setting, named
 from flwr_byzantine.rules.parsing import FEDAVG
 
@@ -85,7 +85,7 @@ def _lift(cell: Result, dotted: Sequence[str]) -> Result:
 def _check(cells: Sequence[Result], keys: Sequence[str], measure: str) -> None:
     for key in keys:
         if len(values(cells, key)) < 2:
-            known = ", ".join(several(cells)) or "none"
+            known = ", ".join(multivalued(cells)) or "none"
             raise InvalidParameter(f"report: cannot choose {key!r}: it does not vary; the keys that do: {known}")
     if all(math.isnan(cell.value(measure)) for cell in cells):
         raise InvalidParameter(f"report: choosing needs {measure}, which no cell has; sweep with a validation split")

@@ -78,13 +78,13 @@ def _entry(entry: Any, path: Path, index: int) -> Published:
     return Published(entry["strategy"], entry["attack"], float(entry["accuracy"]), entry["source"], entry.get("where", {}))
 
 
-Beside = dict[tuple[str, str], Published]
+Matched = dict[tuple[str, str], Published]
 """Published figures by row and column of one table."""
 
 
-def beside(table: WorstCase, published: Sequence[Published]) -> Beside:
+def matched(table: WorstCase, published: Sequence[Published]) -> Matched:
     """The published figures of one setting's table; rows that only the literature has are under the strategy's own name."""
-    found: Beside = {}
+    found: Matched = {}
     for entry in published:
         rows = _rows(table, entry)
         column = _column(table, entry.attack)
@@ -96,7 +96,7 @@ def beside(table: WorstCase, published: Sequence[Published]) -> Beside:
 
 def unmatched(tables: Sequence[WorstCase], published: Sequence[Published]) -> list[Published]:
     """The entries that stand in no table."""
-    used = [entry for table in tables for entry in beside(table, published).values()]
+    used = [entry for table in tables for entry in matched(table, published).values()]
     return [entry for entry in published if entry not in used]
 
 

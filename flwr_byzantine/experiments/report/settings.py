@@ -54,7 +54,7 @@ def values(cells: Iterable[Result], key: str) -> list[Any]:
     return sorted({hashable(cell.config.get(key)) for cell in cells}, key=rank)
 
 
-def several(cells: Sequence[Result]) -> list[str]:
+def multivalued(cells: Sequence[Result]) -> list[str]:
     """The configuration keys with more than one value, without those that name a run's row, column and seed."""
     return [key for key in sorted({key for cell in cells for key in cell.config} - _IDENTITY) if len(values(cells, key)) > 1]
 
@@ -67,7 +67,7 @@ def varying(cells: Sequence[Result], given: Sequence[str] = ()) -> list[str]:
     """
     attacked = [cell for cell in cells if cell.attack != NO_ATTACK] or cells
     kept: list[str] = list(given)
-    for key in sorted(several(attacked), key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
+    for key in sorted(multivalued(attacked), key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
         if key not in kept and not _follows(attacked, key, kept):
             kept.append(key)
     return kept

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report import choice
 from flwr_byzantine.experiments.report.scores import Reference, WorstCase, worst_case
-from flwr_byzantine.experiments.report.settings import attacks_of, grouped, rules_of, several, varying
+from flwr_byzantine.experiments.report.settings import attacks_of, grouped, multivalued, rules_of, varying
 from flwr_byzantine.experiments.results import Result, Setting, show
 
 
@@ -86,7 +86,7 @@ def study(cells: Sequence[Result], by: Sequence[str] | None = None, choose: Sequ
 
 
 def _require(by: Sequence[str], cells: Sequence[Result]) -> None:
-    known = several(cells)
+    known = multivalued(cells)
     unknown = [key for key in by if key not in known]
     if unknown:
         raise InvalidParameter(f"report: no setting differs in {unknown[0]!r}; the keys that vary: {', '.join(known) or 'none'}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.published import Beside, Published, beside
+from flwr_byzantine.experiments.report.published import Matched, Published, matched
 from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCase
 from flwr_byzantine.experiments.report.settings import describe, rank
 from flwr_byzantine.experiments.report.study import Study
@@ -29,7 +29,7 @@ def percent(score: Score) -> Field:
     return Field(f"{100 * score.mean:.1f}" + "†" * bool(score.failed), deviation, number=score.mean)
 
 
-def worst_case_table(table: WorstCase, published: Beside | None = None) -> Table:
+def worst_case_table(table: WorstCase, published: Matched | None = None) -> Table:
     """Rules × attacks of one setting, with the worst case and the honest cost, in percent.
 
     Args:
@@ -45,8 +45,8 @@ def worst_case_table(table: WorstCase, published: Beside | None = None) -> Table
     return Table(describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST), rows, _notes(rows, published))
 
 
-def _fields(row: Row, columns: Sequence[str], published: Beside) -> list[Field]:
-    scores = [_beside(column_field(row, name), published.get((row.rule, name))) for name in columns]
+def _fields(row: Row, columns: Sequence[str], published: Matched) -> list[Field]:
+    scores = [_with_published(column_field(row, name), published.get((row.rule, name))) for name in columns]
     return [Field(row.rule), *scores, cost_field(row)]
 
 
@@ -70,7 +70,7 @@ def column_field(row: Row, name: str) -> Field:
     return Field(shown.text, shown.small, number=shown.number, note=f"under {row.worst_attack}")
 
 
-def _beside(ours: Field, published: Published | None) -> Field:
+def _with_published(ours: Field, published: Published | None) -> Field:
     if published is None:
         return ours
     theirs = "NaN" if math.isnan(published.accuracy) else f"{100 * published.accuracy:.1f}"
@@ -79,12 +79,12 @@ def _beside(ours: Field, published: Published | None) -> Field:
     return Field(ours.text, small.strip(), number=ours.number, note=f"published: {published.source}")
 
 
-def _published_only(rule: str, columns: Sequence[str], published: Beside) -> tuple[Field, ...]:
-    fields = [_beside(EMPTY, published.get((rule, name))) for name in columns]
+def _published_only(rule: str, columns: Sequence[str], published: Matched) -> tuple[Field, ...]:
+    fields = [_with_published(EMPTY, published.get((rule, name))) for name in columns]
     return (Field(rule, "(published only)"), *fields, EMPTY)
 
 
-def _notes(rows: Sequence[Sequence[Field]], published: Beside) -> tuple[str, ...]:
+def _notes(rows: Sequence[Sequence[Field]], published: Matched) -> tuple[str, ...]:
     texts = [item.text for row in rows for item in row]
     notes = [BOUND] * any(text.startswith("≤") for text in texts) + [PARTIAL] * any("†" in text for text in texts)
     sources = sorted({entry.source for entry in published.values()})
@@ -146,10 +146,10 @@ def worst_case_csv(tables: Sequence[WorstCase], published: Sequence[Published]) 
     columns = [*dict.fromkeys(attack for table in tables for attack in table.attacks), WORST]
     header = [*keys, "rule"]
     header += [f"{name} {part}" for name in columns for part in ("mean", "std", "seeds", "published")] + ["worst attack", "complete", COST]
-    return to_csv(header, [line for table in tables for line in _csv_lines(table, beside(table, published), columns)])
+    return to_csv(header, [line for table in tables for line in _csv_lines(table, matched(table, published), columns)])
 
 
-def _csv_lines(table: WorstCase, published: Beside, columns: Sequence[str]) -> Iterable[list[object]]:
+def _csv_lines(table: WorstCase, published: Matched, columns: Sequence[str]) -> Iterable[list[object]]:
     for row in table.rows:
         line: list[object] = [*(value for _, value in table.setting), row.rule]
         for name in columns:

@@ -13,7 +13,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.page import Content, Picture, page
-from flwr_byzantine.experiments.report.published import Published, beside, read_published, unmatched
+from flwr_byzantine.experiments.report.published import Published, matched, read_published, unmatched
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC, Drawing
@@ -82,7 +82,7 @@ def _command(source: Path | None, by: Sequence[str] | None, choose: Sequence[str
 
 def _content(content: Study, published: Sequence[Published], title: str, source: Path | None, command: str) -> Content:
     tables = content.tables()
-    grids = [worst_case_table(table, beside(table, published)) for table in tables]
+    grids = [worst_case_table(table, matched(table, published)) for table in tables]
     summary = overview(tables, content.rules) if len(tables) > 1 else None
     chosen = choices_table(content) if content.choices else None
     failures = failures_table(content) if content.failed else None

@@ -52,7 +52,7 @@ class Cell:
         config = cls.defaults(given)
         for key in ("strategy", "attack"):
             config[key], config[f"{key}_options"] = config[key]
-        for key, partition in Task.SWITCHED.items():
+        for key, partition in Task.PARTITION_PARAMETERS.items():
             config[key] = config[key] if config["partition"] == partition else 0.0
         cell = cls(config)
         config["hidden"] = list(cell.task().widths) if config["model"] == "mlp" else []

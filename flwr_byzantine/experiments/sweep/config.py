@@ -19,10 +19,18 @@ from flwr_byzantine.experiments.tasks.data import ROOT_VARIABLE, available, root
 from flwr_byzantine.experiments.tasks.partitions import partitions
 
 TABLES = ("sweep", "task", "grid", "exclude", "choose")
-OF_CELLS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
-GENERAL = {"name": Constraint(str), "processes": Constraint(int, ge=1), **{key: CELL[key] for key in OF_CELLS}}
+SHARED_KEYS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
+GENERAL = {"name": Constraint(str), "processes": Constraint(int, ge=1), **{key: CELL[key] for key in SHARED_KEYS}}
 DATA_ROOT = "data_root"
-CLOSE = ("dataset", "validation", "num_clients", "seed", "partition", "alpha", "gamma")  # cells equal in these share what a process loads
+DATA_KEYS = (
+    "dataset",
+    "validation",
+    "num_clients",
+    "seed",
+    "partition",
+    "alpha",
+    "gamma",
+)  # cells equal in these share loaded data
 NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")
 Table = Mapping[str, Any]
 
@@ -123,7 +131,7 @@ def _fixed(file: Path, content: Table, general: Table) -> tuple[dict[str, Any], 
         raise InvalidParameter(f"{file}: [task] data-root must be a string, got {root!r}")
     _not_twice(file, "[task]", found, "[sweep]", general)
     fixed = {key: checked(f"{file}: [task]", key, value) for key, value in found.items()}
-    return fixed | {key: general[key] for key in OF_CELLS if key in general}, root
+    return fixed | {key: general[key] for key in SHARED_KEYS if key in general}, root
 
 
 def _grid(file: Path, content: Table, fixed: Table) -> dict[str, list[Any]]:
@@ -170,7 +178,7 @@ def _cells(file: Path, fixed: Table, grid: Mapping[str, list[Any]], excludes: li
         raise InvalidParameter(f"{file}: [[exclude]] {hits.index(0) + 1} leaves out no cell; check its values against [grid] and [task]")
     if not cells:
         raise InvalidParameter(f"{file}: every cell is left out by [[exclude]]; leave at least one")
-    return tuple(sorted(cells.values(), key=lambda cell: [str(cell.config[key]) for key in CLOSE]))
+    return tuple(sorted(cells.values(), key=lambda cell: [str(cell.config[key]) for key in DATA_KEYS]))
 
 
 def _excluded(given: Table, rule: Mapping[str, list[Any]]) -> bool:
@@ -207,7 +215,7 @@ def _check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
 
 def _check_partitions(file: Path, cells: Iterable[Cell], root: str) -> None:
     """Divide the data as each cell wants it."""
-    found = {tuple(cell.config[key] for key in (*CLOSE, "shares", "num_malicious")): cell for cell in cells}
+    found = {tuple(cell.config[key] for key in (*DATA_KEYS, "shares", "num_malicious")): cell for cell in cells}
     for cell in found.values():
         try:
             partitions(cell.task(root))

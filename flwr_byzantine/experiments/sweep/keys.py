@@ -12,7 +12,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks.task import DATASETS, Task
 from flwr_byzantine.rules.parsing import FEDAVG, parse_strategy
 
-SCORED = 0.1  # share of the training data that the server holds back, where the file does not say
+VALIDATION_SHARE = 0.1  # share of the training data that the server holds back, where the file does not say
 _OWN = {"dataset": Constraint(str, choices=DATASETS), "alpha": Constraint(float, gt=0), "hidden": Constraint(list)}
 TASK: dict[str, Constraint] = {
     item.name: _OWN.get(item.name) or item.metadata["constraint"] for item in fields(Task) if item.name != "data_root"
@@ -28,7 +28,7 @@ CELL: dict[str, Constraint] = {
 }
 DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Task) if item.name in TASK and item.default is not MISSING} | {
     "hidden": [],
-    "validation": SCORED,
+    "validation": VALIDATION_SHARE,
     "strategy": (FEDAVG, {}),
     "attack": (NO_ATTACK, {}),
     "rounds": 20,

@@ -52,7 +52,7 @@ class Task:
         'gamma'
     """
 
-    SWITCHED: ClassVar[dict[str, str]] = {"alpha": "dirichlet", "gamma": "gamma"}  # parameters of one partition each
+    PARTITION_PARAMETERS: ClassVar[dict[str, str]] = {"alpha": "dirichlet", "gamma": "gamma"}  # parameters of one partition each
 
     dataset: str = "digits"
     data_root: str = ""
