@@ -92,24 +92,24 @@ class ReplyShares:
     honest_dropped: float
 
 
-def shares_of_report(report: RoundReport, partition: Mapping[int, int], bad: Container[int]) -> ReplyShares:
+def shares_of_report(report: RoundReport, partition: Mapping[int, int], malicious: Container[int]) -> ReplyShares:
     """The shares by the report of a robust strategy.
 
     Args:
         report: of one round.
         partition: node id -> client number; nodes not in it count as honest.
-        bad: numbers of the malicious clients.
+        malicious: numbers of the malicious clients.
 
     Example:
         >>> nodes = {7: NodeReport("kept", score=1.0, weight=0.25), 8: NodeReport("kept", score=2.0, weight=0.75)}
         >>> shares_of_report(RoundReport(1, 2, 2, 2, 0, "", True, True, nodes=nodes), {7: 0, 8: 1}, {1})
         ReplyShares(malicious_kept=1.0, malicious_share=0.75, honest_dropped=0.0)
     """
-    malicious = [entry for node, entry in report.nodes.items() if partition.get(node) in bad]
-    honest = [entry for node, entry in report.nodes.items() if partition.get(node) not in bad]
-    kept = [_kept(entry, report.n_valid) for entry in malicious]
+    attackers = [entry for node, entry in report.nodes.items() if partition.get(node) in malicious]
+    honest = [entry for node, entry in report.nodes.items() if partition.get(node) not in malicious]
+    kept = [_kept(entry, report.n_valid) for entry in attackers]
     dropped = sum(entry.status != "kept" for entry in honest)
-    return ReplyShares(_share(sum(kept), len(kept)), math.fsum(entry.weight for entry in malicious), _share(dropped, len(honest)))
+    return ReplyShares(_share(sum(kept), len(kept)), math.fsum(entry.weight for entry in attackers), _share(dropped, len(honest)))
 
 
 def _kept(entry: NodeReport, n: int) -> float:
@@ -119,19 +119,19 @@ def _kept(entry: NodeReport, n: int) -> float:
     return 1.0 if entry.score is not None else min(1.0, entry.weight * n)
 
 
-def shares_of_average(examples: Mapping[int, float], bad: Container[int]) -> ReplyShares:
+def shares_of_average(examples: Mapping[int, float], malicious: Container[int]) -> ReplyShares:
     """The shares of a plain average, which keeps every reply, weighted by its number of examples.
 
     Args:
         examples: client number -> its number of examples.
-        bad: numbers of the malicious clients.
+        malicious: numbers of the malicious clients.
 
     Example:
         >>> shares_of_average({0: 30, 1: 10, 2: 20}, {0}).malicious_share
         0.5
     """
-    malicious = [count for client, count in examples.items() if client in bad]
-    return ReplyShares(1.0 if malicious else math.nan, _share(sum(malicious), sum(examples.values()), 0.0), 0.0)
+    attackers = [count for client, count in examples.items() if client in malicious]
+    return ReplyShares(1.0 if attackers else math.nan, _share(sum(attackers), sum(examples.values()), 0.0), 0.0)
 
 
 def _share(part: float, whole: float, otherwise: float = math.nan) -> float:
@@ -167,7 +167,7 @@ class RecordingGrid:
 
     Args:
         grid: the Grid to wrap, attacks included; everything but `send_and_receive` is its own.
-        bad: numbers of the malicious clients; replies say theirs in the metric "partition-id".
+        malicious: numbers of the malicious clients; replies say theirs in the metric "partition-id".
 
     Attributes:
         partition: node id -> client number.
@@ -182,8 +182,8 @@ class RecordingGrid:
         [1, 2, 3]
     """
 
-    def __init__(self, grid: Grid | Any, bad: Container[int]) -> None:
-        self.grid, self.bad = grid, bad
+    def __init__(self, grid: Grid | Any, malicious: Container[int]) -> None:
+        self.grid, self.malicious = grid, malicious
         self.partition: dict[int, int] = {}
         self.answers, self.error = 0, ""
         self.replies: dict[int, Message] = {}
@@ -213,13 +213,13 @@ class RecordingGrid:
     def shares(self, report: RoundReport | None) -> ReplyShares:
         """The shares of the last round, by the strategy's report; None stands for a plain average."""
         if report is not None:
-            return shares_of_report(report, self.partition, self.bad)
+            return shares_of_report(report, self.partition, self.malicious)
         metrics = {client: cast(MetricRecord, reply.content["metrics"]) for client, reply in self.replies.items()}
-        return shares_of_average({client: float(cast(int, record["num-examples"])) for client, record in metrics.items()}, self.bad)
+        return shares_of_average({client: float(cast(int, record["num-examples"])) for client, record in metrics.items()}, self.malicious)
 
     def kappa(self, aggregate: Array) -> float:
         """`kappa_seen` of the last round, of the (d,) aggregate: a model where the clients send models, else a gradient."""
-        honest = [self.replies[client] for client in sorted(self.replies) if client not in self.bad]
+        honest = [self.replies[client] for client in sorted(self.replies) if client not in self.malicious]
         if not honest:
             return math.nan
         return kappa_seen(aggregate, np.array([flat(next(iter(reply.content.array_records.values()))) for reply in honest]))

@@ -63,9 +63,9 @@ def federate(
         on_round(server_round, accuracy)
 
     history, arrays = federation.federate(grid, replace(task, num_malicious=num_malicious), rule, attack, rounds, note)
-    bad = num_malicious if attack is not None else 0
-    kept = bad * _mean(history.malicious_kept) if bad else 0.0
-    dropped = (task.num_clients - bad) * _mean(history.honest_dropped)
+    attackers = num_malicious if attack is not None else 0
+    kept = attackers * _mean(history.malicious_kept) if attackers else 0.0
+    dropped = (task.num_clients - attackers) * _mean(history.honest_dropped)
     seconds = [end - start for start, end in pairwise(times[1:])]
     return Outcome(history.accuracy, history.loss, seconds, kept, dropped), arrays
 

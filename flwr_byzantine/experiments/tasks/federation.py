@@ -88,10 +88,10 @@ def federate(
     torch.set_num_threads(1)
     partitions(task)  # data that cannot be divided is the server's error, not each client's
     nodes = wait_for_nodes(grid, task.num_clients)
-    bad = range(task.num_malicious if attack is not None else 0)
+    malicious = range(task.num_malicious if attack is not None else 0)
     average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
     strategy = _strategy(task, rule, average)
-    recorder: Any = RecordingGrid(grid if attack is None else _attacked(attack, grid, task, rule, bad), bad)
+    recorder: Any = RecordingGrid(grid if attack is None else _attacked(attack, grid, task, rule, malicious), malicious)
     net = model(task)
     evaluator = _Evaluator(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every))
     config = ConfigRecord({**config_of(task, attack)})
@@ -101,9 +101,9 @@ def federate(
     return evaluator.history, result.arrays
 
 
-def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, bad: Container[int]) -> AdversarialGrid:
+def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int]) -> AdversarialGrid:
     harm = ModelError(task) if attack.knowledge == "rule" else None
-    return AdversarialGrid(grid, attack, by_partition(bad), Mean() if rule is None else rule, task.seed, harm)
+    return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
 
 
 def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
