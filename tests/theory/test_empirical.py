@@ -83,4 +83,4 @@ def test_the_tables_rows():
     assert (cge.declared, mean.declared, mean.lower) == (None, 0.0, 0.0)
     text = str(theory.kappa_table([rules.CGE(f=1)], 4, d=1, starts=1, steps=1)).splitlines()
     assert text[0] == "rule        declared  lower bound  worst found"
-    assert text[1].startswith("CGE(f=1)   none known        0.500  ")
+    assert text[1].startswith("CGE(f=1)  none known        0.500  ")
