@@ -1,6 +1,8 @@
 """`flwr-byzantine plan`: advice, and clear answers to impossible demands."""
 
 import json
+import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 from typer.testing import CliRunner
@@ -45,3 +47,66 @@ def test_mistakes():
         advise(10, 11, None, 1, 0.1)
     with pytest.raises(InvalidParameter, match="noise must be a number > 0"):
         advise(10, 1, None, 1, 0.1, noise=-1.0)
+
+
+def lines(*arguments, **options):
+    return {what: value for what, value, _ in advise(*arguments, **options).rows()}
+
+
+def test_the_lines_of_advice_say_what_theory_says():
+    f = theory.smallest_f(100, 10, 30, 50, 0.01)
+    kappa = rules.Krum(f=f).kappa(30)
+    ratio, by_eta = 1 / math.sqrt(kappa * (1 - 1 / (30 - f))), 1 / theory.krum_eta(30, f)
+    found = advise(100, 10, 30, 50, 0.01, "krum", noise=2.0)
+    assert (found.kappa, found.noise_ratio, found.krum_noise_ratio) == pytest.approx((kappa, ratio, by_eta))
+    assert (found.batch_factor, found.krum_batch_factor) == tuple(math.floor((2.0 / limit) ** 2) + 1 for limit in (ratio, by_eta))
+    assert [what for what, _, _ in found.rows()] == [
+        "rule",
+        "declare f",
+        "sample size",
+        "failure",
+        "κ",
+        *["√d σ/‖g‖ below"] * 2,
+        "batch size, κ certificate",
+        "batch size, η certificate",
+    ]
+    assert [value for _, value, _ in found.rows()] == [
+        f"Krum(f={f})",
+        str(f),
+        "30",
+        f"{theory.failure_probability(100, 10, 30, f, 50):.2g}",
+        f"{kappa:.3g}",
+        f"{ratio:.3g}",
+        f"{by_eta:.3g}",
+        f"× {found.batch_factor}",
+        f"× {found.krum_batch_factor}",
+    ]
+
+
+def test_advice_without_noise_without_kappa_and_without_any_error():
+    assert lines(100, 10, 30, 50, 0.01, "nnm+trimmed-mean")["batch size"] == "× (today / limit)²"
+    unknown = lines(100, 10, 40, 1, 0.2, "cge", noise=1.0)
+    assert unknown["κ"] == "none known"
+    assert len(unknown) == 5
+    exact = advise(10, 0, 5, 1, 0.1, "trimmed-mean", noise=3.0)
+    assert (exact.kappa, exact.noise_ratio, exact.batch_factor, exact.krum_noise_ratio) == (0.0, math.inf, 1, None)
+    impossible = advise(20, 9, 10, 1, 0.001, "krum", noise=1.0)
+    assert (impossible.kappa, impossible.noise_ratio, impossible.krum_noise_ratio, impossible.batch_factor) == (None,) * 4
+    assert list(lines(20, 9, 10, 1, 0.001, "krum")) == ["rule", "declare f", "sample size", "failure"]
+
+
+def test_the_batch_is_the_least_that_brings_the_noise_below_the_limit():
+    for noise in (0.01, 0.5, 1.0, 7.0):
+        found = advise(100, 10, 30, 50, 0.01, "krum", noise=noise)
+        for b, limit in ((found.batch_factor, found.noise_ratio), (found.krum_batch_factor, found.krum_noise_ratio)):
+            assert noise / math.sqrt(b) < limit
+            assert b == 1 or noise / math.sqrt(b - 1) >= limit
+    with pytest.raises(InvalidParameter, match="noise must be a number > 0, got 0"):
+        advise(10, 1, None, 1, 0.1, noise=0)
+
+
+def test_advice_is_frozen_and_becomes_plain_data():
+    found = advise(100, 10, 30, 50, 0.01, "krum")
+    with pytest.raises(FrozenInstanceError):
+        found.kappa = 0.0
+    assert found.to_dict()["sampling"]["sample_size"] == 30
