@@ -53,8 +53,3 @@ def test_one_line_commands_make_and_use_their_own_environment():
 @pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
 def test_table_has_every_rule(rule):
     assert re.search(rf"^\|.*`{rule.__name__}`", README, re.MULTILINE), f"README's table of rules lacks {rule.__name__}"
-
-
-def test_linked_files_exist():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
