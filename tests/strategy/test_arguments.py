@@ -1,5 +1,6 @@
 """From a strategy's arguments to the rule of a round, and the server's step: defaults and edges."""
 
+import inspect
 import math
 from dataclasses import fields
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 import flwr_byzantine as ours
-from flwr_byzantine import InvalidParameter, Robust, rules
+from flwr_byzantine import InvalidParameter, Robust, legacy, rules
 from flwr_byzantine.strategy.arguments import faults, rule_of
+from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.steps import Descent, Replace
 
 
@@ -120,3 +122,26 @@ def test_a_wrapped_rule_is_asked_for_each_round():
     strategy = Robust("nnm+krum", f=0.2)
     assert [strategy.rule_at(n).f for n in (10, 20)] == [2, 4]
     assert strategy.rule_at(10) == rules.chain(rules.NNM(f=2), rules.Krum(f=2))
+
+
+@pytest.mark.parametrize("api", [ours, legacy], ids=["message", "legacy"])
+def test_strategies_are_told_apart_by_identity_and_shown_as_flower_shows_them(api):
+    """Dataclasses for their arguments only: no equality by value, which would make them unhashable, and no text of their own."""
+    found = [getattr(api, name) for name in api.__all__ if isinstance(getattr(api, name), type) and issubclass(getattr(api, name), Policy)]
+    assert len(found) > 5
+    for cls in found:
+        for part in (part for part in cls.__mro__ if part.__module__.startswith("flwr_byzantine")):
+            assert "__eq__" not in vars(part)
+            assert not hasattr(vars(part).get("__repr__"), "__wrapped__")  # a dataclass's
+        assert cls.__hash__ is object.__hash__
+
+
+@pytest.mark.parametrize("api", [ours, legacy], ids=["message", "legacy"])
+def test_what_flower_does_not_take_by_place_goes_by_keyword(api):
+    """Flower's legacy strategies take nothing by place; those of the Message API their own arguments."""
+    found = [getattr(api, name) for name in api.__all__ if hasattr(getattr(api, name), "rule_type")]
+    for cls in found:
+        parameters = inspect.signature(cls).parameters
+        by_keyword = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+        own = {item.name for item in fields(Policy)} | ({"f"} if "f" in parameters else set())
+        assert by_keyword >= (set(parameters) if api is legacy else own)

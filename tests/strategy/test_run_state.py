@@ -1,5 +1,7 @@
 """What a run carries from round to round, and through its checkpoint."""
 
+import os
+import stat
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +56,12 @@ def test_the_inner_strategys_arrays_and_the_steps_velocity_are_saved_with_the_ru
     assert [block.tolist() for block in fresh.moments] == [[1.0, 1.0], [0.0] * 3]
     assert fresh.other == "kept"
     assert RunState().resume(tmp_path / "none", None, other, fresh) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a folder cannot be opened")
+def test_a_checkpoint_and_its_folder_are_on_the_disk_before_the_run_goes_on(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_ISDIR(os.fstat(handle).st_mode)) or fsync(handle))
+    RunState().save(tmp_path / "run", 1, MODEL, Descent(0.1), Optimiser([]))
+    assert synced == [False, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
