@@ -143,5 +143,10 @@ def test_what_flower_does_not_take_by_place_goes_by_keyword(api):
     for cls in found:
         parameters = inspect.signature(cls).parameters
         by_keyword = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
-        own = {item.name for item in fields(Policy)} | ({"f"} if "f" in parameters else set())
+        own = {
+            "f",
+            *(item.name for item in fields(Policy)),
+            *(item.name for item in fields(cls.rule_type) if item.name in cls.__dataclass_fields__),
+        }
+        assert set(parameters) >= own
         assert by_keyword >= (set(parameters) if api is legacy else own)
