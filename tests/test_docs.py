@@ -53,6 +53,13 @@ def test_what_a_document_names_is_there(path):
     assert [file for file in [*((ROOT / path).parent / link for link in links), *files] if not file.exists()] == []
 
 
+def test_the_oldest_flower_is_the_same_everywhere():
+    required = next(item for item in PROJECT["project"]["dependencies"] if item.startswith("flwr"))
+    told = re.search(r"^It works with Flower ([\d.]+) to", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    tried = re.search(r"^OLDEST = \((\d+), (\d+)\)", (ROOT / "tests/compat/__main__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert required == f"flwr>={told[1]}" == f"flwr>={'.'.join(tried.groups())}"
+
+
 # ARCHITECTURE.md
 
 WALKS = {name: re.findall(r"^\d+\. (.+)$", text, re.MULTILINE) for name, text in sections(ARCHITECTURE).items() if "walk of" in name}
