@@ -31,19 +31,19 @@ def script(name, **sizes):
     return module
 
 
-def test_inspection_cost(capsys):
+def test_inspection_cost_runs(capsys):
     script("inspection_cost", N=13, D=1000, REPEATS=2).main()
     assert "of it inspection" in capsys.readouterr().out
 
 
-def test_training_overhead(capsys):
+def test_training_overhead_runs(capsys):
     module = script("training_overhead", REPEATS=1)
     module.main()
     assert capsys.readouterr().out.count("ratio") == len(module.CASES)
 
 
 @pytest.mark.parametrize("spilling", [False, True])
-def test_large_model(capsys, tmp_path, spilling):
+def test_large_model_runs(capsys, tmp_path, spilling):
     layers = {"matrix": (40, 25), "bias": (1000,)}
     size = sum(map(math.prod, layers.values()))
     module = script("large_model", LAYERS=layers, D=size)
@@ -54,7 +54,7 @@ def test_large_model(capsys, tmp_path, spilling):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # Ray's open files
-def test_local_against_ray(capsys):
+def test_local_against_ray_runs(capsys):
     module = script("local_against_ray", ROUNDS={"local": 5, "ray": 5})
     module.main()
     assert capsys.readouterr().out.count("rounds/s") == 2 * len(module.CASES)

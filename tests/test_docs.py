@@ -162,7 +162,7 @@ def run(tree, *arguments):
 
 def test_the_worked_examples_pass_the_common_checks_and_their_own(tree):
     (tree / "tests" / "test_worked.py").write_text(WORKED, encoding="utf-8")
-    chosen = "(worked or Medoid or medoid or SameValue or test_formulas) and not over_rounds"
+    chosen = "(worked or Medoid or medoid or SameValue or simple_attacks) and not over_rounds"
     out = run(tree, "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *CHECKS)
     assert int(re.search(r"(\d+) passed", out)[1]) > 40
 

@@ -348,7 +348,9 @@ def resident(folder, how, rule):
 
 
 @needs_proc
-@pytest.mark.parametrize("rule", ["Krum", "NNM", "CenteredClipping"])
+@pytest.mark.parametrize(
+    "rule", ["NNM", pytest.param("Krum", marks=pytest.mark.slow), pytest.param("CenteredClipping", marks=pytest.mark.slow)]
+)
 def test_little_of_a_round_is_resident(rule, tmp_path):
     assert resident(tmp_path, "spill", rule) < 120
     if rule == "Krum":

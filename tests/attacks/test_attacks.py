@@ -170,7 +170,7 @@ def test_alie_is_the_papers(n, data):
     np.testing.assert_allclose(attacks.ALIE()(X, f), np.tile(X.mean(0) - z * X.std(0), (f, 1)))
 
 
-def test_formulas():
+def test_simple_attacks_are_their_formulas():
     X = honest()
     np.testing.assert_allclose(attacks.IPM(epsilon=0.3)(X, 1)[0], -0.3 * X.mean(0))
     np.testing.assert_allclose(attacks.SignFlip(scale=2.0)(X, 2), -2 * X[:2])

@@ -61,7 +61,7 @@ def test_measure_finds_the_memory_of_a_call():
     assert 100e6 < peak < 200e6  # 2^24 float64 are 134 MB
 
 
-def test_sizes():
+def test_sizes_are_read_from_text_and_nonsense_is_refused():
     assert Size.parse("100x2e5") == Size(100, 200_000)
     assert [Size(n, 1).f for n in (1, 11, 32, 100)] == [0, 2, 6, 20]
     for text in ("100", "0x5", "axb", "3x4x5"):
@@ -77,7 +77,7 @@ def test_gram_limit_is_the_larger_of_reading_and_multiplying():
     assert read_bandwidth(1 << 24) > 1e8
 
 
-def test_verdicts():
+def test_a_claim_of_speed_holds_by_the_ratio_of_times_and_against_who_gave_up():
     assert faster("a", Timing(1.0), Timing(7.0), 6.0).holds
     assert not faster("a", Timing(1.0), Timing(5.0), 6.0).holds
     given_up = faster("a", Timing(1.0), Timing(None, error="more than 60 s"), 20.0)

@@ -107,7 +107,7 @@ def test_models_learn_and_do_not_touch_the_global_generator(name):
     assert training.evaluate(net, data.load(task).test_x, data.load(task).test_y)[1] > 0.8
 
 
-def test_hidden_layers():
+def test_the_network_has_the_hidden_layers_asked_for():
     shapes = [tuple(value.shape) for value in model(Task(hidden=(12, 6))).parameters()]
     assert shapes == [(12, 64), (12,), (6, 12), (6,), (10, 6), (10,)]
 

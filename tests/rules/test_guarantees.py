@@ -149,7 +149,7 @@ BREAKDOWN = {  # at n = 1 .. 12
 
 
 @pytest.mark.parametrize("name", BREAKDOWN)
-def test_breakdown(name):
+def test_the_breakdown_for_n_up_to_12_is_the_tables(name):
     make = (MIN_N | KAPPA)[name][0]
     assert [make(0).breakdown(n) for n in range(1, 13)] == BREAKDOWN[name]
     assert [make(1).breakdown(n) for n in range(1, 13)] == BREAKDOWN[name]  # the rule's own f does not count

@@ -35,7 +35,7 @@ AGREED = {  # rule: ByzFL's value at X
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rule", AGREED, ids=str)
-def test_byzfls_aggregators(rule, kind):
+def test_rules_give_the_values_of_byzfls_documentation(rule, kind):
     np.testing.assert_allclose(np.asarray(rule(KINDS[kind](X))), AGREED[rule], rtol=1e-12)
 
 
@@ -51,7 +51,7 @@ def test_byzfls_aggregators(rule, kind):
     ],
     ids=str,
 )
-def test_byzfls_preaggregators(rule, expected):
+def test_preaggregations_give_the_values_of_byzfls_documentation(rule, expected):
     np.testing.assert_allclose(rule.transform(X), expected, rtol=1e-8)
 
 
@@ -60,7 +60,7 @@ def test_byzfls_preaggregators(rule, expected):
     [(attacks.IPM(epsilon=2.0), [-8.0, -10.0, -12.0]), (attacks.Mimic(target=0), [1.0, 2.0, 3.0]), (attacks.Inf(), [np.inf] * 3)],
     ids=str,
 )
-def test_byzfls_attacks(attack, expected):
+def test_attacks_give_the_values_of_byzfls_documentation(attack, expected):
     np.testing.assert_allclose(attack(X, 1)[0], expected, rtol=1e-12)
 
 
@@ -88,7 +88,7 @@ def models(*values):
     ],
     ids=lambda value: str(value) if isinstance(value, rules.Rule) else "",
 )
-def test_flowers(rule, rows, expected):
+def test_rules_give_the_values_of_flowers_tests(rule, rows, expected):
     np.testing.assert_allclose(rule(rows), expected, rtol=1e-15 if rows.dtype == np.float64 else 1e-7)
 
 
@@ -228,7 +228,7 @@ TABLE = Path(rules.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_disagreement(row):
+def test_where_we_differ_it_is_as_the_table_says(row):
     ROWS[row]()
 
 

@@ -32,7 +32,7 @@ def test_defaults_are_the_demos_setting():
 
 
 @pytest.mark.parametrize("name", [cls.__name__ for cls in rules.available() if not issubclass(cls, rules.PreAggregation)])
-def test_any_rule_by_name(name):
+def test_any_rule_may_be_named_in_the_settings(name):
     assert Settings.read({**CONFIG, "strategy": name, "f": 2}).rule.min_n() <= 20
 
 
@@ -78,7 +78,7 @@ def test_the_app_that_flower_sends_to_clients_holds_code_only(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", RUNS)
-def test_flwr_run(tmp_path, method):
+def test_flwr_run_learns_and_reports_as_the_readme_says(tmp_path, method):
     """As the README says, in a copy of the project and a Flower home of its own; round 1 sees all the nodes."""
     app = tmp_path / "app"
     for name in ("flwr_byzantine", "simulations"):

@@ -14,7 +14,7 @@ from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.steps import Descent, Replace
 
 
-def test_steps():
+def test_the_server_replaces_the_model_or_descends_with_momentum():
     w, g = [np.array([1.0, 2.0], np.float32)], [np.array([4.0, 8.0])]
     assert Replace().step(3, w, g)[0] is g[0]
     assert (Replace.gradients, Descent.gradients, Replace().config) == (False, True, {})

@@ -51,7 +51,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_interrupted(name, tm
     np.testing.assert_array_equal(values(same.arrays), values(expected.arrays))
 
 
-def test_legacy_resumes(tmp_path):
+def test_a_legacy_strategy_resumes_from_its_checkpoint(tmp_path):
     path, model = tmp_path / "run.npz", None
     strategy = legacy.FedMedian(checkpoint=path)
     parameters, _ = one_round(strategy)
@@ -130,7 +130,7 @@ def test_a_run_that_never_aggregates_is_not_completed():
         ours.Krum(f=2).start(LocalGrid(client_app(), N, spoil=everyone), start(), 2)
 
 
-def test_capped_weighting():
+def test_capped_weighting_counts_examples_up_to_twice_the_median():
     """num-examples counts up to twice the median of the kept replies; nonsense counts as the median."""
 
     def loud(reply):

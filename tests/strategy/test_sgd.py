@@ -169,7 +169,7 @@ def test_a_rule_without_a_bound_gets_no_certificate():
     assert "no bound on κ is known" in strategy.reports[0].certificate.assumes
 
 
-def test_legacy_twin():
+def test_the_legacy_strategy_learns_under_attack_too():
     from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
 
     class Proxy:
@@ -233,7 +233,7 @@ def test_mistakes_get_one_clear_sentence(make, message):
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_real_data(momentum):
+def test_on_real_data_the_robust_rule_learns_and_the_mean_does_not(momentum):
     """Digits over 20 heterogeneous clients, 4 of them colluding: the robust rule learns, the mean does not."""
     task = Task(method="byzantine-sgd", momentum=momentum, batch_size=32, lr=0.5)
     grid = LocalGrid(task_client_app(), 20)

@@ -40,7 +40,7 @@ def test_impossible_is_said_with_what_would_be_possible():
     assert "withstands f = 1 at most" in " ".join(result.output.replace("│", " ").split())
 
 
-def test_mistakes():
+def test_mistakes_get_one_clear_sentence():
     with pytest.raises(InvalidParameter, match="unknown rule 'x'"):
         advise(10, 1, None, 1, 0.1, "x")
     with pytest.raises(InvalidParameter, match="num_malicious must be an integer >= 0 and <= 10, got 11"):

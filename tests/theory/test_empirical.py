@@ -43,7 +43,7 @@ def ascend(rule, X, honest, steps):
 
 
 @pytest.mark.parametrize(("n", "f", "d", "starts"), [(3, 1, 1, 1), (5, 1, 2, 8), (4, 0, 3, 2)])
-def test_configurations(n, f, d, starts):
+def test_configurations_are_those_of_the_plain_loop(n, f, d, starts):
     found = list(empirical._configurations(n, f, d, starts, np.random.default_rng(0)))
     expected = list(configurations(n, f, d, starts, np.random.default_rng(0)))
     assert len(found) == len(expected) == 5 * (n - f - 1) + starts
@@ -52,7 +52,7 @@ def test_configurations(n, f, d, starts):
 
 
 @pytest.mark.parametrize("rule", [rules.Median(f=1), rules.TrimmedMean(f=1)], ids=str)
-def test_the_climb(rule):
+def test_the_climb_is_that_of_the_plain_loop(rule):
     X, honest = np.random.default_rng(1).normal(size=(5, 2)), np.arange(4)
     for steps in (0, 1, 80):
         ours = empirical._climb(rule, X, honest, steps, np.random.default_rng(2))

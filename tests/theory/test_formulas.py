@@ -109,7 +109,7 @@ def test_formulas_of_the_basin(gap, kappa, h, noise, spread):
         assert theory.basin_bound(L=L, gap=gap, kappa=kappa, h=h, noise=noise, K=K, gamma=gamma) == found
 
 
-def test_step_schedules():
+def test_step_schedules_are_their_formulas():
     for k in (0, 1, 7):
         assert theory.Constant(0.3)(k) == 0.3
         assert theory.InverseRoot(0.3, K=4)(k) == pytest.approx(0.15)

@@ -28,12 +28,12 @@ bounded = pytest.mark.parametrize("rule", BOUNDED, ids=str)
 
 
 @pytest.mark.parametrize(("n", "f"), ETA)
-def test_krum_eta(n, f):
+def test_krum_eta_has_the_published_values(n, f):
     assert theory.krum_eta(n, f) == pytest.approx(ETA[n, f], abs=0.05 if n == 100 and f == 40 else 0.005)
 
 
 @pytest.mark.parametrize(("bad", "f", "expected"), [(10, 1, 0.26), (10, 3, 0.008), (20, 2, 0.32), (20, 4, 0.025)])
-def test_hypergeometric_figures(bad, f, expected):
+def test_the_probability_of_failure_is_the_hypergeometric_tail(bad, f, expected):
     exact = sum(math.comb(bad, k) * math.comb(100 - bad, 10 - k) for k in range(f + 1, 11)) / math.comb(100, 10)
     assert theory.failure_probability(100, bad, 10, f) == pytest.approx(exact, rel=1e-9)
     assert exact == pytest.approx(expected, rel=0.05)
@@ -98,7 +98,7 @@ def test_required_batch_size_is_the_smallest():
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
-def test_momentum_variance(beta):
+def test_momentum_shrinks_the_variance_by_its_factor(beta):
     rng = np.random.default_rng(0)
     m = np.zeros(4000)
     for _ in range(200):
