@@ -60,6 +60,18 @@ def test_the_oldest_flower_is_the_same_everywhere():
     assert required == f"flwr>={told[1]}" == f"flwr>={'.'.join(tried.groups())}"
 
 
+@pytest.mark.parametrize(
+    "text", [CONTRIBUTING.split("## Add a rule")[1], CHANGELOG.split("### Changed")[1].split("|")[0]], ids=["how to add", "changed"]
+)
+def test_names_to_write_are_those_of_the_code(text):
+    """Not those that something had before: `old` is `new`, (was `old`)."""
+    prose = re.sub(r"`\w+`(?= is `)|\(was `\w+`\)|the argument `\w+`|```diff\n.*?```", "", text, flags=re.DOTALL)
+    names = set(re.findall(r"`(\w+)`", prose))
+    assert len(names) > 8
+    source = "".join(path.read_text(encoding="utf-8") for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+    assert [name for name in names if not re.search(rf"\b(?:def|class|import) {name}\b|\b{name}: ", source)] == []
+
+
 # ARCHITECTURE.md
 
 WALKS = {name: re.findall(r"^\d+\. (.+)$", text, re.MULTILINE) for name, text in sections(ARCHITECTURE).items() if "walk of" in name}
