@@ -61,6 +61,13 @@ def test_the_climb_is_that_of_the_plain_loop(rule):
         np.testing.assert_allclose(ours[1], plain[1], rtol=1e-12)
 
 
+def test_the_ascent():
+    for seed in range(4):
+        X, rule = np.random.default_rng(seed).normal(size=(5, 2)), rules.TrimmedMean(f=1)
+        found = empirical._ascend(rule, X, np.arange(4), 4)
+        assert found == pytest.approx(ascend(rule, X, np.arange(4), 4), rel=1e-9)
+
+
 @pytest.mark.parametrize("seed", [0, 4])
 def test_the_search_is_the_best_of_three_ascents(seed):
     rule, honest, rng = rules.TrimmedMean(f=1), np.arange(3), np.random.default_rng(seed)
