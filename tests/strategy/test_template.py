@@ -13,7 +13,6 @@ REFUSED = [
     (np.int64, bool),
     (bool, np.int8),
     (np.float32, bool),
-    (np.float32, np.complex64),
 ]
 
 
