@@ -133,9 +133,11 @@ def _decoded(payloads: Mapping[str, bytes]) -> dict[str, Array]:
 
 def _convert(name: str, flat: Array, dtype: np.dtype[Any]) -> Array:
     """Floats are rounded to the model's float type; integers must fit exactly; nothing crosses between the two."""
-    both_floats = flat.dtype.kind == "f" and dtype.kind == "f"
-    with np.errstate(over="ignore", invalid="ignore"):
+    if flat.dtype.kind == "f" and dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return flat.astype(dtype)
+    if flat.dtype.kind in "iu" and dtype.kind in "iu":
         converted = flat.astype(dtype)
-    if both_floats or (flat.dtype.kind in "iu" and dtype.kind in "iu" and (converted == flat).all()):
-        return converted
+        if (converted == flat).all():
+            return converted
     raise MalformedUpdate(f"array {name!r}: expected dtype {dtype}, got {flat.dtype}")

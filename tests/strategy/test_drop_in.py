@@ -17,6 +17,7 @@ from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.quarantine import Quarantine
 from tests.support.federation import GOAL, F, N, client_app, start, values
+from tests.support.grids import SlowGrid
 from tests.support.legacy import MODEL, OK, Clients, one_round, proxies
 
 NOT_NAMED = {"NodeReport", "RoundReport", "Quarantine", "Robust", "ByzantineSGD"}
@@ -321,3 +322,13 @@ def test_a_config_record_is_told_what_byzantine_sgd_wants():
     config = ConfigRecord()
     ours.ByzantineSGD(rules.Krum(f=1), 0.1).configure_train(1, start(), config, LocalGrid(client_app(), N))
     assert config["reply-kind"] == "gradient"
+
+
+def test_malformed_replies_do_not_begin_the_grace_period():
+    """Nine of eleven answer at once, two of them nonsense: the quorum of nine is full with the two that come later."""
+    late = SlowGrid([0.6 if node in (3, 7) else 0.0 for node in range(1, N + 1)])
+    late.local.spoil = nonsense
+    built = ours.FedTrimmedAvg(f=F, grace=0.0, min_train_nodes=N, fraction_evaluate=0.0)
+    built.start(late, start(), 1)
+    assert built.reports[0].with_status("missing") == []
+    assert built.reports[0].with_status("invalid") == [2, 5]
