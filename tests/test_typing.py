@@ -69,6 +69,10 @@ rules.Krum(g=2)  # wrong
 attacks.SignFlip(skale=1.0)  # wrong
 krum.fraction_trian  # wrong
 krum.reports[0].n_sampeld  # wrong
+krum.fraction_trian = 0.5  # wrong
+by_name.startegy = None  # wrong
+old.fraction_fitt = 0.5  # wrong
+Krum(on_infeasible="skipp")  # wrong
 from flwr_byzantine import Crum  # wrong
 LocalGrid(None, 3, processes="two")  # wrong
 """
@@ -99,7 +103,7 @@ def said(tmp_path_factory, names):
 def test_right_uses_pass_and_each_wrong_one_is_refused(said):
     complaints = {int(line) for line in re.findall(r"^uses\.py:(\d+): error", said, re.MULTILINE)}
     wrong = {number for number, line in enumerate(USES.splitlines(), 1) if line.endswith("# wrong")}
-    assert len(wrong) == 20
+    assert len(wrong) == 24
     assert complaints == wrong, said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -46,7 +46,7 @@ def entry_of(piece: str) -> str | None:
     return next(found, None)
 
 
-@cache
+@lru_cache(maxsize=8)
 def entries() -> dict[str, str]:
     """The entries of `papers.bib`, by the words on the line before each, which a reference to it must hold."""
     text = resources.files(__package__).joinpath("papers.bib").read_text(encoding="utf-8")

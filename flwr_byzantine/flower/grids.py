@@ -33,7 +33,7 @@ class QuorumGrid:
         grid: the Grid to wrap.
         waiting: `reply_timeout`, `min_valid_replies`, `grace`, `spill`.
         quorum: how many valid replies are enough when n nodes are asked, where `waiting` does not say.
-        on_sent: gets the messages before they are sent.
+        on_sent: gets the messages, and gives back those to send.
         valid: inspects a reply when it arrives.
 
     Attributes:
@@ -45,7 +45,7 @@ class QuorumGrid:
         grid: Any,
         waiting: Waiting,
         quorum: Callable[[int], int],
-        on_sent: Callable[[list[Message]], None],
+        on_sent: Callable[[list[Message]], list[Message]],
         valid: Callable[[Message], bool],
     ) -> None:
         self.grid, self.waiting, self.quorum, self.on_sent, self.valid = grid, waiting, quorum, on_sent, valid
@@ -62,9 +62,9 @@ class QuorumGrid:
         """Send, and collect what comes in time."""
         limits = [limit for limit in (timeout, self.waiting.reply_timeout) if limit is not None]
         limit, sent = min(limits, default=None), list(messages)
+        sent = self.on_sent(sent) if sent else []
         if not sent:
             return []
-        self.on_sent(sent)
         if not isinstance(self.grid, Grid):
             self.asked = {}
             replies: Iterable[Message] = self.grid.send_and_receive(sent, timeout=limit)

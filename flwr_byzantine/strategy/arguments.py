@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.base import PreAggregation, Rule
 from flwr_byzantine.rules.parsing import parse
 
 AnyRule = Rule | Callable[[int], Rule] | str
@@ -17,7 +17,7 @@ Faults = int | float | None  # f: a count, a share of the replies that arrive, o
 
 
 def faults(f: int | float, n: int) -> int:
-    """F at n replies, from a count or from a share, which is rounded down.
+    """The number f at n replies, from a count or from a share, which is rounded down.
 
     Raises:
         InvalidParameter: f is negative, or neither an integer nor a share below 1/2.
@@ -31,6 +31,17 @@ def faults(f: int | float, n: int) -> int:
         return math.floor(f * n + 1e-9)
     check("strategy", "f", f, Constraint(int, ge=0))
     return int(f)
+
+
+def aggregating(rule: Rule) -> Rule:
+    """The rule, where it makes one row of many.
+
+    Raises:
+        InvalidParameter: it only pre-aggregates.
+    """
+    if isinstance(rule.stages()[-1], PreAggregation):
+        raise InvalidParameter(f"Robust: {rule} only pre-aggregates; chain it with an aggregation rule, e.g. {rule} + TrimmedMean")
+    return rule
 
 
 def rule_of(rule: AnyRule, f: Faults, n: int) -> Rule:
@@ -48,13 +59,10 @@ def rule_of(rule: AnyRule, f: Faults, n: int) -> Rule:
             raise InvalidParameter(
                 f"Robust: a rule by name needs f, e.g. Robust({rule!r}, f=2): how many replies of a round may be Byzantine"
             )
-        return parse(rule, faults(f, n))
-    if f is not None:
-        raise InvalidParameter(f"Robust: f goes with a rule's name, got f={f!r} and {rule!r}, which has its own")
-    if isinstance(rule, Rule):
-        return rule
-    if callable(rule) and not isinstance(rule, type):
-        return rule(n)
+        return aggregating(parse(rule, faults(f, n)))
+    found = rule(n) if callable(rule) and not isinstance(rule, Rule | type) else rule
+    if isinstance(found, Rule):
+        return aggregating(found)
     raise InvalidParameter(
         f"Robust: rule must be a rule such as rules.Krum(f=2), a name such as 'krum', or a function from n to a rule, got {rule!r}"
     )
@@ -84,7 +92,7 @@ class RuleArguments:
         return self.rule_type(**given, **({"f": count} if "f" in known else {}))
 
     def faults_at(self, n: int) -> int:
-        """F at n replies.
+        """The number f at n replies.
 
         Raises:
             InvalidParameter: f and Flower's argument are both given, or neither where the rule needs one.
@@ -98,7 +106,7 @@ class RuleArguments:
         return int(declared) if self.declared else self.default_faults(n)
 
     def default_faults(self, n: int) -> int:
-        """F at n replies where nobody gives it: the most they allow, for rules that do not use it."""
+        """The number f at n replies where nobody gives it: the most they allow, for rules that do not use it."""
         if self.rule_type.__dataclass_fields__["f"].default is MISSING:
             name = self.rule_type.__name__
             raise InvalidParameter(f"{name}: f must be given: how many replies of a round may be Byzantine (a count, or a share)")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower import compat
@@ -29,22 +30,32 @@ class RobustStrategy(Policy):
         """Check the arguments, and begin before the first round."""
         self.check_policy()
         self.rule_at(100)  # parameters that the rule refuses are refused now
-        self.core = Core(self, self.rule_at, self.server_step(), compat.log, self.below)
+        self.core = Core(self, self.rule_at, self._server_step(), compat.log, self._below)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, with effect from the next round on.
+    if not TYPE_CHECKING:
 
-        Raises:
-            InvalidParameter: a value that the argument cannot have, or that no rule can be made of; nothing changes.
-        """
-        before = self.__dict__.get(name)
-        super().__setattr__(name, value)
-        if "core" in self.__dict__ and name in getattr(self, "__dataclass_fields__", ()):
-            try:
-                self.rule_at(100)
-            except InvalidParameter:
-                super().__setattr__(name, before)
-                raise
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set an attribute, with effect from the next round on.
+
+            Raises:
+                InvalidParameter: a value that the argument cannot have, or that no rule can be made of; nothing changes.
+            """
+            before = self.__dict__.get(name)
+            super().__setattr__(name, value)
+            if "core" in self.__dict__ and name in getattr(self, "__dataclass_fields__", ()):
+                try:
+                    self.check_policy()
+                    self.rule_at(100)
+                except InvalidParameter:
+                    super().__setattr__(name, before)
+                    raise
+
+    def __copy__(self) -> Self:
+        """A strategy of its own: a shallow copy would share rounds and reports with this one."""
+        return copy.deepcopy(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.rule_at(100)} at 100 replies>"
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -55,15 +66,15 @@ class RobustStrategy(Policy):
         """The rule for a round in which n replies arrived."""
         raise NotImplementedError  # every final strategy defines it
 
-    def server_step(self) -> ServerStep:
+    def _server_step(self) -> ServerStep:
         """What becomes of model and aggregate: the model is replaced, unless a final class says otherwise."""
         return Replace()
 
-    def below(self) -> Any:
+    def _below(self) -> Any:
         """The Flower strategy whose keys, metric functions and arrays count: this one, unless it wraps another."""
         return self
 
-    def apply(self, server_round: int, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
+    def _apply(self, server_round: int, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
         """Model and metrics as the strategy below makes them of the aggregate; a plain average of one model is that model.
 
         Args:
@@ -74,11 +85,11 @@ class RobustStrategy(Policy):
         """
         return aggregate, metrics
 
-    def apply_evaluation(self, server_round: int, evaluation: Any, like: Any) -> Any:
-        """The evaluation as the strategy below makes it of the medians, in the API's form; the arguments as for `apply`."""
+    def _apply_evaluation(self, server_round: int, evaluation: Any, like: Any) -> Any:
+        """The evaluation as the strategy below makes it of the medians, in the API's form; the arguments as for `_apply`."""
         return evaluation
 
-    def metrics_of(self, replies: Sequence[Reply], name: str, skip: str, call: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
+    def _metrics_of(self, replies: Sequence[Reply], name: str, skip: str, call: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
         """The metrics of a round: by the user's function, which the strategy below has under `name`, or the medians.
 
         Args:
@@ -87,7 +98,7 @@ class RobustStrategy(Policy):
             skip: the key of the number of examples, which is not a metric.
             call: calls a user's function as Flower does.
         """
-        function = getattr(self.below(), name, None)
+        function = getattr(self._below(), name, None)
         theirs = function is None or compat.is_flowers_average(function)
         return aggregate_metrics(replies, skip, None if theirs else lambda: call(function), compat.log)
 
@@ -118,18 +129,20 @@ class RobustWrapper(RobustStrategy):
         if not isinstance(self.strategy, self.wraps):
             kind = f"{self.wraps.__module__.removesuffix('.strategy')}.Strategy"
             raise InvalidParameter(f"{type(self).__name__}: strategy must be a {kind}, got {self.strategy!r}")
+        if self.f is not None and not isinstance(self.rule, str):
+            raise InvalidParameter(f"Robust: f goes with a rule's name, got f={self.f!r} and {self.rule!r}, which has its own")
         super().__post_init__()
 
     def rule_at(self, n: int) -> Rule:
         """The rule for a round in which n replies arrived."""
         return rule_of(self.rule, self.f, n)
 
-    def below(self) -> Any:
+    def _below(self) -> Any:
         """The wrapped strategy."""
         return self.strategy
 
     @contextmanager
-    def metrics_answered(self, name: str, metrics: Any) -> Iterator[None]:
+    def _metrics_answered(self, name: str, metrics: Any) -> Iterator[None]:
         """Let the wrapped strategy's metrics function of that name, if it has a place for one, answer with these metrics meanwhile."""
         own = vars(self.strategy)
         if name not in own:
@@ -149,16 +162,18 @@ class Descends(RobustWrapper):
     step_size: Any
     momentum: float
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a new step size or momentum holds from the next round on, and the velocity stays."""
-        before = self.__dict__.get("descent")
-        if before is not None and name in ("step_size", "momentum"):
-            made = Descent(**{"step_size": self.step_size, "momentum": self.momentum, name: value})
-            made.velocity = before.velocity
-            self.descent = self.core.step = made
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:
 
-    def server_step(self) -> Descent:
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set an attribute; a new step size or momentum holds from the next round on, and the velocity stays."""
+            before = self.__dict__.get("descent")
+            if before is not None and name in ("step_size", "momentum"):
+                made = Descent(**{"step_size": self.step_size, "momentum": self.momentum, name: value})
+                made.velocity = before.velocity
+                self.descent = self.core.step = made
+            super().__setattr__(name, value)
+
+    def _server_step(self) -> Descent:
         """The descent, made once: its velocity lasts over the rounds."""
         self.descent = Descent(self.step_size, self.momentum)
         return self.descent

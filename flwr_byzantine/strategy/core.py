@@ -71,11 +71,14 @@ class Core:
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         self.policy, self.rule, self.step, self.log, self.inner = policy, rule, step, log, inner
         self.state = RunState()
-        self.inspector = Inspector(lambda: None if policy.spill is None else Spill(policy.spill))
+        self.inspector = Inspector(self._spill)
         self.template: Template | None = None
         self.asked: list[int] = []
         self._model: Mapping[str, Array] = {}
         self.broadcast: Any = None
+
+    def _spill(self) -> Spill | None:
+        return None if self.policy.spill is None else Spill(self.policy.spill)
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -90,6 +93,10 @@ class Core:
     def number(self, server_round: int) -> int:
         """Flower's number of a round, with the rounds of the run that was resumed."""
         return server_round + self.state.offset
+
+    def current(self, training: bool) -> int:
+        """Flower's number of the round that is under way, in its training or in its evaluation."""
+        return len(self.reports) + training - self.state.offset
 
     def resume(self) -> dict[str, Array] | None:
         """The model to go on from, with everything else restored, or None to begin anew."""
@@ -125,12 +132,13 @@ class Core:
         """Inspect a reply when it arrives; true where it is valid."""
         return self.template is not None and self.inspector.arrived(reply, self.template)
 
-    def round(self, server_round: int, replies: Sequence[Reply]) -> Combined | None:
+    def round(self, server_round: int, replies: Sequence[Reply], veto: str = "") -> Combined | None:
         """Inspect, decide, aggregate, report and take the step; None where the round is skipped.
 
         Args:
             server_round: Flower's number of the round.
             replies: what came back; their order does not matter.
+            veto: why the round is not to be aggregated whatever came back; empty otherwise.
 
         Raises:
             InfeasibleRound: too few valid replies, under on_infeasible="error", or for too many rounds in a row.
@@ -138,7 +146,7 @@ class Core:
         number, template = self.number(server_round), self.template or Template.of_majority([reply.payloads for reply in replies])
         try:
             seen = self.inspector.inspect(self.asked, replies, template)
-            blocks = self._aggregate(number, template, seen)
+            blocks = self._aggregate(number, template, seen, veto)
         finally:
             self.inspector.close()
         if blocks is None:
@@ -162,16 +170,16 @@ class Core:
         if self.policy.checkpoint is not None and model:
             self.state.save(self.policy.checkpoint, server_round, model, self.step, self.inner())
 
-    def _aggregate(self, server_round: int, template: Template, seen: Inspected) -> list[Array] | None:
+    def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> list[Array] | None:
         """One flat block per model array, or None where the round is skipped; adds a report."""
         nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
         rule, note = self._feasible(len(nodes), statuses.count("invalid"))
         replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
         report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), rule.f, str(rule), True, True, note)
-        trusted = server_delta(self.policy.server_update, server_round, self.broadcast, template)
-        if not nodes or len(nodes) < rule.min_n():
-            self._skip(report, rule, seen)
+        if veto or not nodes or len(nodes) < rule.min_n():
+            self._skip(report, rule, seen, veto)
             return None
+        trusted = server_delta(self.policy.server_update, server_round, self.broadcast, template)
         if trusted is None and trusts(rule):
             raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
         blocks, spill = (
@@ -204,13 +212,14 @@ class Core:
             return rule, ""
         return lower, f"f lowered from {rule.f} to {lower.f}: rests on the {invalid} invalid replies being Byzantine ones"
 
-    def _skip(self, report: RoundReport, rule: Rule, seen: Inspected) -> None:
-        note = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(seen.rows)}; the model stays as it was"
+    def _skip(self, report: RoundReport, rule: Rule, seen: Inspected, veto: str) -> None:
+        short = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(seen.rows)}"
+        note = f"{veto or short}; the model stays as it was"
         unused = {node: NodeReport("rejected", "the round was skipped") for node in seen.rows}
-        self._publish(replace(report, feasible=False, aggregated=False, note=note, nodes={**seen.dropped, **unused}))
+        self._publish(replace(report, feasible=bool(veto), aggregated=False, note=note, nodes={**seen.dropped, **unused}))
         self.state.skipped += 1
         where, skipped = f"round {report.server_round}: ", self.state.skipped
-        if self.policy.on_infeasible == "error":
+        if self.policy.on_infeasible == "error" and not veto:
             raise InfeasibleRound(f"{where}{note}; lower f, sample more nodes, or pass on_infeasible='skip'")
         if skipped >= self.policy.max_skipped_rounds:
             raise InfeasibleRound(f"{where}skipped {skipped} rounds in a row; the last because {note}")

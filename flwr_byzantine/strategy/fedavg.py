@@ -58,7 +58,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         FedAvg.__init__(self, **{name: getattr(self, name) for name in (*SAMPLING, *RECORDS)})
         super().__post_init__()
 
-    def received(self, messages: list[Message], training: bool) -> list[Message]:
+    def _received(self, messages: list[Message], training: bool) -> list[Message]:
         """The replies that Flower's hook lets through; it checks nothing, since every reply is inspected by itself."""
         usable, errors = self._check_and_log_replies(messages, is_train=training, validate=False)
         return [*usable, *errors]

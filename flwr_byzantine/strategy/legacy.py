@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import Strategy
 
 from flwr_byzantine.flower.decode import decode
-from flwr_byzantine.flower.replies import Reply, from_evaluate, from_failure, from_fit
+from flwr_byzantine.flower.replies import Reply, from_evaluate, from_failure, from_fit, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
 from flwr_byzantine.strategy.metrics import robust_metrics
 
+ConfigureFit = Callable[..., list[tuple[ClientProxy, FitIns]]]
 Fit = tuple[ClientProxy, FitRes]
 Evaluate = tuple[ClientProxy, EvaluateRes]
 MetricsFn = Callable[[list[tuple[int, dict[str, Scalar]]]], dict[str, Scalar]]
@@ -29,6 +31,8 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     As `strategy.message.RobustAggregation`, in Flower's older terms.
     """
+
+    _parameters: Parameters | None = None  # of the last model that was sent
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
         """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below."""
@@ -46,9 +50,26 @@ class RobustAggregation(RobustStrategy, Strategy):
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
         """The instructions of the strategy below, but for nodes in quarantine; remembers the model and who is asked."""
         below: Any = super()
+        self._begin(parameters)
+        return self._sent(server_round, below.configure_fit(self.core.number(server_round), parameters, client_manager))
+
+    def __init_subclass__(cls) -> None:
+        """Note what a subclass's own `configure_fit` sends, which may not call the one here."""
+        super().__init_subclass__()
+        own = vars(cls).get("configure_fit")
+        if own is not None:
+            type.__setattr__(cls, "configure_fit", _noted(own))
+
+    def _begin(self, parameters: Parameters) -> None:
         payloads = {str(k): data for k, data in enumerate(parameters.tensors)}
-        self.core.begin(payloads, [np.array(decode(data)) for data in parameters.tensors] if self.server_update else None)
-        asked = below.configure_fit(self.core.number(server_round), parameters, client_manager)
+        shown = [np.array(decode(data)) for data in parameters.tensors] if self.server_update else None
+        self.core.begin(payloads, shown)
+        self._parameters = parameters
+
+    def _sent(self, server_round: int, asked: Sequence[tuple[ClientProxy, FitIns]]) -> list[tuple[ClientProxy, FitIns]]:
+        """The instructions but for nodes in quarantine; notes who is asked, and with which model."""
+        if asked and asked[0][1].parameters is not self._parameters:
+            self._begin(asked[0][1].parameters)
         allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
         for _, given in allowed:
             given.config.update(self.core.step.config)
@@ -57,18 +78,23 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def aggregate_fit(self, server_round: int, results: list[Fit], failures: list[Fit | BaseException]) -> Fitted:
         """Inspect, aggregate, and hand the aggregate to the strategy below."""
-        sources = {node_of(proxy): (proxy, result) for proxy, result in results}
         replies = [from_fit(result, node_of(proxy)) for proxy, result in results]
         failed = [from_failure(failure[1], node_of(failure[0])) for failure in failures if isinstance(failure, tuple)]
-        combined = self.core.round(server_round, [*replies, *failed]) if results or failures else None
+        received = with_distinct_nodes([*replies, *failed], bool(self.core.asked))
+        combined = self.core.round(server_round, received, self._veto(failures)) if results or failures else None
         if combined is None:
             return None, {}
-        aggregate, like = _parameters(combined.arrays), sources[combined.replies[0].node]
+        aggregate, first = _parameters(combined.arrays), combined.replies[0].source
+        like = next((proxy, result) for proxy, result in results if result is first)
         metrics = self._said(combined.replies, "fit_metrics_aggregation_fn")
-        parameters, metrics_below = self.apply(combined.server_round, aggregate, metrics, like)
+        parameters, metrics_below = self._apply(combined.server_round, aggregate, metrics, like)
         tensors = None if parameters is None else {str(k): decode(data) for k, data in enumerate(parameters.tensors)}
         model = self.core.finish(combined, combined.arrays if parameters is aggregate else tensors)
         return (aggregate if parameters is aggregate else None if model is None else _parameters(model)), metrics_below or metrics
+
+    def _veto(self, failures: Sequence[Any]) -> str:
+        """Why the strategy below does not want this round aggregated; empty where it has nothing against it."""
+        return ""
 
     def configure_evaluate(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager
@@ -85,12 +111,23 @@ class RobustAggregation(RobustStrategy, Strategy):
             return None, {}
         ordered = sorted(results, key=lambda item: node_of(item[0]))
         metrics = self._said([from_evaluate(result, node_of(proxy)) for proxy, result in ordered], "evaluate_metrics_aggregation_fn")
-        loss, metrics_below = self.apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), ordered[0])
+        loss, metrics_below = self._apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), ordered[0])
         return loss, metrics_below or metrics
 
     def _said(self, replies: list[Reply], name: str) -> dict[str, Any]:
         said = [(reply.source.num_examples, reply.source.metrics) for reply in replies]
-        return self.metrics_of(replies, name, "", lambda function: function(said))
+        return self._metrics_of(replies, name, "", lambda function: function(said))
+
+
+def _noted(configure_fit: ConfigureFit) -> ConfigureFit:
+    """A subclass's `configure_fit`, after which the strategy knows what it sends."""
+
+    @functools.wraps(configure_fit)
+    def noted(self: Any, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
+        found: list[tuple[ClientProxy, FitIns]] = self._sent(server_round, configure_fit(self, server_round, parameters, client_manager))
+        return found
+
+    return noted
 
 
 def node_of(proxy: ClientProxy) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from logging import WARNING
+from typing import Any
 
 from flwr.common import NDArrays, Parameters, Scalar
 from flwr.server.strategy import FedAvg
 
-from flwr_byzantine.flower import compat
-from flwr_byzantine.strategy.legacy import Evaluate, Evaluated, Fit, Fitted, MetricsFn, RobustAggregation
+from flwr_byzantine.strategy.legacy import Evaluate, Evaluated, MetricsFn, RobustAggregation
 
 ConfigFn = Callable[[int], dict[str, Scalar]]
 EvaluateFn = Callable[[int, NDArrays, dict[str, Scalar]], tuple[float, dict[str, Scalar]] | None]
@@ -54,12 +53,9 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         """As Flower's strategies show themselves."""
         return f"{type(self).__name__}(accept_failures={self.accept_failures})"
 
-    def aggregate_fit(self, server_round: int, results: list[Fit], failures: list[Fit | BaseException]) -> Fitted:
-        """Inspect and aggregate; with accept_failures=False a failure costs the round, as in Flower."""
-        if failures and not self.accept_failures:
-            compat.log(WARNING, f"round {server_round}: not aggregated: {len(failures)} clients failed, and accept_failures is False")
-            return None, {}
-        return super().aggregate_fit(server_round, results, failures)
+    def _veto(self, failures: Sequence[Any]) -> str:
+        """With accept_failures=False a failure costs the round, as in Flower."""
+        return f"accept_failures is False, and {len(failures)} clients failed" if failures and not self.accept_failures else ""
 
     def aggregate_evaluate(self, server_round: int, results: list[Evaluate], failures: list[Evaluate | BaseException]) -> Evaluated:
         """The medians; with accept_failures=False a failure costs them, as in Flower."""

@@ -45,17 +45,17 @@ class Wrapper(RobustWrapper, RobustAggregation, Delegating):
     wraps, default = Strategy, FedAvg
     strategy: Strategy
 
-    def apply(self, server_round: int, aggregate: Parameters, metrics: dict[str, Scalar], like: Fit) -> Fitted:
+    def _apply(self, server_round: int, aggregate: Parameters, metrics: dict[str, Scalar], like: Fit) -> Fitted:
         """What the wrapped strategy, an optimiser perhaps, makes of the aggregate as the only result."""
         proxy, result = like
-        with self.metrics_answered("fit_metrics_aggregation_fn", metrics):
+        with self._metrics_answered("fit_metrics_aggregation_fn", metrics):
             return self.strategy.aggregate_fit(server_round, [(proxy, FitRes(result.status, aggregate, 1, dict(metrics)))], [])
 
-    def apply_evaluation(self, server_round: int, evaluation: Evaluated, like: Evaluate) -> Evaluated:
+    def _apply_evaluation(self, server_round: int, evaluation: Evaluated, like: Evaluate) -> Evaluated:
         """What the wrapped strategy makes of loss and metrics as the only result's."""
         (proxy, result), (loss, metrics) = like, evaluation
         only = EvaluateRes(result.status, float(loss or 0.0), 1, dict(metrics))
-        with self.metrics_answered("evaluate_metrics_aggregation_fn", metrics):
+        with self._metrics_answered("evaluate_metrics_aggregation_fn", metrics):
             return self.strategy.aggregate_evaluate(server_round, [(proxy, only)], [])
 
 

@@ -25,12 +25,12 @@ class RobustAggregation(RobustStrategy, Strategy):
     """Mixin: the average of the Message API strategy that follows in the list of bases is replaced by a robust rule.
 
     A final class says how the rule follows from the number of replies (`rule_at`), and may say what becomes of the aggregate
-    (`apply`, `apply_evaluation`). Hooks of Flower's that a subclass overrides are called as Flower calls them.
+    (`_apply`, `_apply_evaluation`). Hooks of Flower's that a subclass overrides are called as Flower calls them.
     """
 
     _grid: QuorumGrid | None = None  # of the run that is under way
 
-    def received(self, messages: list[Message], training: bool) -> list[Message]:
+    def _received(self, messages: list[Message], training: bool) -> list[Message]:
         """The replies that reach inspection: all of them, unless the strategy below filters.
 
         Args:
@@ -41,7 +41,7 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def summary(self) -> None:
         """Log the rule, then the summary of the strategy below."""
-        compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self.below()).__name__}")
+        compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self._below()).__name__}")
         below: Any = super()
         below.summary()
 
@@ -90,7 +90,7 @@ class RobustAggregation(RobustStrategy, Strategy):
             return None, None
         aggregate, like = pack(combined.arrays), combined.replies[0].source
         metrics = self._round_metrics(combined.replies, "train_metrics_aggr_fn")
-        arrays, metrics_below = self.apply(combined.server_round, aggregate, metrics, like)
+        arrays, metrics_below = self._apply(combined.server_round, aggregate, metrics, like)
         if arrays is aggregate:
             self.core.finish(combined, combined.arrays)
             return aggregate, metrics_below
@@ -109,19 +109,19 @@ class RobustAggregation(RobustStrategy, Strategy):
             return None
         ordered = [usable[node] for node in sorted(usable)]
         metrics = self._round_metrics(ordered, "evaluate_metrics_aggr_fn")
-        found: MetricRecord | None = self.apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
+        found: MetricRecord | None = self._apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
         return found
 
     def _allowed(self, server_round: int, messages: Iterable[Message]) -> list[Message]:
         return [message for message in messages if self.core.allows(message.metadata.dst_node_id, server_round)]
 
     def _examples_key(self) -> str:
-        return str(getattr(self.below(), "weighted_by_key", "num-examples"))
+        return str(getattr(self._below(), "weighted_by_key", "num-examples"))
 
     def _round_metrics(self, replies: list[Reply], name: str) -> MetricRecord:
         key = self._examples_key()
         return MetricRecord(
-            self.metrics_of(replies, name, key, lambda function: function([reply.source.content for reply in replies], key))
+            self._metrics_of(replies, name, key, lambda function: function([reply.source.content for reply in replies], key))
         )
 
     def _replies(self, messages: Iterable[Message], training: bool) -> list[Reply]:
@@ -131,21 +131,26 @@ class RobustAggregation(RobustStrategy, Strategy):
             replies.append(self._reply(message))
             if training and self.spill is not None:
                 self.core.arrived(replies[-1])
-        kept = {id(message) for message in self.received([reply.source for reply in replies], training)}
+        kept = {id(message) for message in self._received([reply.source for reply in replies], training)}
         return with_distinct_nodes([reply for reply in replies if id(reply.source) in kept], bool(self.core.asked) or not training)
 
     def _reply(self, message: Message) -> Reply:
         node = message.metadata.src_node_id if self._grid is None else self._grid.node_of(message)
         return from_message(message, node, self._examples_key())
 
-    def _sent(self, messages: list[Message]) -> None:
-        """Note who is asked, and with which model, as messages go out: a subclass may have made them without `configure_train`."""
-        if not is_train(messages[0]):
-            return
-        record = next(iter(messages[0].content.array_records.values()), None)
+    def _sent(self, messages: list[Message]) -> list[Message]:
+        """The messages but for nodes in quarantine; notes who is asked, and with which model.
+
+        A subclass may have made them without `configure_train`.
+        """
+        training = is_train(messages[0])
+        allowed = self._allowed(self.core.current(training), messages)
+        record = next(iter(messages[0].content.array_records.values()), None) if training else None
         if record is not None and record is not self.core.broadcast:
             self.core.begin(_payloads(record), record)
-        self.core.asked = [message.metadata.dst_node_id for message in messages]
+        if training:
+            self.core.asked = [message.metadata.dst_node_id for message in allowed]
+        return allowed
 
     def _arrived(self, message: Message) -> bool:
         """Inspect a reply on its arrival; whether it counts towards the quorum."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
@@ -39,9 +39,9 @@ class Policy:
             are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
 
-    on_infeasible: str = "skip"
+    on_infeasible: Literal["skip", "error"] = "skip"
     max_skipped_rounds: int = 5
-    weighting: str = "uniform"
+    weighting: Literal["uniform", "capped"] = "uniform"
     report_path: str | Path | None = None
     certificate: bool = False
     reply_timeout: float | None = None
@@ -53,15 +53,17 @@ class Policy:
     server_update: Callable[[int, Any], Any] | None = None
     spill: str | Path | None = None
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute.
+    if not TYPE_CHECKING:  # a type checker would take it to mean that any attribute may be set
 
-        Raises:
-            InvalidParameter: a value that this argument cannot have; the attribute stays as it was.
-        """
-        if name in CONSTRAINTS:
-            check("strategy", name, value, CONSTRAINTS[name])
-        super().__setattr__(name, value)
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Set an attribute.
+
+            Raises:
+                InvalidParameter: a value that this argument cannot have; the attribute stays as it was.
+            """
+            if name in CONSTRAINTS:
+                check("strategy", name, value, CONSTRAINTS[name])
+            super().__setattr__(name, value)
 
     def check_policy(self) -> None:
         """Refuse policies that do not go together, and files and folders that are not there.

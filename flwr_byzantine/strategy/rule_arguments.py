@@ -143,9 +143,9 @@ class FLTrustArguments(RuleArguments):
 
     server_update: Callable[[int, Any], Any] | None = None
 
-    def __post_init__(self) -> None:
-        """Refuse to be without an update to trust."""
+    def check_policy(self) -> None:
+        """Refuse to be without an update to trust, too."""
         if self.server_update is None:
             raise InvalidParameter(NO_SERVER_UPDATE.format(rule=type(self).__name__))
-        below: Any = super()
-        below.__post_init__()
+        other_arguments: Any = super()
+        other_arguments.check_policy()

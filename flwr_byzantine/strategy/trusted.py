@@ -38,6 +38,8 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
     """
     if train is None:
         return None
+    if model is None:
+        raise InvalidParameter("server_update is called with the model that configure_train (configure_fit) broadcasts; call that first")
     try:
         rows = template.check(_by_name(train(server_round, model), template.names))
     except (MalformedUpdate, ValueError, TypeError) as error:

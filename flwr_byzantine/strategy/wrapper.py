@@ -41,14 +41,14 @@ class Wrapper(RobustWrapper, RobustAggregation, Delegating):
     wraps, default = Strategy, FedAvg
     strategy: Strategy
 
-    def apply(self, server_round: int, aggregate: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
+    def _apply(self, server_round: int, aggregate: ArrayRecord, metrics: MetricRecord, like: Message) -> Aggregated:
         """What the wrapped strategy, an optimiser perhaps, makes of the aggregate as the only reply."""
-        with self.metrics_answered("train_metrics_aggr_fn", metrics):
+        with self._metrics_answered("train_metrics_aggr_fn", metrics):
             return self.strategy.aggregate_train(server_round, [self._only_reply(like, metrics, {"arrays": aggregate})])
 
-    def apply_evaluation(self, server_round: int, evaluation: MetricRecord, like: Message) -> MetricRecord | None:
+    def _apply_evaluation(self, server_round: int, evaluation: MetricRecord, like: Message) -> MetricRecord | None:
         """What the wrapped strategy makes of the metrics as the only reply's."""
-        with self.metrics_answered("evaluate_metrics_aggr_fn", evaluation):
+        with self._metrics_answered("evaluate_metrics_aggr_fn", evaluation):
             return self.strategy.aggregate_evaluate(server_round, [self._only_reply(like, evaluation, {})])
 
     def _only_reply(self, like: Message, metrics: MetricRecord, content: dict[str, Any]) -> Message:

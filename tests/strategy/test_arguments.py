@@ -66,11 +66,13 @@ def test_a_rule_may_be_given_in_three_ways():
     assert rule_of(krum, None, 9) is krum
     assert rule_of(lambda n: rules.Krum(f=n // 5), None, 11) == rules.Krum(f=2)
     assert rule_of("krum", 2, 9) == rules.Krum(f=2)
+    assert rule_of(krum, 2, 9) is krum  # an f that was set for a name does not bend a rule that has its own
     for rule, f, message in (
         ("krum", None, "a rule by name needs f"),
-        (krum, 1, "f goes with a rule's name"),
         (rules.Krum, None, "rule must be a rule"),
         (3, None, "rule must be a rule"),
+        (lambda n: None, None, "rule must be a rule"),
+        (rules.NNM(f=1), None, "only pre-aggregates"),
     ):
         with pytest.raises(InvalidParameter, match=message):
             rule_of(rule, f, 9)

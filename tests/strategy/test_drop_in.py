@@ -1,18 +1,20 @@
 """Named strategies are what Flower's are: FedAvgs whose arguments are attributes and whose hooks may be overridden, in both APIs."""
 
+import copy
 import inspect
+import pickle
 from dataclasses import MISSING, fields
 from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.common import Code, FitIns, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server import strategy as legacy_flower
 from flwr.serverapp import strategy as flower
 
 import flwr_byzantine as ours
-from flwr_byzantine import InvalidParameter, Robust, legacy, rules, strategy
+from flwr_byzantine import InfeasibleRound, InvalidParameter, Robust, legacy, rules, strategy
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.quarantine import Quarantine
@@ -51,7 +53,7 @@ def test_every_argument_is_an_attribute_that_can_be_set(cls):
             assert getattr(built, name) == OTHER[type(parameter.default)]
 
 
-CHOICES = {"on_infeasible", "weighting", "start_from", "smoothing", "keep", "num_malicious_nodes", "num_malicious_clients"}
+CHOICES = {"resume", "on_infeasible", "weighting", "start_from", "smoothing", "keep", "num_malicious_nodes", "num_malicious_clients"}
 
 
 def test_attributes_set_after_construction_have_effect():
@@ -88,6 +90,12 @@ def test_attributes_set_after_construction_have_effect():
         (ours.Median, "on_infeasible", "stop", "on_infeasible must be one of 'skip', 'error'"),
         (lambda: Robust("krum", f=1), "rule", "crum", "unknown rule 'crum'"),
         (lambda: Robust("krum", f=1), "f", None, "a rule by name needs f"),
+        (ours.Krum, "report_path", "no/such/folder/x", "report_path must lie in a folder that exists"),
+        (legacy.Krum, "checkpoint", "no/such/folder/x", "checkpoint must lie in a folder that exists"),
+        (ours.Krum, "spill", "no/such/folder", "spill must be a folder that exists"),
+        (ours.Krum, "server_update", 3, "server_update must be a function"),
+        (ours.Krum, "resume", True, "resume=True needs checkpoint="),
+        (lambda: made(ours.FLTrust), "server_update", None, "FLTrust trusts an update of the server's own"),
         (lambda: legacy.ByzantineSGD("krum", 0.1, f=1), "momentum", 1.0, "momentum must be a number >= 0 and < 1, got 1.0"),
     ],
 )
@@ -332,3 +340,78 @@ def test_malformed_replies_do_not_begin_the_grace_period():
     built.start(late, start(), 1)
     assert built.reports[0].with_status("missing") == []
     assert built.reports[0].with_status("invalid") == [2, 5]
+
+
+class Sending(legacy.CenteredClipping):
+    """Makes its instructions by itself, as a user's subclass may."""
+
+    def configure_fit(self, server_round, parameters, client_manager):
+        return [(proxy, FitIns(parameters, {})) for proxy in proxies()]
+
+
+class SendingGradients(legacy.ByzantineSGD):
+    configure_fit = Sending.configure_fit
+
+
+@pytest.mark.parametrize(("cls", "arguments"), [(Sending, {"f": 2}), (SendingGradients, {"rule": "median", "step_size": 1.0, "f": 2})])
+def test_a_legacy_subclass_that_sends_by_itself_is_measured_from_what_it_sent(cls, arguments):
+    """A rule that clips deltas, and a step from the model: both would be lost if the model counted as zero."""
+    built, model = cls(quarantine=Quarantine(threshold=1.0, rounds=3), **arguments), [np.full(2, 1000.0)]
+    asked = built.configure_fit(1, ndarrays_to_parameters(model), Clients())
+    gradient = cls is SendingGradients
+    assert all(given.config == ({"reply-kind": "gradient"} if gradient else {}) for _, given in asked)
+    reply = ndarrays_to_parameters([np.full(2, 3.0 if gradient else 1003.0)])
+    results = [(proxy, FitRes(OK, reply if proxy.node_id != 5 else ndarrays_to_parameters([np.zeros(1)]), 1, {})) for proxy, _ in asked[1:]]
+    found, _ = built.aggregate_fit(1, results, [])
+    assert parameters_to_ndarrays(found)[0].tolist() == [997.0 if gradient else 1003.0] * 2
+    assert (built.reports[0].with_status("missing"), built.reports[0].with_status("invalid")) == ([1], [5])
+    assert 5 not in [proxy.node_id for proxy, _ in built.configure_fit(2, found, Clients())]
+
+
+def test_a_subclass_that_sends_by_itself_asks_no_node_in_quarantine():
+    Mine = overriding(ours.FedMedian, "configure_train", own_configure_train)
+    built = Mine(quarantine=Quarantine(threshold=1.0, rounds=9))
+    built.start(LocalGrid(client_app(), N, spoil=nonsense), start(), 3)
+    assert [report.n_sampled for report in built.reports] == [N, N - 2, N - 2]
+
+
+def test_a_rule_by_name_and_a_rule_may_take_each_others_place():
+    built = Robust("krum", f=1)
+    built.rule = rules.Median(f=4)
+    assert str(built.rule_at(11)) == "Median(f=4)"
+    built.rule, built.f = "multi-krum", 2
+    assert str(built.rule_at(11)) == "MultiKrum(f=2)"
+
+
+@pytest.mark.parametrize("cls", [ours.Krum, legacy.FedMedian], ids=["message", "legacy"])
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda built: pickle.loads(pickle.dumps(built))], ids=["copy", "deepcopy", "pickle"]
+)
+def test_a_copy_is_a_strategy_of_its_own(cls, twin):
+    first = cls(f=1)
+    second = twin(first)
+    second.f = 3
+    assert (first.core.rule(11).f, second.core.rule(11).f) == (1, 3)
+    assert second.core.policy is second
+    assert "f=3" in (repr(second) if cls is ours.Krum else str(second.rule_at(11)))
+
+
+def test_results_of_proxies_without_names_are_told_apart():
+    results = [(MagicMock(spec=["cid"], cid=""), FitRes(OK, ndarrays_to_parameters([np.full(1, float(k))]), 1, {})) for k in range(5)]
+    found, _ = legacy.FedMedian().aggregate_fit(1, results, [])
+    assert parameters_to_ndarrays(found)[0].tolist() == [2.0]
+
+
+def test_a_round_that_a_failure_costs_is_reported_and_counted():
+    built = legacy.FedMedian(accept_failures=False, max_skipped_rounds=2)
+    built.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
+    assert built.aggregate_fit(1, [], [RuntimeError()]) == (None, {})
+    assert (built.reports[0].aggregated, built.reports[0].n_sampled) == (False, 11)
+    assert "accept_failures is False, and 1 clients failed" in built.reports[0].note
+    with pytest.raises(InfeasibleRound, match="skipped 2 rounds in a row"):
+        built.aggregate_fit(2, [], [RuntimeError()])
+
+
+def test_a_server_update_needs_the_broadcast_model():
+    with pytest.raises(InvalidParameter, match="configure_train"):
+        made(ours.FLTrust, f=0).aggregate_train(1, [reply_of([np.zeros(1)]) for _ in range(3)])

@@ -94,11 +94,19 @@ def fast_arrays_read() -> bool:
     return record.to_numpy_ndarrays()[0].tolist() == [0.0, 1.0, 2.0] and not record["w"].numpy().flags.writeable
 
 
+def fedavg_has_its_hooks() -> bool:
+    """The hooks that users override: each is called by the method that FedAvg is known by."""
+    called = set(FedAvg.configure_train.__code__.co_names) | set(FedAvg.aggregate_train.__code__.co_names)
+    known = FedAvg._check_and_log_replies.__code__.co_varnames[:4]
+    return {"_construct_messages", "_check_and_log_replies"} <= called and known == ("self", "replies", "is_train", "validate")
+
+
 EXPECTED = [
     Expectation("ensure_task_identity", "Message(...) to need run, node and task of TaskIdentity and nothing else", identity_is_enough),
     Expectation("with_content", "a copy of a Message to keep its content apart from the old one's", content_is_apart),
     Expectation("set_metadata", "Metadata to keep each value in the attribute _<name>", metadata_can_be_set),
     Expectation("copy_content", "records to keep their items in the attribute _data", copies_share_nothing),
+    Expectation("strategy.fedavg", "FedAvg to call its hooks _construct_messages and _check_and_log_replies", fedavg_has_its_hooks),
     Expectation("is_flowers_average", "strategies to average metrics by strategy_utils.aggregate_metricrecords", averages_are_flowers),
     Expectation("aggregation", "flwr.server.strategy.aggregate to take [(layers, examples)]", legacy_aggregations_aggregate),
     Expectation("aggregation", "select_multikrum to take contents, and aggregate_n_closest_weights layers", multikrum_selects),

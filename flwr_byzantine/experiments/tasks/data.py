@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ def _digits(seed: int) -> tuple[torch.Tensor, ...]:
     return train_x, train_y, test_x, test_y
 
 
-@cache
+@lru_cache(maxsize=8)
 def _fashion_mnist(root: str) -> tuple[torch.Tensor, ...]:
     with tempfile.TemporaryDirectory() as scratch:
         train, test = _fashion_parts(root, scratch)
