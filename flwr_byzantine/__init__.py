@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from flwr_byzantine.declare import moved
 from flwr_byzantine.errors import ByzantineError, InfeasibleRound, InvalidParameter, MalformedUpdate, TooFewUpdates
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+moved.install()
 __all__ = [  # noqa: RUF022 (plainly sorted)
     "Bulyan",
     "ByzantineError",
