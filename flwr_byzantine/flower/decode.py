@@ -27,9 +27,15 @@ def decode(data: bytes) -> Array:
         [0.0, 1.0, 2.0]
     """
     try:
-        (shape, fortran, dtype), offset = layout(data)
-    except Exception as error:  # whatever a forged header makes NumPy raise
+        return _viewed(data)
+    except MalformedUpdate:
+        raise
+    except Exception as error:  # whatever a forged header makes NumPy raise: 65 dimensions, a size beyond integers, ...
         raise MalformedUpdate(f"expected npy bytes, got {len(data)} bytes that are none ({type(error).__name__})") from None
+
+
+def _viewed(data: bytes) -> Array:
+    (shape, fortran, dtype), offset = layout(data)
     if dtype.hasobject or dtype.kind not in "fiu":
         raise MalformedUpdate(f"expected real numbers, got dtype {dtype}")
     count = math.prod(shape)

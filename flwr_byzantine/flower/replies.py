@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.common import EvaluateRes, FitRes
 
+from flwr_byzantine.flower.words import printable
+
 Record = TypeVar("Record", ArrayRecord, MetricRecord)
-REASON = 200  # characters of a client's own words that reach a report
+RECORDS = 64  # in a reply, at most
+METRICS = 1_000  # in a record of a reply, at most; so many names are looked at before any value is
+NAME = 500  # characters of a metric's name, at most
+VALUES = 100_000  # in a metric that is a list, at most
 
 
 @dataclass
@@ -48,13 +53,16 @@ def from_message(message: Message, node: int, examples_key: str) -> Reply:
         node: who was asked, whatever the message says of its sender.
         examples_key: name of the metric with the number of examples.
     """
-    if message.has_error():
-        return Reply(node, error=_reported(message.error.reason), failed=True, source=message)
     try:
+        if message.has_error():
+            return Reply(node, error=_reported(message.error.reason), failed=True, source=message)
         content = message.content
         arrays, metrics = _of_kind(content, ArrayRecord), _of_kind(content, MetricRecord)
+        excess = _excess(len(content), metrics)
     except Exception as error:  # content that does not even inflate
         return Reply(node, error=f"expected an ArrayRecord, got content that raises {type(error).__name__}", source=message)
+    if excess:
+        return Reply(node, error=excess, source=message)
     said = dict(metrics[0]) if len(metrics) == 1 else None
     examples = None if said is None else said.get(examples_key)
     if len(arrays) != 1:
@@ -65,6 +73,8 @@ def from_message(message: Message, node: int, examples_key: str) -> Reply:
 def from_fit(result: FitRes, node: int) -> Reply:
     """A training result of the legacy API, which has no names: tensors are known by their place."""
     metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    if excess := _excess(1, [metrics]):
+        return Reply(node, error=excess, source=result)
     try:
         payloads = {str(k): data for k, data in enumerate(result.parameters.tensors)}
     except (AttributeError, TypeError) as error:
@@ -74,7 +84,7 @@ def from_fit(result: FitRes, node: int) -> Reply:
 
 def from_evaluate(result: EvaluateRes, node: int) -> Reply:
     """An evaluation result of the legacy API."""
-    metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    metrics = result.metrics if isinstance(result.metrics, dict) and not _excess(1, [result.metrics]) else {}
     return Reply(node, None, metrics, result.num_examples, "no model was asked for", source=result)
 
 
@@ -84,7 +94,19 @@ def from_failure(result: FitRes | EvaluateRes, node: int) -> Reply:
 
 
 def _reported(reason: str | None) -> str:
-    return f"the client reported an error: {(reason or 'no reason given')[:REASON]}"
+    return printable(f"the client reported an error: {reason or 'no reason given'}")
+
+
+def _excess(records: int, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """What a reply has too much of, before its values are looked at; "" for an affordable one."""
+    names = max(map(len, metrics), default=0)
+    if records > RECORDS or names > METRICS:
+        return f"expected at most {RECORDS} records and {METRICS} metrics, got {records} and {names}; not read"
+    longest = max((len(name) for record in metrics for name in record), default=0)
+    most = max((len(value) for record in metrics for value in record.values() if isinstance(value, list | str | bytes)), default=0)
+    if longest > NAME or most > VALUES:
+        return f"expected metrics with names of at most {NAME} characters and at most {VALUES} values, got {longest} and {most}; not read"
+    return ""
 
 
 def _of_kind(content: RecordDict, kind: type[Record]) -> list[Record]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.flower.replies import Reply
+from flwr_byzantine.flower.words import printable
 
 NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
 Own = Callable[[], Mapping[str, Any]]
@@ -30,7 +31,7 @@ def aggregate_metrics(replies: Sequence[Reply], skip: str, own: Own | None, log:
     try:
         return dict(own())
     except Exception as error:
-        log(WARNING, f"metrics dropped: the metrics function raised {type(error).__name__}: {error}")
+        log(WARNING, f"metrics dropped: the metrics function raised {type(error).__name__}: {printable(error)}")
         return {}
 
 

@@ -9,6 +9,7 @@ from logging import INFO, WARNING
 
 import numpy as np
 
+from flwr_byzantine.flower.words import printable
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.results import Outcome
 from flwr_byzantine.theory.certificate import Certificate, Estimate
@@ -30,6 +31,10 @@ class NodeReport:
     reason: str = ""
     score: float | None = None
     weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Make the reason fit to print: it may hold a client's words."""
+        object.__setattr__(self, "reason", printable(self.reason))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.flower.decode import decode
+from flwr_byzantine.flower.words import printable
 
 BUDGET = 4  # a reply may be this many times the model's size (float64 for float16), and not be decoded beyond
 SLACK = 1 << 16
@@ -93,10 +95,11 @@ class Template:
         ]
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
+        known = set(self.names)
         missing = [name for name in self.names if name not in given]
-        extra = [str(name) for name in given if name not in set(self.names)]
+        extra = [printable(name, 40) for name in islice((name for name in given if name not in known), 3)]
         if missing or extra:
-            raise MalformedUpdate(f"expected the model's {len(self.names)} arrays, got missing {missing[:3]} and unknown {extra[:3]}")
+            raise MalformedUpdate(f"expected the model's {len(self.names)} arrays, got missing {missing[:3]} and unknown {extra}")
 
     def _check_one(self, name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         if value.shape != shape:

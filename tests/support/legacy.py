@@ -25,12 +25,12 @@ class Clients:
         return proxies()
 
 
-def one_round(strategy, spoil=lambda node, tensors: tensors):
+def one_round(strategy, spoil=lambda node, tensors: tensors, metrics=lambda node: {"loss": 1.0}):
     strategy.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
     results = []
     for proxy in proxies():
         tensors = ndarrays_to_parameters([value + 1 for value in MODEL]).tensors
-        results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, {"loss": 1.0})))
+        results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, metrics(proxy.node_id))))
     return strategy.aggregate_fit(1, results, [])
 
 
