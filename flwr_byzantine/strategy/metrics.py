@@ -12,6 +12,7 @@ import numpy as np
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.flower.words import printable
 
+IDENTITIES = ("partition-id", "partition_id")  # say who a client is, and are no metrics
 NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
 Own = Callable[[], Mapping[str, Any]]
 Log = Callable[[int, str], None]
@@ -53,7 +54,7 @@ def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str,
         >>> robust_metrics([{"loss": 1.0}, {"loss": 2.0}, {"loss": 1e9, "odd": 1}], "num-examples")
         {'loss': 2.0}
     """
-    keys = sorted({key for record in records for key in record if key != skip})
+    keys = sorted({key for record in records for key in record if key != skip and key not in IDENTITIES})
     found = {key: _median([record.get(key) for record in records]) for key in keys}
     return {key: value for key, value in found.items() if value is not None}
 

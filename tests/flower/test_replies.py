@@ -63,7 +63,7 @@ def test_a_reply_that_would_cost_too_much_or_cannot_be_read_is_invalid_and_count
     result = built.start(LocalGrid(client_app(), N, spoil=COSTLY[kind]), start(), 2)
     assert [report.with_status("invalid") for report in built.reports] == [[ODD], [ODD]]
     assert all(len(report.nodes[ODD].reason) <= 200 for report in built.reports)
-    assert set(dict(result.train_metrics_clientapp[2])) == {"loss", "partition-id"}
+    assert set(dict(result.train_metrics_clientapp[2])) == {"loss"}
     assert dict(result.evaluate_metrics_clientapp[2]) == {"accuracy": 0.5}
 
 
