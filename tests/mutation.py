@@ -37,6 +37,10 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LONG = (  # a training on real data, and federations in Flower's own server loop and simulation engine
+    "tests/strategy/test_sgd.py::test_real_data",
+    "tests/test_legacy.py::test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app",
+)
 TESTS = {  # of each room: what takes no time, the rest, and what takes longest; then the doctests of the file that was changed
     "rules": [
         " ".join(f"tests/rules/test_{name}.py" for name in ("guarantees", "parameters", "published_values", "subsets", "filters")),
@@ -45,7 +49,7 @@ TESTS = {  # of each room: what takes no time, the rest, and what takes longest;
     ],
     "strategy": [
         " ".join(f"tests/strategy/test_{name}.py" for name in ("policies", "arguments", "metrics", "run_state", "core")),
-        "tests/strategy --deselect=tests/strategy/test_sgd.py::test_real_data tests/test_legacy.py",
+        " ".join(["tests/strategy tests/test_legacy.py", *(f"--deselect={name}" for name in LONG)]),
     ],
     "theory": [
         " ".join(f"tests/theory/test_{name}.py" for name in ("advice", "estimates", "formulas", "ranges", "sampling")),
