@@ -189,3 +189,10 @@ def test_a_filter_behind_a_mixing_rule_sees_the_mixed_rows():
     own = rows(1, 30, seed=9)[0]
     np.testing.assert_allclose(rules.chain(rules.NNM(f=2), rules.FLTrust())(X, reference=own), reference.fltrust(mixed, own))
     np.testing.assert_allclose(rules.chain(rules.ARC(f=2), rules.MoNNA(f=2))(X), reference.monna(reference.arc(X, 2), 2))
+
+
+def test_flame_tells_a_minority_that_points_elsewhere_from_the_rest():
+    """Eight rows along one axis, three at 60 degrees to it: their distances are below 1, and count as what they are."""
+    rng, other = np.random.default_rng(0), np.eye(50)[0] / 2 + np.eye(50)[1] * np.sqrt(0.75)
+    X = np.array([*(np.eye(50)[0] + 0.02 * rng.normal(size=50) for _ in range(8)), *(other + 0.02 * rng.normal(size=50) for _ in range(3))])
+    assert max(rules.FLAME(f=3, noise=0.0).aggregate(X).selected) < 8

@@ -415,3 +415,9 @@ def test_a_round_that_a_failure_costs_is_reported_and_counted():
 def test_a_server_update_needs_the_broadcast_model():
     with pytest.raises(InvalidParameter, match="configure_train"):
         made(ours.FLTrust, f=0).aggregate_train(1, [reply_of([np.zeros(1)]) for _ in range(3)])
+
+
+def test_one_result_is_enough_where_the_rule_says_so():
+    (proxy, *_) = proxies()
+    found, _ = legacy.FedMedian().aggregate_fit(1, [(proxy, FitRes(OK, ndarrays_to_parameters([np.ones(2)]), 1, {}))], [])
+    assert parameters_to_ndarrays(found)[0].tolist() == [1.0, 1.0]

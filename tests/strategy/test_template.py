@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.flower.codec import pack
 from flwr_byzantine.strategy.template import Template
 
 TAKEN = [(np.float32, np.float64), (np.float64, np.float16), (np.int64, np.int8), (np.int8, np.int64), (np.uint8, np.int32), (bool, bool)]
@@ -32,3 +33,9 @@ def test_refused(model, reply):
 def test_numbers_that_do_not_fit_are_refused(model, value):
     with pytest.raises(MalformedUpdate, match="array 'w': expected"):
         Template({"w": np.zeros(1, model)}).check({"w": np.array([value])})
+
+
+def test_a_reply_far_larger_than_the_model_is_not_decoded():
+    data = pack({"w": np.zeros(3, np.float32)})["w"].data
+    with pytest.raises(MalformedUpdate, match="expected about 12 bytes like the model, got 200140; not decoded"):
+        Template.of({"w": data}).read({"w": data + b"\0" * 200_000})
