@@ -102,7 +102,7 @@ def _excess(records: int, metrics: Sequence[Mapping[str, Any]]) -> str:
     names = max(map(len, metrics), default=0)
     if records > RECORDS or names > METRICS:
         return f"expected at most {RECORDS} records and {METRICS} metrics, got {records} and {names}; not read"
-    longest = max((len(name) for record in metrics for name in record), default=0)
+    longest = max((len(name) if isinstance(name, str) else NAME + 1 for record in metrics for name in record), default=0)
     most = max((len(value) for record in metrics for value in record.values() if isinstance(value, list | str | bytes)), default=0)
     if longest > NAME or most > VALUES:
         return f"expected metrics with names of at most {NAME} characters and at most {VALUES} values, got {longest} and {most}; not read"

@@ -67,9 +67,12 @@ def test_a_reply_that_would_cost_too_much_or_cannot_be_read_is_invalid_and_count
     assert dict(result.evaluate_metrics_clientapp[2]) == {"accuracy": 0.5}
 
 
-def test_the_legacy_api_reads_no_more_metrics_either():
+@pytest.mark.parametrize(
+    "odd", [{f"m{k}": 1.0 for k in range(METRICS + 1)}, {7: 1.0}, {"n" * (NAME + 1): 1.0}], ids=["many", "no name", "long"]
+)
+def test_the_legacy_api_reads_no_more_metrics_either(odd):
     built = legacy.FedMedian()
-    one_round(built, metrics=lambda node: {f"m{k}": 1.0 for k in range(METRICS + 1)} if node == ODD else {"loss": 1.0})
+    one_round(built, metrics=lambda node: odd if node == ODD else {"loss": 1.0})
     assert built.reports[0].with_status("invalid") == [ODD]
 
 
