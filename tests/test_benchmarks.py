@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.devices import through_torch
+
 FOLDER = Path(__file__).parent / "benchmarks"
 
 
@@ -50,6 +52,15 @@ def test_large_model_runs(capsys, tmp_path, spilling):
     for rule in module.RULES:
         module.case(rule, str(tmp_path) if spilling else None)
     assert capsys.readouterr().out.count("GB resident") == len(module.RULES)
+
+
+def test_on_a_gpu_runs(capsys, monkeypatch):
+    through_torch(monkeypatch)
+    module = script("on_a_gpu", DEVICE="cpu", SIZES=[(11, 2000)], REPEATS=1)
+    module.main()
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "MB" in line]
+    assert [row[1].strip() for row in rows] == list(module.PLAIN)
+    assert all(float(row[column].split(",")[-1]) < 1e-4 for row in rows for column in (3, 4))  # the same results
 
 
 @pytest.mark.slow

@@ -15,13 +15,9 @@ from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.arrays.wrap import wrap
-from tests.support.devices import through_torch
+from tests.support.devices import CUDA, through_torch
 
 N, D, F = 13, 3001, 2
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-
-
-CUDA = pytest.param("cuda", marks=needs_cuda)
 
 
 def prepared(name, monkeypatch):
@@ -219,6 +215,14 @@ def test_rows_are_ordered_by_their_values_as_arrays_are(exact_device):
 def test_malformed_tensors_are_refused_as_arrays_are(given, message, device):
     with pytest.raises(errors.MalformedUpdate, match=message):
         rules.Krum(f=0)(given(device))
+
+
+@pytest.mark.parametrize("rule", [rules.NNM(f=F), rules.ARC(f=F), rules.Clipping(radius=0.5), rules.Bucketing(s=3)], ids=str)
+def test_a_pre_aggregation_alone_gives_the_rows_of_the_cpu_path(rule, device):
+    X = data()
+    mixed = rule.transform(torch.from_numpy(X).to(device))
+    assert (mixed.dtype, mixed.device.type) == (torch.float32, device)
+    np.testing.assert_allclose(host(mixed), rule.transform(X), rtol=2e-6, atol=2e-6)
 
 
 def test_small_and_strange_inputs(device):

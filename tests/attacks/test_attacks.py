@@ -16,6 +16,7 @@ from flwr_byzantine.attacks import AttackContext
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import ColludingAttack, OwnAttack
 from flwr_byzantine.attacks.catalogue import FIXED
+from tests.support.devices import each_device
 
 RULE = rules.Median(f=3)  # for attacks that must know one
 
@@ -49,6 +50,15 @@ def test_shape_kind_dtype_and_honest_unchanged(cls):
     assert T.dtype == torch.float32
     np.testing.assert_array_equal(T.numpy(), B)
     assert cls()(X, 0, rule=RULE).shape == (0, 30)
+
+
+@every
+@each_device
+def test_updates_that_lie_on_a_device_get_the_attack_there(cls, device):
+    X = honest(dtype=np.float32)
+    found = cls()(torch.from_numpy(X).to(device), 3, rule=RULE)
+    assert (found.dtype, found.device.type) == (torch.float32, device)
+    np.testing.assert_array_equal(found.cpu(), cls()(X, 3, rule=RULE))
 
 
 @every

@@ -15,6 +15,7 @@ from flwr_byzantine import attacks, errors, rules
 from flwr_byzantine.attacks.base import AttackContext
 from flwr_byzantine.attacks.poisoning import PoisonedBatches, PoisonedDataset, attack_success_rate, poisoned
 from tests.support import digits
+from tests.support.devices import each_device
 
 ATTACKERS = (0, 1, 2)
 CHAIN = rules.chain(rules.NNM(f=3), rules.TrimmedMean(f=3))
@@ -144,6 +145,20 @@ def test_same_seed_same_poison_originals_untouched_kind_kept(attack, tensors):
     assert not np.array_equal(one[1], y)
     if attack.share < 1 and not isinstance(attack, attacks.EdgeCaseBackdoor):
         assert not np.array_equal(one[1], other[1])
+
+
+@every
+@each_device
+def test_examples_that_lie_on_a_device_are_poisoned_there(attack, device):
+    x, y = (torch.from_numpy(part) for part in images())
+    made = poisoned((x.to(device), y.to(device)), attack, 10, predict=lambda shown: likes(shown.cpu()))
+    for part, expected in zip(made, poisoned((x, y), attack, 10, predict=likes), strict=True):
+        assert part.device.type == device
+        assert torch.equal(part.cpu(), expected)
+    if not attack.asks_model:
+        model = torch.nn.Linear(36, 10).to(device)
+        rates = [attack_success_rate(model, attack, x.to(where), y.to(where), 10) for where in (device, "cpu")]
+        assert rates[0] == rates[1]
 
 
 @every

@@ -16,6 +16,7 @@ from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.client import client_app as task_client_app
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.mods import byzantine_mod
+from tests.support.devices import each_device
 
 N, F, D = 11, 2, 6
 GOAL = torch.arange(D, dtype=torch.float32)
@@ -31,7 +32,7 @@ class Point(torch.nn.Module):
 
 
 def loss(net, noise):
-    return 0.5 * ((net.w - GOAL - noise) ** 2).sum()
+    return 0.5 * ((net.w - GOAL.to(noise.device) - noise) ** 2).sum()
 
 
 def batches(context, server_round, scale=0.1, count=3):
@@ -39,13 +40,14 @@ def batches(context, server_round, scale=0.1, count=3):
     return [scale * torch.randn(D, generator=generator) for _ in range(count)]
 
 
-def client_app(momentum=0.0, mods=None, scale=0.1):
+def client_app(momentum=0.0, mods=None, scale=0.1, device="cpu"):
     app = ClientApp(mods=mods)
 
     @app.train()
     def train(message, context):
-        data = batches(context, message.content["config"]["server-round"], scale)
-        return gradient_reply(message, context, Point(), loss, data, momentum=momentum, metrics={"partition-id": context.node_id - 1})
+        data = [batch.to(device) for batch in batches(context, message.content["config"]["server-round"], scale)]
+        metrics = {"partition-id": context.node_id - 1}
+        return gradient_reply(message, context, Point().to(device), loss, data, momentum=momentum, metrics=metrics)
 
     return app
 
@@ -199,6 +201,12 @@ def test_the_legacy_strategy_learns_under_attack_too():
             results.append((proxy, FitRes(Status(Code.OK, ""), ndarrays_to_parameters([sent]), 1, {})))
         parameters, _ = strategy.aggregate_fit(server_round, results, [])
     assert np.abs(parameters_to_ndarrays(parameters)[0] - GOAL.numpy()).max() < 0.3
+
+
+@each_device
+def test_a_model_on_a_device_answers_as_one_on_the_cpu(device):
+    there, here = (run(sgd(rules.Mean()), rounds=3, momentum=0.5, device=where) for where in (device, "cpu"))
+    np.testing.assert_allclose(there["w"].numpy(), here["w"].numpy(), rtol=1e-5)
 
 
 def test_gradient_of_a_few_batches():

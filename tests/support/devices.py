@@ -1,6 +1,12 @@
-"""CPU tensors treated as those of a GPU, where there is none."""
+"""Devices to test on: the GPU where there is one, and CPU tensors treated as a GPU's where there is none."""
+
+import pytest
+import torch
 
 from flwr_byzantine.arrays import conversion, device
+
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"))
+each_device = pytest.mark.parametrize("device", ["cpu", CUDA])
 
 
 def through_torch(monkeypatch, without_float64=False):
