@@ -13,6 +13,7 @@ from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
 from flwr_byzantine.strategy.core import Core
+from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
@@ -84,6 +85,14 @@ class RobustStrategy(Policy):
             like: a valid reply in the API's form, of which an artificial one may be made.
         """
         return aggregate, metrics
+
+    def _applied(self, combined: Combined, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
+        """As `_apply`; a round in which the strategy below raises is reported before that ends the run."""
+        try:
+            return self._apply(combined.server_round, aggregate, metrics, like)
+        except Exception as error:
+            self.core.abandon(combined, f"{type(self._below()).__name__} raised {type(error).__name__} on the aggregate")
+            raise
 
     def _apply_evaluation(self, server_round: int, evaluation: Any, like: Any) -> Any:
         """The evaluation as the strategy below makes it of the medians, in the API's form; the arguments as for `_apply`."""

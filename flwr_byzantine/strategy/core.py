@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from logging import INFO, WARNING
 from typing import Any
 
@@ -19,36 +19,18 @@ from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome
-from flwr_byzantine.strategy.inspection import Inspected, Inspector
+from flwr_byzantine.strategy.counting import RuleFor, feasible
+from flwr_byzantine.strategy.inspection import Combined, Inspected, Inspector
 from flwr_byzantine.strategy.metrics import Log, reported_noise
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
-from flwr_byzantine.strategy.report import NodeReport, RoundReport, verdicts
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, unused, verdicts
 from flwr_byzantine.strategy.run_state import RunState
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE, server_delta, trusts
 from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
-
-RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
-
-
-@dataclass(frozen=True)
-class Combined:
-    """What came of an aggregated round.
-
-    Attributes:
-        server_round: its number, earlier runs counted.
-        arrays: name -> array of the next model.
-        replies: the valid replies, by node id.
-        template: what the model looks like.
-    """
-
-    server_round: int
-    arrays: Mapping[str, Array]
-    replies: list[Reply]
-    template: Template
 
 
 class Core:
@@ -146,34 +128,52 @@ class Core:
         number, template = self.number(server_round), self.template or Template.of_majority([reply.payloads for reply in replies])
         try:
             seen = self.inspector.inspect(self.asked, replies, template)
-            blocks = self._aggregate(number, template, seen, veto)
+            found = self._aggregate(number, template, seen, veto)
         finally:
             self.inspector.close()
-        if blocks is None:
+        if found is None:
             self._save(number, self._model)
             return None
+        blocks, report = found
         model = [value.reshape(-1) for value in self._model.values()] or template.zeros()
         arrays = template.unflatten(self.step.step(number - 1, model, blocks))
-        return Combined(number, arrays, list(seen.replies.values()), template)
+        return Combined(number, arrays, list(seen.replies.values()), template, report)
 
-    def finish(self, combined: Combined, arrays: Mapping[str, Array] | None) -> dict[str, Array] | None:
-        """End an aggregated round with the model that the strategy below has made of the aggregate; None leaves it as it was.
+    def finish(self, combined: Combined, arrays: Mapping[str, Array] | None, below: str = "") -> dict[str, Array] | None:
+        """End an aggregated round with the model that the strategy below has made of the aggregate, and report it.
+
+        Args:
+            combined: the round.
+            arrays: that model; None leaves the model as it was, which is a skipped round.
+            below: the strategy's name.
 
         Returns:
             That model in the broadcast one's order, shapes and dtypes.
+
+        Raises:
+            InfeasibleRound: too many rounds in a row have left the model as it was.
         """
         model = None if arrays is None else combined.template.conform(arrays)
+        if model is None:
+            self._leave(unused(combined.report, f"{below} made no model of the aggregate"))
+        else:
+            self.state.skipped = 0
+            self._publish(combined.report)
         self._save(combined.server_round, self._model if model is None else model)
         return model
+
+    def abandon(self, combined: Combined, reason: str) -> None:
+        """Report an aggregated round that ends the run, since the strategy below cannot take the aggregate."""
+        self._publish(unused(combined.report, reason))
 
     def _save(self, server_round: int, model: Mapping[str, Array]) -> None:
         if self.policy.checkpoint is not None and model:
             self.state.save(self.policy.checkpoint, server_round, model, self.step, self.inner())
 
-    def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> list[Array] | None:
-        """One flat block per model array, or None where the round is skipped; adds a report."""
+    def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> tuple[list[Array], RoundReport] | None:
+        """One flat block per model array and the round's report, or None where the round is skipped, which is reported at once."""
         nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
-        rule, note = self._feasible(len(nodes), statuses.count("invalid"))
+        rule, note = feasible(self.rule, len(nodes), statuses.count("invalid"))
         replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
         report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), rule.f, str(rule), True, True, note)
         if veto or not nodes or len(nodes) < rule.min_n():
@@ -189,12 +189,11 @@ class Core:
         updates = Updates(blocks, nodes, None if spill is None else spill.after_part)
         with spill or nullcontext():
             outcome, certificate = self._run(rule, updates, trusted, list(seen.replies.values()))
-        self._publish(replace(report, certificate=certificate, nodes={**seen.dropped, **verdicts(nodes, outcome, rule)}))
-        return outcome.blocks
+        return outcome.blocks, replace(report, certificate=certificate, nodes={**seen.dropped, **verdicts(nodes, outcome, rule)})
 
     def _run(self, rule: Rule, updates: Updates, trusted: Array | None, used: Sequence[Reply]) -> tuple[Outcome, Certificate | None]:
         outcome = run(rule, updates, self.state.rule, trusted)
-        self.state.rule, self.state.skipped = outcome.state, 0
+        self.state.rule = outcome.state
         if self.policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
         if not self.policy.certificate:
@@ -202,27 +201,23 @@ class Core:
         norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
         return outcome, certify(rule, sq_distances(updates.gram(centred=True)), norm, reported_noise(used))
 
-    def _feasible(self, n: int, invalid: int) -> tuple[Rule, str]:
-        """The rule at n replies; where they are too few, f may fall by the replies found invalid (THEORY §5)."""
-        rule = self.rule(n + invalid)
-        if n >= rule.min_n() or not 0 < invalid <= rule.f:
-            return rule, ""
-        lower = rule.with_f(rule.f - invalid)
-        if n < lower.min_n():
-            return rule, ""
-        return lower, f"f lowered from {rule.f} to {lower.f}: rests on the {invalid} invalid replies being Byzantine ones"
-
     def _skip(self, report: RoundReport, rule: Rule, seen: Inspected, veto: str) -> None:
         short = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(seen.rows)}"
-        note = f"{veto or short}; the model stays as it was"
-        unused = {node: NodeReport("rejected", "the round was skipped") for node in seen.rows}
-        self._publish(replace(report, feasible=bool(veto), aggregated=False, note=note, nodes={**seen.dropped, **unused}))
-        self.state.skipped += 1
-        where, skipped = f"round {report.server_round}: ", self.state.skipped
+        kept = {node: NodeReport("kept") for node in seen.rows}
+        skipped = unused(replace(report, feasible=bool(veto), nodes={**seen.dropped, **kept}), veto or short)
         if self.policy.on_infeasible == "error" and not veto:
-            raise InfeasibleRound(f"{where}{note}; lower f, sample more nodes, or pass on_infeasible='skip'")
+            self._publish(skipped)
+            advice = "lower f, sample more nodes, or pass on_infeasible='skip'"
+            raise InfeasibleRound(f"round {report.server_round}: {skipped.note}; {advice}")
+        self._leave(skipped)
+
+    def _leave(self, report: RoundReport) -> None:
+        """Report a round that leaves the model as it was, and end the run where that happens again and again."""
+        self._publish(report)
+        self.state.skipped += 1
+        skipped = self.state.skipped
         if skipped >= self.policy.max_skipped_rounds:
-            raise InfeasibleRound(f"{where}skipped {skipped} rounds in a row; the last because {note}")
+            raise InfeasibleRound(f"round {report.server_round}: skipped {skipped} rounds in a row; the last because {report.note}")
 
     def quorum(self, n: int) -> int:
         """Valid replies after which the others get no more than the grace period, where n nodes are asked."""

@@ -1,15 +1,15 @@
-"""Which replies of a round are valid, and why the others are not."""
+"""Which replies of a round are valid, why the others are not, and what came of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.flower.replies import Reply, drop_arrays
-from flwr_byzantine.strategy.report import NodeReport
+from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.strategy.template import Template
 
 
@@ -26,6 +26,25 @@ class Inspected:
     rows: dict[int, list[Array]]
     replies: dict[int, Reply]
     dropped: dict[int, NodeReport]
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What came of an aggregated round.
+
+    Attributes:
+        server_round: its number, earlier runs counted.
+        arrays: name -> array of the next model.
+        replies: the valid replies, by node id.
+        template: what the model looks like.
+        report: of the round, which is published once the strategy below has made a model of the aggregate.
+    """
+
+    server_round: int
+    arrays: Mapping[str, Array]
+    replies: list[Reply]
+    template: Template
+    report: RoundReport
 
 
 class Inspector:

@@ -87,9 +87,9 @@ class RobustAggregation(RobustStrategy, Strategy):
         aggregate, first = _parameters(combined.arrays), combined.replies[0].source
         like = next((proxy, result) for proxy, result in results if result is first)
         metrics = self._said(combined.replies, "fit_metrics_aggregation_fn")
-        parameters, metrics_below = self._apply(combined.server_round, aggregate, metrics, like)
+        parameters, metrics_below = self._applied(combined, aggregate, metrics, like)
         tensors = None if parameters is None else {str(k): decode(data) for k, data in enumerate(parameters.tensors)}
-        model = self.core.finish(combined, combined.arrays if parameters is aggregate else tensors)
+        model = self.core.finish(combined, combined.arrays if parameters is aggregate else tensors, type(self._below()).__name__)
         return (aggregate if parameters is aggregate else None if model is None else _parameters(model)), metrics_below or metrics
 
     def _veto(self, failures: Sequence[Any]) -> str:

@@ -90,11 +90,12 @@ class RobustAggregation(RobustStrategy, Strategy):
             return None, None
         aggregate, like = pack(combined.arrays), combined.replies[0].source
         metrics = self._round_metrics(combined.replies, "train_metrics_aggr_fn")
-        arrays, metrics_below = self._apply(combined.server_round, aggregate, metrics, like)
+        arrays, metrics_below = self._applied(combined, aggregate, metrics, like)
         if arrays is aggregate:
             self.core.finish(combined, combined.arrays)
             return aggregate, metrics_below
-        model = self.core.finish(combined, None if arrays is None else {name: array.numpy() for name, array in arrays.items()})
+        made = None if arrays is None else {name: array.numpy() for name, array in arrays.items()}
+        model = self.core.finish(combined, made, type(self._below()).__name__)
         return (None if model is None else pack(model)), metrics_below
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:

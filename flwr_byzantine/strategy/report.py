@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from logging import INFO, WARNING
 
 import numpy as np
@@ -98,6 +98,13 @@ class RoundReport:
             found = certificate.pop("estimate")
             certificate = Certificate(estimate=None if found is None else Estimate(**found), **certificate)
         return cls(nodes=nodes, certificate=certificate, **data)
+
+
+def unused(report: RoundReport, reason: str) -> RoundReport:
+    """The report of a round that leaves the model as it was: no reply is part of it."""
+    skipped = NodeReport("rejected", "the round was skipped")
+    nodes = {node: skipped if entry.status in ("kept", "rejected") else entry for node, entry in report.nodes.items()}
+    return replace(report, aggregated=False, note=f"{reason}; the model stays as it was", nodes=nodes)
 
 
 def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, NodeReport]:

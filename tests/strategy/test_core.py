@@ -40,10 +40,18 @@ def core(rule, step=None, asked=None, **policy):
     return made, log
 
 
+def ended(made, number, answers):
+    """A round whose aggregate becomes the model as it is; what came of it, or None where it was skipped."""
+    combined = made.round(number, answers)
+    if combined is not None:
+        made.finish(combined, combined.arrays)
+    return combined
+
+
 def test_a_round_aggregates_reports_and_logs():
     made, log = core(rules.TrimmedMean(f=1), asked=[1, 2, 3, 4, 5, 9])
     answers = [*replies(0.0, 1.0, 2.0, 90.0), Reply(5, error="out of memory", failed=True, source=object())]
-    combined = made.round(3, answers[::-1])
+    combined = ended(made, 3, answers[::-1])
     assert combined.server_round == 3
     np.testing.assert_array_equal(combined.arrays["w"], MODEL["w"] + 1.5)
     assert combined.arrays["b"].dtype == np.float32
@@ -62,7 +70,7 @@ def test_a_round_aggregates_reports_and_logs():
 
 def test_what_nobody_asked_for_does_not_count():
     made, _ = core(rules.Mean(), asked=[1, 2])
-    combined = made.round(1, [*replies(1.0, 3.0, 500.0), Reply(2, payloads(700.0), {}, source=object())])
+    combined = ended(made, 1, [*replies(1.0, 3.0, 500.0), Reply(2, payloads(700.0), {}, source=object())])
     np.testing.assert_array_equal(combined.arrays["w"], MODEL["w"] + 2.0)
     assert made.reports[0].nodes[3] == NodeReport("invalid", "a reply that nobody asked this node for")
     assert made.reports[0].nodes[2].status == "kept"
@@ -76,7 +84,7 @@ def test_a_reply_is_inspected_once():
     assert made.arrived(reply)
     reply.payloads = None
     assert made.arrived(reply)
-    assert made.round(1, [reply]) is not None
+    assert ended(made, 1, [reply]) is not None
     bad = Reply(2, {"w": b"garbage", "b": b""}, source=object())
     assert not made.arrived(bad)
     made.end()
@@ -90,7 +98,7 @@ def test_a_reply_is_inspected_once():
 def test_f_falls_by_the_invalid_replies_where_too_few_are_left(f, valid, invalid, expected):
     made, _ = core(lambda n: rules.TrimmedMean(f=f))
     bad = [Reply(50 + k, {"w": b""}, {}, source=object()) for k in range(invalid)]
-    combined = made.round(1, [*replies(*range(valid)), *bad])
+    combined = ended(made, 1, [*replies(*range(valid)), *bad])
     report = made.reports[0]
     assert (combined is None) is (expected is None)
     assert (report.feasible, report.aggregated) == (expected is not None,) * 2
@@ -106,20 +114,20 @@ def test_f_falls_by_the_invalid_replies_where_too_few_are_left(f, valid, invalid
 def test_the_rule_is_chosen_by_valid_and_invalid_replies_together():
     seen = []
     made, _ = core(lambda n: seen.append(n) or rules.Mean())
-    made.round(1, [*replies(1.0, 2.0), Reply(7, {"w": b""}, {}, source=object()), Reply(8, error="x", failed=True, source=object())])
+    ended(made, 1, [*replies(1.0, 2.0), Reply(7, {"w": b""}, {}, source=object()), Reply(8, error="x", failed=True, source=object())])
     assert seen == [3]
 
 
 def test_skipped_rounds_in_a_row_end_the_run():
     made, _ = core(rules.TrimmedMean(f=2), max_skipped_rounds=3)
     for number in (1, 2):
-        assert made.round(number, replies(1.0)) is None
-    assert made.round(3, replies(*range(5))) is not None
+        assert ended(made, number, replies(1.0)) is None
+    assert ended(made, 3, replies(*range(5))) is not None
     made.begin(payloads(), None)
     for number in (4, 5):
-        assert made.round(number, replies(1.0)) is None
+        assert ended(made, number, replies(1.0)) is None
     with pytest.raises(InfeasibleRound, match=r"^round 6: skipped 3 rounds in a row; the last because TrimmedMean"):
-        made.round(6, replies(1.0))
+        ended(made, 6, replies(1.0))
     strict, _ = core(rules.TrimmedMean(f=2), on_infeasible="error")
     with pytest.raises(InfeasibleRound, match=r"^round 1: TrimmedMean\(f=2\) needs at least 5 valid replies, got 1; the model stays"):
         strict.round(1, replies(1.0))
@@ -128,7 +136,7 @@ def test_skipped_rounds_in_a_row_end_the_run():
 
 def test_without_any_reply_every_rule_says_that_it_needs_one():
     made, _ = core(rules.Mean())
-    assert made.round(1, []) is None
+    assert ended(made, 1, []) is None
     assert "needs at least 1 valid replies, got 0" in made.reports[0].note
 
 
@@ -141,7 +149,7 @@ def test_the_quorum_is_n_less_f_and_no_less_than_the_rule_needs(rule, n, expecte
 
 def test_gradients_are_measured_from_zero_and_the_model_descends():
     made, _ = core(rules.CGE(f=1), Descent(0.5))
-    found = made.round(1, replies(*[0.0] * 3, 50.0)).arrays
+    found = ended(made, 1, replies(*[0.0] * 3, 50.0)).arrays
     np.testing.assert_allclose(found["w"], MODEL["w"] - 0.5 * MODEL["w"])
     second = core(rules.Mean(), Descent(lambda k: [1.0, 0.25][k]))[0].round(2, replies(0.0, 0.0)).arrays
     np.testing.assert_allclose(second["w"], 0.75 * MODEL["w"])
@@ -157,11 +165,11 @@ def test_without_a_broadcast_the_majoritys_shape_is_the_models():
     made, _ = core(rules.Mean())
     made.end()
     odd = Reply(9, {"w": npy(np.zeros(3))}, {}, source=object())
-    combined = made.round(1, [*replies(1.0, 3.0), odd])
+    combined = ended(made, 1, [*replies(1.0, 3.0), odd])
     np.testing.assert_array_equal(combined.arrays["w"], MODEL["w"] + 2.0)
     assert made.reports[0].with_status("invalid") == [9]
     made.end()
-    assert made.round(2, [*replies(1.0), odd]) is None
+    assert ended(made, 2, [*replies(1.0), odd]) is None
 
 
 def test_a_certificate_is_that_of_the_replies_and_the_aggregates_length():
@@ -172,7 +180,7 @@ def test_a_certificate_is_that_of_the_replies_and_the_aggregates_length():
         for k, s in enumerate(shifts)
     ]
     made, _ = core(rule, certificate=True)
-    made.round(1, answers)
+    ended(made, 1, answers)
     X = np.array(shifts)
     D = ((X[:, None] - X) ** 2).sum(-1)
     expected = certify(rule, D, float(np.linalg.norm(rule(X))), noise=0.5)
@@ -187,7 +195,7 @@ def test_capped_weights_enter_the_aggregate_and_the_report():
     for reply, said in zip(answers, (10, 20, 1000), strict=True):
         reply.examples = said
     made, _ = core(rules.MultiKrum(f=0, m=3), weighting="capped")
-    found = made.round(1, answers).arrays
+    found = ended(made, 1, answers).arrays
     np.testing.assert_allclose(found["w"], MODEL["w"] + (20 + 80) / 70)
     assert [entry.weight for entry in made.reports[0].nodes.values()] == pytest.approx([1 / 7, 2 / 7, 4 / 7])
 
@@ -210,7 +218,7 @@ def test_state_goes_from_round_to_round():
     made, _ = core(rules.CenteredClipping(tau=1.0))
     for number, expected in ((1, 1), (2, 2)):
         made.begin(payloads(), None)
-        made.round(number, replies(5.0))
+        ended(made, number, replies(5.0))
         assert made.state.rule.round == expected
     assert np.linalg.norm(made.state.rule.arrays["previous"]) == pytest.approx(2.0)
 
@@ -239,19 +247,43 @@ def test_quarantine_reports_and_checkpoint_are_kept(tmp_path):
 
 def test_a_skipped_or_refused_round_saves_the_model_as_it_was(tmp_path):
     made, _ = core(rules.TrimmedMean(f=1), checkpoint=tmp_path / "run")
-    assert made.round(1, replies(1.0)) is None
+    assert ended(made, 1, replies(1.0)) is None
     saved = load(tmp_path / "run")
     assert (saved.server_round, saved.facts["skipped"]) == (1, 1)
     np.testing.assert_array_equal(saved.group("model")["w"], MODEL["w"])
     combined = made.round(2, replies(1.0, 1.0, 1.0))
     assert made.finish(combined, None) is None
     np.testing.assert_array_equal(load(tmp_path / "run").group("model")["w"], MODEL["w"])
+    assert load(tmp_path / "run").facts["skipped"] == 2
+    ended(made, 3, replies(1.0, 1.0, 1.0))
     assert load(tmp_path / "run").facts["skipped"] == 0
+
+
+def test_a_round_of_which_the_strategy_below_makes_no_model_is_skipped_and_says_so():
+    made, log = core(rules.TrimmedMean(f=1), max_skipped_rounds=2)
+    for number in (1, 2):
+        combined = made.round(number, [*replies(1.0, 2.0, 3.0), Reply(4, error="gone", failed=True, source=object())])
+        assert len(made.reports) == number - 1, "it is reported once it is known whether there is a model"
+        if number == 1:
+            assert made.finish(combined, None, "Bulyan") is None
+    with pytest.raises(InfeasibleRound, match="round 2: skipped 2 rounds in a row; the last because Bulyan made no model of the aggregate"):
+        made.finish(combined, None, "Bulyan")
+    for report in made.reports:
+        assert (report.aggregated, report.feasible, report.n_valid) == (False, True, 3)
+        assert [entry.status for entry in report.nodes.values()] == ["rejected"] * 3 + ["failed"]
+    assert (WARNING, "round 1: Bulyan made no model of the aggregate; the model stays as it was") in log
+
+
+def test_a_round_that_the_strategy_below_cannot_take_is_reported():
+    made, _ = core(rules.TrimmedMean(f=1))
+    made.abandon(made.round(1, replies(1.0, 2.0, 3.0)), "Odd raised KeyError on the aggregate")
+    (report,) = made.reports
+    assert (report.aggregated, report.note) == (False, "Odd raised KeyError on the aggregate; the model stays as it was")
 
 
 def test_the_strategys_model_is_brought_into_the_broadcast_ones_form():
     made, _ = core(rules.Mean())
-    combined = made.round(1, replies(1.0))
+    combined = ended(made, 1, replies(1.0))
     found = made.finish(combined, {"b": np.array([[0.1, 0.2]]), "w": np.arange(6)})
     assert list(found) == ["w", "b"]
     assert (found["w"].shape, found["w"].dtype, found["b"].shape, found["b"].dtype) == ((2, 3), np.float64, (2,), np.float32)
