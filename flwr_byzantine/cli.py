@@ -12,6 +12,7 @@ from rich.console import Console
 
 from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.experiments.table import Table
+from flwr_byzantine.experiments.terminal import never_fail_to_encode, progress, say
 
 app = typer.Typer(help="Byzantine-resilient aggregation for Flower.", no_args_is_help=True, add_completion=False)
 console = Console()
@@ -22,11 +23,7 @@ class _Bar:
     """A progress bar over all runs, which names the run under way."""
 
     def __init__(self, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self.progress = Progress(
-            TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-        )
+        self.progress = progress(console, width=46)
         self.task = self.progress.add_task("starting Flower's virtual clients", total=total)
 
     def start(self, run: Any) -> None:
@@ -54,10 +51,10 @@ def demo(
     console.print(report.table(results).console())
     report.save_json(results, task, rounds, json)
     report.plot(results, plot)
-    console.print(f"picture: {plot}   results: {json}")
+    say(console, f"picture: {plot}   results: {json}")
     failed = {run: outcome.error for run, outcome in results.items() if outcome.error}
     for run, error in failed.items():
-        console.print(f"failed: {run}: {error}", style="red")
+        say(console, f"failed: {run}: {error}", "red")
     if failed:
         raise typer.Exit(1)
 
@@ -206,11 +203,12 @@ def bench(
 
 def main() -> None:
     """Run the command line; the package's errors are one line and exit status 2."""
+    never_fail_to_encode()
     try:
         app()
     except ByzantineError as error:
-        console.print(f"error: {error}", style="red", soft_wrap=True, markup=False)
+        say(console, f"error: {error}", "red")
         sys.exit(2)
     except ModuleNotFoundError as error:
-        console.print(SIMULATION.format(error=error), style="red", soft_wrap=True)
+        say(console, SIMULATION.format(error=error), "red")
         sys.exit(2)

@@ -11,6 +11,7 @@ from typing import Any
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower.words import escaped
 
 Setting = tuple[tuple[str, Any], ...]
 """The values of some configuration keys, as pairs in a fixed order."""
@@ -49,10 +50,12 @@ class Result:
     attack: str = ""
 
     def __post_init__(self) -> None:
-        """Name the strategy and the attack by the configuration, where they have no other name."""
+        """Name the strategy and the attack by the configuration, where they have no other name, in words that are fit to print."""
         config = self.config
-        object.__setattr__(self, "rule", self.rule or named(config["strategy"], config.get("strategy_options")))
-        object.__setattr__(self, "attack", self.attack or named(config.get("attack") or NO_ATTACK, config.get("attack_options")))
+        rule = self.rule or named(config["strategy"], config.get("strategy_options"))
+        attack = self.attack or named(config.get("attack") or NO_ATTACK, config.get("attack_options"))
+        object.__setattr__(self, "rule", escaped(rule))
+        object.__setattr__(self, "attack", escaped(attack))
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Result:
@@ -140,7 +143,7 @@ def named(name: str, options: Mapping[str, Any] | None) -> str:
 
 
 def show(value: Any) -> str:
-    """A configuration value in words: floats without trailing zeros."""
+    """A configuration value in words, fit to print: floats without trailing zeros."""
     if isinstance(value, float):
         return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return escaped(value if isinstance(value, str) else json.dumps(value, sort_keys=True))

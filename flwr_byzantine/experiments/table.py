@@ -1,13 +1,21 @@
-"""A table as data, and how the terminal, Markdown and CSV show it; the report's page shows the same as HTML."""
+"""A table as data, and how the terminal, Markdown and CSV show it; the report's page shows the same as HTML.
+
+Names, errors and titles may be anybody's: each is escaped to one line when the table is made, and no form takes a mark in it
+for its own.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from flwr_byzantine.experiments.terminal import words
+from flwr_byzantine.flower.words import escaped
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -30,6 +38,11 @@ class Field:
     best: bool = False
     number: float = math.nan
     note: str = ""
+
+    def __post_init__(self) -> None:
+        """Bring the texts to one line each."""
+        for name in ("text", "small", "note"):
+            object.__setattr__(self, name, escaped(getattr(self, name)))
 
     @property
     def full(self) -> str:
@@ -66,6 +79,12 @@ class Table:
     right: Collection[int] = ()
     ends: Collection[int] = ()
 
+    def __post_init__(self) -> None:
+        """Bring title, header and notes to one line each."""
+        object.__setattr__(self, "title", escaped(self.title))
+        for name in ("header", "notes"):
+            object.__setattr__(self, name, tuple(map(escaped, getattr(self, name))))
+
     @classmethod
     def of(
         cls, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = (), ends: Collection[int] = ()
@@ -80,29 +99,34 @@ class Table:
 
     def console(self, small: bool = True) -> RichTable:
         """As a rich table; `small` says whether the smaller texts are shown."""
-        from rich.markup import escape
         from rich.table import Table as RichTable
+        from rich.text import Text
 
-        caption = escape("\n".join(self.notes)) or None
-        view = RichTable(title=escape(self.title), caption=caption, title_justify="left", caption_justify="left")
+        caption = Text("\n").join(map(words, self.notes)) if self.notes else None
+        view = RichTable(title=words(self.title), caption=caption, title_justify="left", caption_justify="left")
         for name, numeric in zip(self.header, self.numeric, strict=True):
-            view.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+            view.add_column(words(name), justify="right" if numeric else "left", overflow="fold")
         for index, row in enumerate(self.rows):
-            texts = [escape(item.full if small else item.text) for item in row]
-            marked = (f"[bold]{text}[/bold]" if item.best else text for text, item in zip(texts, row, strict=True))
-            view.add_row(*marked, end_section=index in self.ends)
+            texts = [words(item.full if small else item.text, "bold" if item.best else "") for item in row]
+            view.add_row(*texts, end_section=index in self.ends)
         return view
 
     def markdown(self) -> str:
         """As a Markdown table under its title."""
         marks = ["---:" if numeric else "---" for numeric in self.numeric]
-        lines = [_line(self.header), _line(marks)]
-        lines += [_line(f"**{item.full}**" if item.best else item.full for item in row) for row in self.rows]
-        return "\n".join([f"### {self.title}", "", *lines, "", *(f"{note}\n" for note in self.notes)])
+        fields = [[(_plain(item.full), item.best) for item in row] for row in self.rows]
+        lines = [_line(map(_plain, self.header)), _line(marks)]
+        lines += [_line(f"**{text}**" if best else text for text, best in row) for row in fields]
+        return "\n".join([f"### {_plain(self.title)}", "", *lines, "", *(f"{_plain(note)}\n" for note in self.notes)])
 
 
 def _line(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+    return "| " + " | ".join(texts) + " |"
+
+
+def _plain(text: str) -> str:
+    """The text in Markdown, where nothing in it is a mark or HTML."""
+    return re.sub(r"[\\`*\[\]<>|&~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def bold_best(rows: Sequence[Sequence[Field]], largest: Sequence[bool | None]) -> tuple[tuple[Field, ...], ...]:

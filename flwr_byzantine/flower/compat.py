@@ -18,7 +18,9 @@ from flwr.app import Array, Message, RecordDict
 from flwr.common import log as flower_log
 
 from flwr_byzantine.errors import ByzantineError
+from flwr_byzantine.flower.words import printable
 
+LONGEST_LINE = 2_000  # characters of a line of ours in Flower's log
 LEGACY = "flwr.server.strategy.aggregate"
 AGGREGATIONS = {  # functions of Flower's robust strategies: name -> module
     **dict.fromkeys(("aggregate", "aggregate_krum", "aggregate_bulyan", "aggregate_median", "aggregate_trimmed_avg"), LEGACY),
@@ -33,13 +35,13 @@ def flower_version() -> str:
 
 
 def log(level: int, text: str) -> None:
-    """Write one line to Flower's log, marked as this package's.
+    """Write one line to Flower's log, marked as this package's, whatever is in the text.
 
     Args:
         level: one of Python's, e.g. `logging.INFO`.
         text: what happened.
     """
-    flower_log(level, "flwr-byzantine: %s", text)
+    flower_log(level, "flwr-byzantine: %s", printable(text, LONGEST_LINE))
 
 
 def ensure_task_identity() -> None:

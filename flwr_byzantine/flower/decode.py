@@ -9,6 +9,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.flower.codec import layout
+from flwr_byzantine.flower.words import printable
 
 
 def decode(data: bytes) -> Array:
@@ -37,9 +38,11 @@ def decode(data: bytes) -> Array:
 def _viewed(data: bytes) -> Array:
     (shape, fortran, dtype), offset = layout(data)
     if dtype.hasobject or dtype.kind not in "fiu":
-        raise MalformedUpdate(f"expected real numbers, got dtype {dtype}")
+        raise MalformedUpdate(f"expected real numbers, got dtype {printable(dtype, 60)}")
     count = math.prod(shape)
     if any(side < 0 for side in shape) or count * dtype.itemsize != len(data) - offset:
-        raise MalformedUpdate(f"expected the {count} values of shape {shape} that the header declares, got {len(data) - offset} bytes")
+        raise MalformedUpdate(
+            f"expected the {count} values of shape {printable(shape, 60)} that the header declares, got {len(data) - offset} bytes"
+        )
     flat = np.frombuffer(data, dtype, count, offset)
     return flat.reshape(shape, order="F" if fortran else "C")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.flower.replies import Reply
-from flwr_byzantine.flower.words import printable
+from flwr_byzantine.flower.words import is_printable, printable
 
 IDENTITIES = ("partition-id", "partition_id")  # say who a client is, and are no metrics
 NOISE_KEY = "gradient-noise"  # metric: E‖G - E G‖² as a client estimates it
@@ -19,7 +19,9 @@ Log = Callable[[int, str], None]
 
 
 def aggregate_metrics(replies: Sequence[Reply], skip: str, own: Own | None, log: Log) -> dict[str, Any]:
-    """The metrics of a round: the user's function where there is one, else the median of each.
+    """The metrics of a round, which Flower logs: the user's function where there is one, else the median of each.
+
+    Clients choose the names: metrics are left out whose name cannot be printed as it is.
 
     Args:
         replies: the valid replies, in a fixed order.
@@ -30,7 +32,7 @@ def aggregate_metrics(replies: Sequence[Reply], skip: str, own: Own | None, log:
     if own is None:
         return robust_metrics([reply.metrics or {} for reply in replies], skip)
     try:
-        return dict(own())
+        return {name: printable(value) if isinstance(value, str) else value for name, value in own().items() if is_printable(name)}
     except Exception as error:
         log(WARNING, f"metrics dropped: the metrics function raised {type(error).__name__}: {printable(error)}")
         return {}
@@ -44,7 +46,7 @@ def reported_noise(replies: Sequence[Reply]) -> float | None:
 
 
 def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str, Any]:
-    """Per key, the median over the replies that report it well; keys that no majority reports well are left out.
+    """Per key, the median over the replies that report it well; keys that no majority reports well, or not fit to print, are left out.
 
     Args:
         records: what each valid reply reports.
@@ -54,7 +56,7 @@ def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str,
         >>> robust_metrics([{"loss": 1.0}, {"loss": 2.0}, {"loss": 1e9, "odd": 1}], "num-examples")
         {'loss': 2.0}
     """
-    keys = sorted({key for record in records for key in record if key != skip and key not in IDENTITIES})
+    keys = sorted({key for record in records for key in record if key != skip and key not in IDENTITIES and is_printable(key)})
     found = {key: _median([record.get(key) for record in records]) for key in keys}
     return {key: value for key, value in found.items() if value is not None}
 

@@ -9,7 +9,7 @@ from logging import INFO, WARNING
 
 import numpy as np
 
-from flwr_byzantine.flower.words import printable
+from flwr_byzantine.flower.words import escaped, printable
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.results import Outcome
 from flwr_byzantine.theory.certificate import Certificate, Estimate
@@ -69,6 +69,11 @@ class RoundReport:
     note: str = ""
     nodes: dict[int, NodeReport] = field(default_factory=dict)
     certificate: Certificate | None = None
+
+    def __post_init__(self) -> None:
+        """Make rule and note fit to print: a rule may be the user's own."""
+        for name in ("rule", "note"):
+            object.__setattr__(self, name, escaped(getattr(self, name)))
 
     def with_status(self, status: str) -> list[int]:
         """Ids of the nodes of one status."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from flwr_byzantine.experiments.table import Table
+from flwr_byzantine.experiments.terminal import say
 from simulations.convergence import figures, study
 
 console = Console()
@@ -27,7 +28,8 @@ def main(
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if draw_only else _run(quick, file)
     figures.draw(lines, out)
     console.print(reached(lines).console())
-    console.print(f"{bounded(lines)}\nresults and pictures: {out}")
+    say(console, bounded(lines))
+    say(console, f"results and pictures: {out}")
 
 
 def _run(quick: bool, file: Path) -> list[dict[str, Any]]:

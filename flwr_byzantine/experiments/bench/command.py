@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays.kernels import SINGLE_WIDTH
@@ -20,6 +19,7 @@ from flwr_byzantine.experiments.bench.contestants import PEERS, peers
 from flwr_byzantine.experiments.bench.measure import isolated
 from flwr_byzantine.experiments.bench.plot import plot as draw
 from flwr_byzantine.experiments.bench.runner import Measurement, Size, bench, entries, select, updates
+from flwr_byzantine.experiments.terminal import progress, say
 
 QUICK = ("11x1e5", "32x1e6", "100x2e5")
 WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)
@@ -52,7 +52,8 @@ def run(
     contestants = peers()
     prepare(contestants)
     report = output.Report(machine.describe(), limits_here(), contestants, [])
-    console.print(f"{output.describe(report.machine)}\n{output.speeds(report.limits)}")
+    say(console, output.describe(report.machine))
+    say(console, output.speeds(report.limits))
     report = replace(report, measured=_with_bar(console, chosen, contestants, only, timeout))
     for table in report.tables():
         console.print(table.console())
@@ -91,11 +92,10 @@ def limits_here() -> dict[str, float]:
 
 def _with_bar(console: Console, sizes: Sequence[Size], found: Sequence[str], only: Sequence[str], timeout: float) -> list[Measurement]:
     total = sum(1 for size in sizes for _ in entries(select(only), size, found, np.empty((1, 1))))
-    columns = (TextColumn("{task.description:<46}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("making the updates", total=total)
+    with progress(console, width=46, transient=True) as bar:
+        task = bar.add_task("making the updates", total=total)
 
         def step(item: Measurement) -> None:
-            progress.update(task, description=f"{item.rule}, {item.contestant}, {item.size}", advance=1)
+            bar.update(task, description=f"{item.rule}, {item.contestant}, {item.size}", advance=1)
 
         return bench(sizes, found, only, timeout, step)

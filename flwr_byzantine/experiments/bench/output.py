@@ -11,6 +11,7 @@ from flwr_byzantine.experiments.bench.claims import Claim
 from flwr_byzantine.experiments.bench.machine import gram_limit
 from flwr_byzantine.experiments.bench.runner import OURS, Measurement, Size
 from flwr_byzantine.experiments.table import Field, Table
+from flwr_byzantine.flower.words import escaped
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Report:
 def describe(machine: dict[str, Any]) -> str:
     """The machine in a sentence."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Python {machine['python']}; {versions}"
+    hardware = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+    return escaped(f"{hardware}, Python {machine['python']}; {versions}")
 
 
 def speeds(limits: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.scores import WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.study import Study
-from flwr_byzantine.experiments.report.style import Drawing, Look, columns_for, file_name, looks, panels, where, wrapped
+from flwr_byzantine.experiments.report.style import Drawing, Look, columns_for, file_name, label, looks, panels, where, wrapped
 from flwr_byzantine.experiments.results import Result, Setting
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def _curves(study: Study, setting: Setting, cells: Sequence[Result], shown: dict
     present = {cell.attack for cell in cells}
     attacks = [attack for attack in (NO_ATTACK, *study.attacks) if attack in present]
     columns = columns_for(len(attacks), 4)
-    legend_columns = max(1, int(2.8 * columns / (0.085 * max(map(len, (*shown, REFERENCE))) + 0.6)))
+    longest = max(len(label(name)) for name in (*shown, REFERENCE))
+    legend_columns = max(1, int(2.8 * columns / (0.085 * longest + 0.6)))
     figure, axes = panels(len(attacks), 4, 2.8, 2.5, margin=(0.4, 0.25 * -(-(len(shown) + 1) // legend_columns) + 0.2))
     reference = study.reference.of(cells)
     for axis, attack in zip(axes, attacks, strict=True):
@@ -42,7 +43,7 @@ def _curves(study: Study, setting: Setting, cells: Sequence[Result], shown: dict
     for axis in axes[-columns:]:
         axis.set_xlabel("round")
     figure.supylabel("test accuracy (%)", fontsize=10)
-    _legend(figure, axes, [*shown, REFERENCE], legend_columns)
+    _legend(figure, axes, [*map(label, shown), REFERENCE], legend_columns)
     caption = f"Test accuracy over rounds{where(setting)}. Lines: mean over seeds; bands: least to greatest seed."
     caption += " Dashed grey: FedAvg with no attack." * bool(reference)
     return Drawing(file_name("curves", setting), CURVES, caption, figure, describe(setting))
@@ -50,9 +51,9 @@ def _curves(study: Study, setting: Setting, cells: Sequence[Result], shown: dict
 
 def _legend(figure: Figure, axes: Sequence[Axes], order: Sequence[str], columns: int) -> None:
     """One legend for all panels, rules in the order of the tables."""
-    handles = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    labels = [label for label in order if label in handles]
-    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
+    handles = {name: line for axis in axes for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    names = [name for name in order if name in handles]
+    figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
 
 
 def _panel(axis: Axes, cells: Sequence[Result], reference: Sequence[Result], shown: dict[str, Look]) -> None:
@@ -65,7 +66,7 @@ def _panel(axis: Axes, cells: Sequence[Result], reference: Sequence[Result], sho
         rounds, accuracies = _accuracies([cell for cell in cells if cell.rule == rule])
         if not accuracies.size:
             continue
-        axis.plot(rounds, accuracies.mean(axis=0), label=rule, **look.line_style(len(rounds)))
+        axis.plot(rounds, accuracies.mean(axis=0), label=label(rule), **look.line_style(len(rounds)))
         if len(accuracies) > 1:
             axis.fill_between(rounds, accuracies.min(axis=0), accuracies.max(axis=0), color=look.colour, alpha=0.12, linewidth=0)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -107,7 +108,7 @@ def _bars(axis: Axes, table: WorstCase, rules: Sequence[str], shown: dict[str, L
     )
     for place in np.flatnonzero(np.isnan(lengths)):
         axis.text(0, float(place), "  no number", va="center", fontsize=8, color="0.4")
-    axis.set_yticks(range(len(rules)), rules, fontsize=9)
+    axis.set_yticks(range(len(rules)), list(map(label, rules)), fontsize=9)
     axis.axvline(0, color="0.3", linewidth=0.8)
     axis.grid(axis="y", visible=False)
     axis.set_title(wrapped(describe(table.setting), 30))

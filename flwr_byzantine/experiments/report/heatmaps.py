@@ -12,7 +12,7 @@ from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.scores import WORST, Row, WorstCase
 from flwr_byzantine.experiments.report.settings import describe, rank
 from flwr_byzantine.experiments.report.study import Study
-from flwr_byzantine.experiments.report.style import NAN_COLOUR, Drawing, file_name, panels, where, wrapped
+from flwr_byzantine.experiments.report.style import NAN_COLOUR, Drawing, file_name, label, panels, where, wrapped
 from flwr_byzantine.experiments.results import Setting, show
 
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ def _known(table: WorstCase) -> list[bool]:
 def _matrix(table: WorstCase, measure: str) -> Drawing:
     columns = _columns(table, measure)
     data = np.array([[100 * _trusted(row, name) for name in columns] for row in table.rows])
+    rules, columns = [label(row.rule) for row in table.rows], list(map(label, columns))
+    wide, high = 0.72 * len(columns) + 0.085 * max(map(len, rules)) + 1, 0.33 * len(rules) + 1.5
     slanted = max(map(len, columns)) > SIDE_BY_SIDE
-    wide, high = 0.72 * len(columns) + 0.085 * max(len(row.rule) for row in table.rows) + 1, 0.33 * len(table.rows) + 1.5
     figure, (axis,) = panels(1, 1, wide, high + slanted * 0.045 * max(map(len, columns)))
-    image = draw(axis, data, [row.rule for row in table.rows], columns, GOOD if measure == "accuracy" else BAD)
+    image = draw(axis, data, rules, columns, GOOD if measure == "accuracy" else BAD)
     if slanted:
         axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
     figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
@@ -123,7 +124,7 @@ def _map(study: Study, setting: Setting, tables: Sequence[WorstCase], axes: tupl
     figure, panes = panels(len(names), 4, 0.42 * len(across) + 0.9, 0.3 * len(down) + 0.75, margin=(1.2, 0.5))
     for pane, name in zip(panes, names, strict=True):
         data = np.array([[_value(means, name, (x, y)) for x in across] for y in down])
-        image = draw(pane, 100 * data, [show(y) for y in down], [show(x) for x in across])
+        image = draw(pane, 100 * data, [label(show(y)) for y in down], [label(show(x)) for x in across])
         pane.set_title(wrapped(name, 24), fontsize=9.5)
     _label(figure, panes, image, axes)
     words = {WORST: "in the worst case over attacks", NO_ATTACK: "with no attack"}.get(column, f"under {column}")
@@ -169,9 +170,9 @@ def _over_settings(tables: Sequence[WorstCase], rules: Sequence[str], column: st
     found = {(row.rule, table.setting): _trusted(row, column) for table in tables for row in table.rows}
     data = np.array([[100 * found.get((rule, table.setting), float("nan")) for table in tables] for rule in rules])
     figure, (axis,) = panels(1, 1, 0.85 * len(tables) + 3.2, 0.33 * len(rules) + 1.4)
-    labels = ["\n".join(show(value) for _, value in table.setting) for table in tables]
+    labels = ["\n".join(label(show(value)) for _, value in table.setting) for table in tables]
     axis.set_xlabel(", ".join(key for key, _ in tables[0].setting))
-    image = draw(axis, data, rules, labels, GOOD if measure == "accuracy" else BAD)
+    image = draw(axis, data, list(map(label, rules)), labels, GOOD if measure == "accuracy" else BAD)
     figure.colorbar(image, ax=axis, label="%", shrink=0.85, pad=0.02)
     section, words = TITLES[measure]
     return Drawing(file_name(measure, ()), section, f"{words}; {column}. Grey: no number.", figure)

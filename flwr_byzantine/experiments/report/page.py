@@ -15,6 +15,7 @@ from flwr_byzantine.experiments.report.settings import values
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Result, show
 from flwr_byzantine.experiments.table import Field, Table
+from flwr_byzantine.flower.words import escaped
 
 MOST_VALUES = 16
 OPEN_TABLES, OPEN_FIGURES = 4, 2
@@ -78,7 +79,8 @@ def page(content: Content, pictures: Sequence[Picture]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    rules: Any = {"autoescape": True, "finalize": _shown, "undefined": StrictUndefined}
+    environment = Environment(loader=folder, trim_blocks=True, lstrip_blocks=True, **rules)
     study = content.study
     sections: dict[str, list[Picture]] = {}
     for picture in pictures:
@@ -97,6 +99,11 @@ def page(content: Content, pictures: Sequence[Picture]) -> str:
         open_tables=OPEN_TABLES,
         open_figures=OPEN_FIGURES,
     )
+
+
+def _shown(value: Any) -> Any:
+    """What the page shows of a value: words on one line, but for HTML that is ready."""
+    return escaped(value) if type(value) is str else value
 
 
 def _settings(study: Study) -> Table:

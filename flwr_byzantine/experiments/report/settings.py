@@ -9,6 +9,7 @@ from typing import Any
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.results import Result, Setting, hashable, read, show
+from flwr_byzantine.flower.words import escaped
 from flwr_byzantine.rules.parsing import FEDAVG
 
 _IDENTITY = frozenset({"seed", "strategy", "strategy_options", "attack", "attack_options"})
@@ -40,7 +41,7 @@ def describe(setting: Setting) -> str:
         >>> describe((("f", 4), ("gamma", 0.5)))
         'f = 4, gamma = 0.5'
     """
-    return ", ".join(f"{key} = {show(value)}" for key, value in setting)
+    return ", ".join(f"{escaped(key)} = {show(value)}" for key, value in setting)
 
 
 def rank(value: Any) -> tuple[bool, Any]:

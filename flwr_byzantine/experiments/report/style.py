@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.results import Setting
+from flwr_byzantine.flower.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +28,15 @@ RC: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "grid.alpha": 0.3,
     "svg.hashsalt": "flwr-byzantine",
     "figure.facecolor": "white",
 }
 NAN_COLOUR = "#d9d9d9"
-LONGEST_NAME = 100
+LONGEST_NAME = 100  # characters of a file's name
+LONGEST_LABEL = 80  # characters of a name in a figure
+ODD = re.compile(r"""[^A-Za-z0-9 .,_=+()\[\]"'-]""")  # what two names may differ in that one file name cannot show
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,11 @@ class Drawing:
 
 
 def slug(text: str) -> str:
-    """A file name of a setting: "f = 4, gamma = 0.33" becomes "f-4-gamma-0.33"."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    """A file name of a setting: "f = 4, gamma = 0.33" becomes "f-4-gamma-0.33"; where much or odd characters are lost, with a hash."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")
+    if len(name) <= LONGEST_NAME and not ODD.search(text):
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(text.encode('utf-8', 'backslashreplace')).hexdigest()[:8]}"
 
 
 def file_name(kind: str, setting: Setting) -> str:
@@ -99,10 +105,15 @@ def where(setting: Setting) -> str:
     return f"; {describe(setting)}" if setting else ""
 
 
+def label(name: str) -> str:
+    """A name beside an axis or in a legend: of a long one the beginning and the end."""
+    return printable(name, LONGEST_LABEL)
+
+
 def wrapped(text: str, width: int = 22) -> str:
-    """Text on lines of about `width` characters, broken after "+" and before options."""
+    """Text, of a long one the beginning and the end, on lines of about `width` characters, broken after "+" and before options."""
     lines = [""]
-    for part in re.findall(r"[^+ ]*[+ ]?", text):
+    for part in re.findall(r"[^+ ]*[+ ]?", label(text)):
         if len(lines[-1]) + len(part.strip()) > width and lines[-1]:
             lines.append("")
         lines[-1] += part

@@ -9,6 +9,7 @@ from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
 from flwr_byzantine.experiments.table import Field, Table, bold_best
+from flwr_byzantine.experiments.terminal import say
 from flwr_byzantine.rules.parsing import FEDAVG
 
 if TYPE_CHECKING:
@@ -31,12 +32,11 @@ def to_console(report: Report, console: Console) -> None:
     else:
         console.print(best_of(tables).console())
     for entry in content.unmatched:
-        console.print(f"published, but in no table: {entry.strategy} under {entry.attack}", style="yellow", markup=False)
+        say(console, f"published, but in no table: {entry.strategy} under {entry.attack}", "yellow")
     failed = content.study.failed
     if failed:
-        message = f"{len(failed)} of {len(content.study.all_cells)} cells failed, the first with: {failed[0].error}"
-        console.print(message, style="red", markup=False)
-    console.print(f"page: {report.page}", soft_wrap=True, markup=False)
+        say(console, f"{len(failed)} of {len(content.study.all_cells)} cells failed, the first with: {failed[0].error}", "red")
+    say(console, f"page: {report.page}")
 
 
 def _fitting(console: Console, grid: Table, fallback: Table) -> None:

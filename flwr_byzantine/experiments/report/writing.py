@@ -98,7 +98,7 @@ def _write(content: Content, published: Sequence[Published], out: Path) -> Repor
         "cells.csv": cells_csv(content.study),
     }
     for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
+        (out / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     files = (*(out / name for name in texts), *(out / f"{picture.name}.{kind}" for picture in pictures for kind in ("png", "svg")))
     return Report(content, out / "index.html", files)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.choice import Choice, choose
@@ -17,8 +17,11 @@ from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
 from flwr_byzantine.experiments.sweep.store import Store
 from flwr_byzantine.experiments.table import Table
+from flwr_byzantine.experiments.terminal import progress, say
+from flwr_byzantine.flower.words import escaped
 
 INTERRUPTED = 130
+LONGEST_NAME = 100  # characters of a sweep's name in its file's
 
 
 def command(config: Path, results: Path | None, processes: int | None, retry_failed: bool, dry_run: bool, console: Console) -> int:
@@ -31,12 +34,12 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
         InvalidParameter: a mistake in the file.
     """
     sweep = read(config)
-    path = Path(f"{sweep.name}.jsonl") if results is None else results
+    path = Path(f"{file_name(sweep.name)}.jsonl") if results is None else results
     if dry_run:
         _preview(sweep, plan(sweep.cells, Store(path).read(), retry_failed), path, console)
         return 0
-    with _bar(console) as bar:
-        task = bar.add_task(sweep.name, total=None)
+    with progress(console) as bar:
+        task = bar.add_task(escaped(sweep.name), total=None)
 
         def begin(work: Plan) -> None:
             bar.update(task, total=len(work.todo))
@@ -44,45 +47,45 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
         def show(result: Result) -> None:
             bar.advance(task)
             if not result.ok:
-                bar.console.print(f"failed: {result.error}", style="red", soft_wrap=True, markup=False)
+                say(bar.console, f"failed: {result.error}", "red")
 
         summary = run(sweep, path, processes, retry_failed, begin, show)
     _report(sweep, summary, path, console)
     return INTERRUPTED if summary.left else int(bool(summary.failed))
 
 
-def _bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console)
+def file_name(name: str) -> str:
+    """The name as that of a file in the current folder, whatever is in it.
+
+    Example:
+        >>> [file_name(name) for name in ("my sweep_1", "../../etc/x", "/tmp/a", "..")]
+        ['my sweep_1', 'etc-x', 'tmp-a', 'sweep']
+    """
+    kept = re.sub(r"[^\w .,()\[\]=+-]+", "-", name)
+    kept = re.sub(r"\.\.+", "-", kept)
+    return kept.strip("-. ")[:LONGEST_NAME] or "sweep"
 
 
 def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
     counts = {key: Counter(str(cell.config[key]) for cell in sweep.cells) for key in sorted(sweep.cells[0].config)}
     rows = [[shown(key), ", ".join(f"{value} ({n})" for value, n in found.items())] for key, found in counts.items() if len(found) > 1]
     console.print(Table.of(f"{sweep.name}: {len(sweep.cells)} cells", ("key", "values (cells)"), rows).console())
-    console.print(f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}", soft_wrap=True)
+    say(console, f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}")
 
 
 def _report(sweep: Sweep, summary: Summary, path: Path, console: Console) -> None:
     for cell, error in summary.failed:
-        console.print(f"failed: {cell}: {error}", style="red", soft_wrap=True, markup=False)
-    console.print(f"{summary.text()}; results: {path}", soft_wrap=True)
+        say(console, f"failed: {cell}: {error}", "red")
+    say(console, f"{summary.text()}; results: {path}")
     if summary.left:
-        console.print("interrupted: run the same command again to go on", style="yellow")
+        say(console, "interrupted: run the same command again to go on", "yellow")
     if summary.failed:
-        console.print("run again with --retry-failed to repeat the failed cells", style="yellow")
+        say(console, "run again with --retry-failed to repeat the failed cells", "yellow")
     if sweep.choose and not summary.left:
         try:
             console.print(choice_table(sweep, path).console())
         except InvalidParameter as error:
-            console.print(f"nothing was chosen: {error}", style="yellow", soft_wrap=True, markup=False)
+            say(console, f"nothing was chosen: {error}", "yellow")
 
 
 def choice_table(sweep: Sweep, path: Path) -> Table:
