@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -31,6 +32,7 @@ from flwr_byzantine.experiments.terminal import progress, say
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.words import escaped, is_printable, printable
+from flwr_byzantine.strategy.legacy import node_of
 from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from tests.support.federation import N, client_app, start
@@ -230,6 +232,13 @@ def test_nor_do_they_through_the_legacy_api_or_a_function_of_the_users(name):
     own = aggregate_metrics([], "", lambda: {**bad, "who": name}, lambda *_: None)
     assert all(map(is_printable, own))
     assert is_printable(own["who"])
+
+
+@pytest.mark.parametrize("cid", ["hospital-a", "²", "--5", "9" * 5_000, "a\nb", "\ud800", ""])
+def test_any_legacy_client_id_is_a_number_in_what_is_printed(cid):
+    proxy = SimpleNamespace(cid=cid)
+    assert str(node_of(proxy)).isdecimal()
+    assert node_of(proxy) == node_of(proxy) != node_of(SimpleNamespace(cid=cid + "b"))
 
 
 # Sweeps

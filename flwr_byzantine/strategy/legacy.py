@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -133,7 +134,9 @@ def _noted(configure_fit: ConfigureFit) -> ConfigureFit:
 def node_of(proxy: ClientProxy) -> int:
     """The node id; a client id that is no number becomes one, the same in every round."""
     text = str(getattr(proxy, "node_id", proxy.cid))
-    return int(text) if text.lstrip("-").isdigit() else int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    if re.fullmatch(r"-?[0-9]{1,40}", text):
+        return int(text)
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
 def _parameters(arrays: Any) -> Parameters:
