@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.processes import end_all, free_ports, processes_of
 
-BIN = Path(sys.executable).parent
+BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[2]
 WORDS = {"serverapp": "flwr-serverapp", "clientapp": "flwr-clientapp"}
 SECURE = ("--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.pem", "--ssl-keyfile", "server.key", "--enable-supernode-auth")
 PYPROJECT = """
@@ -96,8 +96,8 @@ class Federation:
         self.folder, self.nodes, self.database, self.home = Path(folder), nodes, database, Path(folder) / "home"
         self.port, *self.node_ports = free_ports(nodes + 1)
         self.started, self.node_ids = {}, {}
-        self.environment = {**os.environ, "FLWR_HOME": str(self.home), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-        self.environment.pop("PYTHONPATH", None)
+        paths = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}  # apps import the tree that is tested
+        self.environment = {**os.environ, **paths, "FLWR_HOME": str(self.home)}
         self.cli = partial(shell, "flwr", cwd=self.folder, env=self.environment)
 
     def __enter__(self):
