@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import Attack, AttackContext, OwnAttack
+from flwr_byzantine.flower.grids import wait_for_all
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.records import array_key, arrays_of, is_train, partition_in, replace_arrays
 from flwr_byzantine.rules.base import Rule
@@ -76,8 +77,7 @@ class AdversarialGrid:
         """Send, receive, and replace."""
         sent = list(messages)
         broadcasts = _broadcasts([message for message in sent if is_train(message)])
-        assert self.grid is not None
-        replies = list(self.grid.send_and_receive(sent, timeout=timeout))
+        replies = wait_for_all(self.grid, sent, timeout)
         if broadcasts:
             self._attack(replies, broadcasts)
         return replies

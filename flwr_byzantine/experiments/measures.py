@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower.codec import flat
+from flwr_byzantine.flower.grids import wait_for_all
 from flwr_byzantine.flower.records import is_train, partition_in
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
@@ -194,7 +195,7 @@ class RecordingGrid:
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send and receive; replies come in the order of the client numbers, on every engine, since floating-point sums depend on it."""
         sent = list(messages)
-        replies = list(self.grid.send_and_receive(sent, timeout=timeout))
+        replies = wait_for_all(self.grid, sent, timeout)
         if not sent or not is_train(sent[0]):
             return replies
         self.replies = {}

@@ -9,7 +9,7 @@ Flower's public modules only: `flwr.app`, `flwr.clientapp`, `flwr.serverapp`, `f
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from importlib import import_module
 from typing import Any
 
@@ -52,7 +52,7 @@ def ensure_task_identity() -> None:
         >>> Message(RecordDict(), 7, "train").metadata.dst_node_id
         7
     """
-    identity = _inside("flwr.supercore.task_identity", "TaskIdentity", "ensure_task_identity")
+    identity = inside("flwr.supercore.task_identity", "TaskIdentity", "ensure_task_identity")
     for name in ("run_id", "node_id", "task_id"):
         try:
             getattr(identity, name)
@@ -126,6 +126,23 @@ def copy_content(value: Any) -> Any:
     return made
 
 
+def legacy_result(message: Message) -> Any:
+    """What Flower's legacy loop makes of a reply: a FitRes, an EvaluateRes or a GetParametersRes; the reply stays as it is.
+
+    Raises:
+        Exception: whatever Flower raises where the content is of another kind; its loop would end with it.
+    """
+    kind = message.metadata.message_type.split(".")[0]
+    name = {"train": "fitres", "evaluate": "evaluateres"}.get(kind, "getparametersres")
+    convert = inside("flwr.compat.common.recorddict_compat", f"recorddict_to_{name}", "legacy_result")
+    return convert(message.content) if name == "evaluateres" else convert(message.content, keep_input=True)
+
+
+def grids_of(proxies: Iterable[Any]) -> list[Any]:
+    """The Grids by which these legacy ClientProxies reach their nodes, each once; none where they are not Flower's own."""
+    return list({id(proxy.grid): proxy.grid for proxy in proxies if hasattr(proxy, "grid")}.values())
+
+
 def is_flowers_average(metrics_function: Any) -> bool:
     """Whether it is the average of metrics that Flower's strategies use where the user names no function.
 
@@ -134,7 +151,7 @@ def is_flowers_average(metrics_function: Any) -> bool:
         >>> is_flowers_average(FedAvg().train_metrics_aggr_fn)
         True
     """
-    return metrics_function is _inside("flwr.serverapp.strategy.strategy_utils", "aggregate_metricrecords", "is_flowers_average")
+    return metrics_function is inside("flwr.serverapp.strategy.strategy_utils", "aggregate_metricrecords", "is_flowers_average")
 
 
 def aggregation(name: str) -> Callable[..., Any]:
@@ -148,7 +165,7 @@ def aggregation(name: str) -> Callable[..., Any]:
         >>> float(aggregation("aggregate")([([1.0], 1), ([4.0], 2)])[0])
         3.0
     """
-    function: Callable[..., Any] = _inside(AGGREGATIONS[name], name, "aggregation")
+    function: Callable[..., Any] = inside(AGGREGATIONS[name], name, "aggregation")
     return function
 
 
@@ -166,7 +183,12 @@ def changed(expected: str, function: str) -> ByzantineError:
     return ByzantineError(f"flwr {flower_version()}: this package expects {expected}; mend flwr_byzantine.flower.compat.{function}")
 
 
-def _inside(module: str, name: str, function: str) -> Any:
+def inside(module: str, name: str, function: str) -> Any:
+    """Something that a module of Flower's holds.
+
+    Raises:
+        ByzantineError: it is not there; names the function of this module, or of `flower.superlink`, to mend.
+    """
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError):

@@ -1,98 +1,72 @@
-"""A Grid that does not wait for those who never answer."""
+"""A Grid that does not wait for those who never answer, and believes nothing that a reply says of itself."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-POLL = 0.1  # seconds between two looks; Flower's own is 3 s in deployments
-FEW = 4  # replies in memory at a time under spill=
+from flwr_byzantine.flower.exchange import exchange, unreadable
+from flwr_byzantine.flower.patience import Patience, Quorum
 
-
-class Waiting(Protocol):
-    """How long to wait for whom: the part of a strategy's `Policy` that a Grid reads, anew in each round."""
-
-    reply_timeout: float | None
-    min_valid_replies: int | None
-    grace: float
-    spill: str | Path | None
+LONGEST = 3600.0  # seconds, where neither Flower nor the strategy says: the default of Flower's `start`
 
 
 class QuorumGrid:
     """Wraps a Grid: takes replies as they come, and goes on once enough are valid and the grace period has passed.
 
-    Late replies are never asked for again. A Grid that is not Flower's own (an attacker's, a test's) decides itself how it
-    collects, within `reply_timeout`.
+    Replies are pulled one by one under the id of the message that they answer, each within a budget, so that none can end,
+    hold up or take the place of another. Late ones are never asked for again. A Grid that is not Flower's own (an attacker's,
+    a test's) decides itself how it collects, within the limit.
 
     Args:
         grid: the Grid to wrap.
-        waiting: `reply_timeout`, `min_valid_replies`, `grace`, `spill`.
-        quorum: how many valid replies are enough when n nodes are asked, where `waiting` does not say.
+        patience: gets the messages and the limit in seconds that Flower gives, and gives the clock of the exchange.
         on_sent: gets the messages, and gives back those to send.
-        valid: inspects a reply when it arrives.
+        valid: inspects a reply when it arrives; may raise `MalformedUpdate` where nobody else is to see it.
 
     Attributes:
-        asked: message id -> node id of the last messages sent: who may answer what.
+        unusable: node id -> error, as they came: from the client, or in place of a reply that could not be taken.
     """
 
     def __init__(
         self,
         grid: Any,
-        waiting: Waiting,
-        quorum: Callable[[int], int],
+        patience: Callable[[list[Message], float], Patience],
         on_sent: Callable[[list[Message]], list[Message]],
         valid: Callable[[Message], bool],
     ) -> None:
-        self.grid, self.waiting, self.quorum, self.on_sent, self.valid = grid, waiting, quorum, on_sent, valid
-        self.asked: dict[str, int] = {}
+        self.grid, self.patience, self.on_sent, self.valid = grid, patience, on_sent, valid
+        self.unusable: dict[int, Message] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grid, name)
 
-    def node_of(self, reply: Message) -> int:
-        """The node that was asked, whatever the reply says of its origin, where the wrapped Grid tells."""
-        return int(self.asked.get(reply.metadata.reply_to_message_id, reply.metadata.src_node_id))
+    def attach(self) -> None:
+        """Let whoever holds the wrapped Grid, such as Flower's legacy loop, send and receive through this one."""
+        vars(self.grid)["send_and_receive"] = self.send_and_receive
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send, and collect what comes in time."""
-        limits = [limit for limit in (timeout, self.waiting.reply_timeout) if limit is not None]
-        limit, sent = min(limits, default=None), list(messages)
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Send, and take what comes in time."""
+        sent = list(messages)
         sent = self.on_sent(sent) if sent else []
         if not sent:
             return []
-        if not isinstance(self.grid, Grid):
-            self.asked = {}
-            replies: Iterable[Message] = self.grid.send_and_receive(sent, timeout=limit)
-            return replies
-        return self._collect(sent, limit)
-
-    def _at_once(self, waiting: set[str]) -> list[set[str]]:
-        """Which replies to pull together: all, or few where they are moved out of the memory."""
-        if self.waiting.spill is None:
-            return [set(waiting)]
-        keys = sorted(waiting)
-        return [set(keys[start : start + FEW]) for start in range(0, len(keys), FEW)]
-
-    def _collect(self, sent: list[Message], limit: float | None) -> list[Message]:
-        waiting = {key for key in self.grid.push_messages(sent) if key}  # a message that could not be sent has none
-        self.asked = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
-        enough = self.waiting.min_valid_replies or self.quorum(len(sent))
-        replies: list[Message] = []
-        count, start, since = 0, time.monotonic(), None
-        while waiting:
-            for keys in self._at_once(waiting):
-                for reply in self.grid.pull_messages(keys):
-                    waiting.discard(reply.metadata.reply_to_message_id)
-                    replies.append(reply)
-                    count += self.valid(reply)
-            now = time.monotonic()
-            since = now if since is None and count >= enough else since
-            if not waiting or (since is not None and now - since >= self.waiting.grace) or (limit is not None and now - start >= limit):
-                break
-            time.sleep(POLL)
+        clock = self.patience(sent, LONGEST if timeout is None else timeout)
+        replies = exchange(self.grid, sent, clock, clock.limit, self.valid)
+        self.unusable.update({reply.metadata.src_node_id: reply for reply in replies if reply.has_error()})
+        if not replies and sent[0].metadata.message_type == "get_parameters":
+            return [unreadable(sent[0], "no reply in time")]  # Flower's legacy loop takes the first reply for granted
         return replies
+
+
+def wait_for_all(grid: Any, sent: list[Message], timeout: float | None) -> list[Message]:
+    """Send messages and take every reply that comes within `timeout` seconds, on any Grid, as `QuorumGrid` does."""
+    return exchange(grid, sent, Patience(Quorum(len(sent) + 1), None, timeout), timeout, Message.has_content)
+
+
+def is_flowers(grid: Any) -> bool:
+    """Whether it is a Grid of Flower's own, whose `send_and_receive` believes what replies say of themselves."""
+    return isinstance(grid, Grid) and type(grid).__module__.startswith("flwr.")

@@ -10,6 +10,7 @@ from flwr.app import Context, Error, Message, RecordDict
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.flower import compat
+from flwr_byzantine.flower.exchange import checked
 from flwr_byzantine.flower.processes import ForkedWorker
 
 
@@ -22,7 +23,7 @@ class LocalGrid:
     Args:
         client_app: any ClientApp.
         n: number of nodes; node i is partition i - 1.
-        spoil: may change a reply, or return None for no reply.
+        spoil: may change a reply, or return None for no reply; what it makes the reply say of its sender is not believed.
         order: may reorder the replies of a round.
         processes: how many share the nodes; `close` (or `with`) ends all but this one.
 
@@ -52,6 +53,7 @@ class LocalGrid:
         self.spoil, self.order = spoil or (lambda reply: reply), order or (lambda replies: replies)
         self.contexts = {i: Context(1, i, {"partition-id": i - 1, "num-partitions": n}, RecordDict(), {}) for i in range(1, n + 1)}
         self._forks: list[ForkedWorker] = []
+        self._sent = 0  # messages, for their ids
         self.close = weakref.finalize(self, _stop, self._forks)
 
     def __enter__(self) -> LocalGrid:
@@ -66,8 +68,13 @@ class LocalGrid:
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run the app for each message, one after another in each process."""
-        replies = [self.spoil(reply) for reply in self._replies(list(messages))]
-        return self.order([reply for reply in replies if reply is not None])
+        sent = [self._numbered(message) for message in messages]
+        replies = [(self.spoil(reply), message) for reply, message in zip(self._replies(sent), sent, strict=True)]
+        return self.order([checked(reply, message) for reply, message in replies if reply is not None])
+
+    def _numbered(self, message: Message) -> Message:
+        self._sent += 1
+        return compat.set_metadata(message, message_id=message.metadata.message_id or f"local-{self._sent}")
 
     def _replies(self, sent: list[Message]) -> list[Message]:
         """One for each message."""
@@ -94,9 +101,9 @@ class LocalGrid:
         message = compat.with_content(message, compat.copy_content(message.content))  # strategies share one content between messages
         try:
             reply: Message = self.client_app(message, self.contexts[node])
+            return compat.set_metadata(reply, src_node_id=node)
         except Exception as error:
-            reply = Message(Error(0, str(error)), reply_to=message)
-        return compat.set_metadata(reply, src_node_id=node)
+            return Message(Error(0, str(error)), reply_to=message)
 
 
 def _stop(forks: list[ForkedWorker]) -> None:

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common import EvaluateRes, FitRes
 
+from flwr_byzantine.errors import ByzantineError, MalformedUpdate
+from flwr_byzantine.flower import compat
+from flwr_byzantine.flower.exchange import Late, Unreadable
 from flwr_byzantine.flower.words import printable
 
-Record = TypeVar("Record", ArrayRecord, MetricRecord)
+Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord)
 RECORDS = 64  # in a reply, at most
-METRICS = 1_000  # in a record of a reply, at most; so many names are looked at before any value is
+METRICS = 1_000  # in a record of a reply, metrics or config, at most; so many names are looked at before any value is
 NAME = 500  # characters of a metric's name, at most
 VALUES = 100_000  # in a metric that is a list, at most
 
@@ -28,11 +31,11 @@ class Reply:
         metrics: what it reports, or None where that cannot be read.
         examples: what it says of its number of examples, whatever that is.
         error: why there are no payloads.
-        failed: whether the client itself reported the error.
+        status: what a reply without payloads is: "invalid", "failed" where the client itself reported the error, or "missing".
         source: Flower's own object, for metric functions of the user's.
 
     Example:
-        >>> Reply(7, failed=True, error="the client reported an error: out of memory").payloads is None
+        >>> Reply(7, status="failed", error="the client reported an error: out of memory").payloads is None
         True
     """
 
@@ -41,7 +44,7 @@ class Reply:
     metrics: Mapping[str, Any] | None = None
     examples: Any = None
     error: str = ""
-    failed: bool = False
+    status: str = "invalid"
     source: Any = field(default=None, repr=False)
 
 
@@ -55,10 +58,10 @@ def from_message(message: Message, node: int, examples_key: str) -> Reply:
     """
     try:
         if message.has_error():
-            return Reply(node, error=_reported(message.error.reason), failed=True, source=message)
+            return from_error(message, node)
         content = message.content
         arrays, metrics = _of_kind(content, ArrayRecord), _of_kind(content, MetricRecord)
-        excess = _excess(len(content), metrics)
+        excess = _excess(len(content), [*metrics, *_of_kind(content, ConfigRecord)])
     except Exception as error:  # content that does not even inflate
         return Reply(node, error=f"expected an ArrayRecord, got content that raises {type(error).__name__}", source=message)
     if excess:
@@ -68,6 +71,26 @@ def from_message(message: Message, node: int, examples_key: str) -> Reply:
     if len(arrays) != 1:
         return Reply(node, None, said, examples, f"expected one ArrayRecord, got {len(arrays)}", source=message)
     return Reply(node, {name: array.data for name, array in arrays[0].items()}, said, examples, source=message)
+
+
+def from_legacy(message: Message, node: int) -> Reply:
+    """A reply of the Message API that Flower's legacy loop is to take apart, as what it will be there.
+
+    Raises:
+        MalformedUpdate: the loop would end with it.
+    """
+    try:
+        excess = _excess(len(message.content), [record for record in message.content.values() if not isinstance(record, ArrayRecord)])
+        result = None if excess else compat.legacy_result(message)
+    except ByzantineError:  # Flower is not as expected: not the node's fault
+        raise
+    except Exception as error:
+        raise MalformedUpdate(f"expected a legacy result, got content that raises {type(error).__name__}: {error}") from None
+    if excess:
+        raise MalformedUpdate(excess)
+    if isinstance(result, FitRes):
+        return from_fit(result, node)
+    return from_evaluate(result, node) if isinstance(result, EvaluateRes) else Reply(node, metrics={}, source=result)
 
 
 def from_fit(result: FitRes, node: int) -> Reply:
@@ -90,7 +113,15 @@ def from_evaluate(result: EvaluateRes, node: int) -> Reply:
 
 def from_failure(result: FitRes | EvaluateRes, node: int) -> Reply:
     """A failure of the legacy API whose client is known."""
-    return Reply(node, error=_reported(result.status.message), failed=True, source=result)
+    return Reply(node, error=_reported(result.status.message), status="failed", source=result)
+
+
+def from_error(message: Message, node: int) -> Reply:
+    """A message with an error in place of content: the client's, or what stands for a reply that could not be taken."""
+    error = message.error
+    if isinstance(error, Unreadable | Late):
+        return Reply(node, error=printable(error.reason), status="missing" if isinstance(error, Late) else "invalid", source=message)
+    return Reply(node, error=_reported(error.reason), status="failed", source=message)
 
 
 def _reported(reason: str | None) -> str:

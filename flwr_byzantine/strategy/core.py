@@ -15,6 +15,7 @@ from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
+from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
@@ -219,10 +220,21 @@ class Core:
         if skipped >= self.policy.max_skipped_rounds:
             raise InfeasibleRound(f"round {report.server_round}: skipped {skipped} rounds in a row; the last because {report.note}")
 
-    def quorum(self, n: int) -> int:
-        """Valid replies after which the others get no more than the grace period, where n nodes are asked."""
-        rule = self.rule(n)
-        return max(1, rule.min_n(), n - rule.f)
+    def patience(self, n: int, training: bool, limit: float) -> Patience:
+        """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest."""
+        policy = self.policy
+        own = policy.reply_timeout(self.number(self.current(training))) if callable(policy.reply_timeout) else policy.reply_timeout
+        return Patience(self._quorum(n, training), policy.grace, limit if own is None else min(limit, own))
+
+    def _quorum(self, n: int, training: bool) -> Quorum:
+        if self.policy.min_valid_replies is not None:
+            return Quorum(min(n, self.policy.min_valid_replies))
+        try:
+            rule = self.rule(n)
+        except InvalidParameter:  # a function of the user's that has no rule for so few
+            return Quorum(n)
+        enough = max(1, n - rule.f)
+        return Quorum(enough, min(n, rule.min_n()) if training else enough)
 
     def _publish(self, report: RoundReport) -> None:
         """Keep the report, log it, and enter it in the quarantine's records and in the file of reports."""

@@ -87,7 +87,7 @@ class Inspector:
             self.arrived(reply, template)
             found = self._found[id(reply.source)][1]
             if isinstance(found, str):
-                dropped[node] = NodeReport("failed" if reply.failed else "invalid", found)
+                dropped[node] = NodeReport(reply.status, found)
             else:
                 rows[node], valid[node] = found, reply
         order = sorted(rows)  # arrival does not change a bit
@@ -98,11 +98,14 @@ class Inspector:
         )
 
     def _moved(self, reply: Reply, found: list[Array] | str) -> list[Array] | str:
-        """The rows for the rest of the round: where there is a file, in it, and the reply loses its arrays, usable or not."""
+        """The rows for the rest of the round, in the file where there is one; arrays that nobody needs any more leave the memory."""
         self.spill = self._make_spill() if self.spill is None else self.spill
+        if isinstance(found, str):
+            drop_arrays(reply)
+            return found
         if self.spill is None:
             return found
-        kept = found if isinstance(found, str) else self.spill.add(found)
+        kept = self.spill.add(found)
         drop_arrays(reply)
         return kept
 

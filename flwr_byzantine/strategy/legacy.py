@@ -5,18 +5,24 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from flwr.app import Message
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar, ndarrays_to_parameters
 from flwr.server import ClientManager
 from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import Strategy
 
+from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.decode import decode
-from flwr_byzantine.flower.replies import Reply, from_evaluate, from_failure, from_fit, with_distinct_nodes
+from flwr_byzantine.flower.grids import LONGEST, QuorumGrid, is_flowers
+from flwr_byzantine.flower.patience import Patience, Quorum
+from flwr_byzantine.flower.records import is_train
+from flwr_byzantine.flower.replies import Reply, from_error, from_evaluate, from_failure, from_fit, from_legacy, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
+from flwr_byzantine.strategy.inspection import rows_or_reason
 from flwr_byzantine.strategy.metrics import robust_metrics
 
 ConfigureFit = Callable[..., list[tuple[ClientProxy, FitIns]]]
@@ -34,10 +40,13 @@ class RobustAggregation(RobustStrategy, Strategy):
     """
 
     _parameters: Parameters | None = None  # of the last model that was sent
+    _clock: Patience | None = None  # of the exchange that is under way
+    _grid: QuorumGrid | None = None  # through which Flower's loop sends and receives, on Flower's own Grids
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
         """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below."""
         below: Any = super()
+        self._attach(getattr(client_manager, "all", dict)().values())
         saved = self.core.resume()
         found: Parameters | None = below.initialize_parameters(client_manager) if saved is None else _parameters(saved)
         return found
@@ -75,13 +84,16 @@ class RobustAggregation(RobustStrategy, Strategy):
         for _, given in allowed:
             given.config.update(self.core.step.config)
         self.core.asked = [node_of(proxy) for proxy, _ in allowed]
+        self._begin_exchange([proxy for proxy, _ in allowed], training=True)
         return allowed
 
     def aggregate_fit(self, server_round: int, results: list[Fit], failures: list[Fit | BaseException]) -> Fitted:
         """Inspect, aggregate, and hand the aggregate to the strategy below."""
         replies = [from_fit(result, node_of(proxy)) for proxy, result in results]
         failed = [from_failure(failure[1], node_of(failure[0])) for failure in failures if isinstance(failure, tuple)]
-        received = with_distinct_nodes([*replies, *failed], bool(self.core.asked))
+        unusable = {} if self._grid is None else self._grid.unusable
+        refused = [from_error(message, node) for node, message in unusable.items()]
+        received = with_distinct_nodes([*replies, *failed, *refused], bool(self.core.asked))
         combined = self.core.round(server_round, received, self._veto(failures)) if results or failures else None
         if combined is None:
             return None, {}
@@ -93,6 +105,36 @@ class RobustAggregation(RobustStrategy, Strategy):
         model = self.core.finish(combined, combined.arrays if parameters is aggregate else tensors, type(self._below()).__name__)
         return (aggregate if parameters is aggregate else None if model is None else _parameters(model)), metrics_below or metrics
 
+    def _attach(self, proxies: Iterable[ClientProxy]) -> None:
+        """Let Flower's legacy loop send through a Grid that waits for nobody too long, and believes nothing that replies say."""
+        for grid in compat.grids_of(proxies):
+            if is_flowers(grid) and (self._grid is None or self._grid.grid is not grid):
+                self._grid = QuorumGrid(grid, self._patience, list, self._arrived)
+                self._grid.attach()
+
+    def _begin_exchange(self, proxies: Sequence[ClientProxy], training: bool) -> None:
+        """One clock for all messages of a round's training, or evaluation: Flower's loop may send each by itself."""
+        self._attach(proxies)
+        self._clock = self.core.patience(len(proxies), training, LONGEST)
+        if self._grid is not None:
+            self._grid.unusable.clear()
+
+    def _patience(self, sent: list[Message], limit: float) -> Patience:
+        return self._clock or Patience(Quorum(1), None, limit)
+
+    def _arrived(self, message: Message) -> bool:
+        """Look at a reply on its arrival; whether it counts towards the quorum.
+
+        Raises:
+            MalformedUpdate: Flower's legacy loop would end with it.
+        """
+        if message.has_error():
+            return False
+        reply, template = from_legacy(message, message.metadata.src_node_id), self.core.template
+        if template is None or not is_train(message):
+            return reply.metrics is not None
+        return not isinstance(rows_or_reason(reply, template), str)
+
     def _veto(self, failures: Sequence[Any]) -> str:
         """Why the strategy below does not want this round aggregated; empty where it has nothing against it."""
         return ""
@@ -103,7 +145,9 @@ class RobustAggregation(RobustStrategy, Strategy):
         """The instructions of the strategy below, but for nodes in quarantine."""
         below: Any = super()
         asked = below.configure_evaluate(self.core.number(server_round), parameters, client_manager)
-        return [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
+        allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
+        self._begin_exchange([proxy for proxy, _ in allowed], training=False)
+        return allowed
 
     def aggregate_evaluate(self, server_round: int, results: list[Evaluate], failures: list[Evaluate | BaseException]) -> Evaluated:
         """The median of the loss and of each metric over the replies that are well formed, by way of the strategy below."""

@@ -12,7 +12,8 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.codec import pack
-from flwr_byzantine.flower.grids import QuorumGrid
+from flwr_byzantine.flower.grids import QuorumGrid, is_flowers
+from flwr_byzantine.flower.patience import Patience
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
@@ -62,7 +63,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         """
         saved = self.core.resume()
         arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
-        self._grid = QuorumGrid(grid, self, self.core.quorum, self._sent, self._arrived)
+        self._grid = self._quorum_grid(grid)
         watched: Any = self._grid
         evaluate = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
         try:
@@ -76,6 +77,7 @@ class RobustAggregation(RobustStrategy, Strategy):
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The messages of the strategy below, but for nodes in quarantine; remembers the model and who is asked."""
         below: Any = super()
+        self._attach(grid)
         self.core.begin(_payloads(arrays), arrays)
         config.update(self.core.step.config)
         messages = self._allowed(server_round, below.configure_train(self.core.number(server_round), arrays, config, grid))
@@ -136,8 +138,18 @@ class RobustAggregation(RobustStrategy, Strategy):
         return with_distinct_nodes([reply for reply in replies if id(reply.source) in kept], bool(self.core.asked) or not training)
 
     def _reply(self, message: Message) -> Reply:
-        node = message.metadata.src_node_id if self._grid is None else self._grid.node_of(message)
-        return from_message(message, node, self._examples_key())
+        return from_message(message, message.metadata.src_node_id, self._examples_key())
+
+    def _quorum_grid(self, grid: Any) -> QuorumGrid:
+        return QuorumGrid(grid, self._patience, self._sent, self._arrived)
+
+    def _attach(self, grid: Any) -> None:
+        """In a loop of the user's own, let a Grid of Flower's believe nothing that replies say of themselves."""
+        if self._grid is None and is_flowers(grid):
+            self._quorum_grid(grid).attach()
+
+    def _patience(self, sent: list[Message], limit: float) -> Patience:
+        return self.core.patience(len(sent), is_train(sent[0]), limit)
 
     def _sent(self, messages: list[Message]) -> list[Message]:
         """The messages but for nodes in quarantine; notes who is asked, and with which model.

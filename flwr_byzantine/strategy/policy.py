@@ -27,9 +27,13 @@ class Policy:
         report_path: file to which each round's report is added as a line of JSON, or None.
         certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
             the replies.
-        reply_timeout: seconds after which a round goes on with what has come; None leaves it to Flower's `timeout`.
-        min_valid_replies: replies after which the grace period begins; None waits for n - f of the n nodes asked.
-        grace: seconds that the others have from then on. Message API, on Flower's own Grids.
+        reply_timeout: seconds after which a round, or its evaluation, goes on with what has come: a number, or a function of the
+            server round; None leaves it to Flower's `timeout`, 3600 s by default.
+        min_valid_replies: replies after which the grace period begins; None waits for n - f of the n nodes asked, and in training
+            for what the rule needs.
+        grace: seconds that the others have from then on, in training and evaluation. None gives them as long again as it took
+            until then, and 60 s at least. Where n - f nodes have answered and that is no quorum, since some replies are malformed
+            or the rule needs more, the others get ten times as long as None gives. On Flower's Grids; others collect as they do.
         checkpoint: file that gets model, round, state and reports after each round, or None.
         resume: go on from `checkpoint` where it exists.
         quarantine: a `Quarantine`, or None to sample every node whatever its record.
@@ -44,9 +48,9 @@ class Policy:
     weighting: Literal["uniform", "capped"] = "uniform"
     report_path: str | Path | None = None
     certificate: bool = False
-    reply_timeout: float | None = None
+    reply_timeout: float | Callable[[int], float | None] | None = None
     min_valid_replies: int | None = None
-    grace: float = 60.0
+    grace: float | None = None
     checkpoint: str | Path | None = None
     resume: bool = False
     quarantine: Quarantine | None = None
@@ -61,7 +65,7 @@ class Policy:
             Raises:
                 InvalidParameter: a value that this argument cannot have; the attribute stays as it was.
             """
-            if name in CONSTRAINTS:
+            if name in CONSTRAINTS and not (name == "reply_timeout" and callable(value)):
                 check("strategy", name, value, CONSTRAINTS[name])
             super().__setattr__(name, value)
 
@@ -92,7 +96,7 @@ CONSTRAINTS = {
     "certificate": Constraint(bool),
     "reply_timeout": Constraint(float, gt=0, optional=True),
     "min_valid_replies": Constraint(int, ge=1, optional=True),
-    "grace": Constraint(float, ge=0),
+    "grace": Constraint(float, ge=0, optional=True),
     "resume": Constraint(bool),
     "quarantine": Constraint(Quarantine, optional=True),
 }

@@ -15,10 +15,8 @@ from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.flower.decode import decode
+from flwr_byzantine.flower.uploads import PER_ARRAY, RATIO
 from flwr_byzantine.flower.words import printable
-
-BUDGET = 4  # a reply may be this many times the model's size (float64 for float16), and not be decoded beyond
-SLACK = 1 << 16
 
 
 class Template:
@@ -82,7 +80,7 @@ class Template:
             raise MalformedUpdate("expected a model that most replies share, and there is none")
         self._check_names(payloads)
         sizes = [len(data) if isinstance(data, bytes) else math.inf for data in payloads.values()]
-        if sum(sizes) > BUDGET * self.size + SLACK * (1 + len(sizes)):
+        if sum(sizes) > RATIO * self.size + PER_ARRAY * (1 + len(sizes)):
             raise MalformedUpdate(f"expected about {self.size} bytes like the model, got {sum(sizes)}; not decoded")
         return self.check({name: decode(payloads[name]) for name in self.names})
 

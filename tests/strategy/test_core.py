@@ -50,7 +50,7 @@ def ended(made, number, answers):
 
 def test_a_round_aggregates_reports_and_logs():
     made, log = core(rules.TrimmedMean(f=1), asked=[1, 2, 3, 4, 5, 9])
-    answers = [*replies(0.0, 1.0, 2.0, 90.0), Reply(5, error="out of memory", failed=True, source=object())]
+    answers = [*replies(0.0, 1.0, 2.0, 90.0), Reply(5, error="out of memory", status="failed", source=object())]
     combined = ended(made, 3, answers[::-1])
     assert combined.server_round == 3
     np.testing.assert_array_equal(combined.arrays["w"], MODEL["w"] + 1.5)
@@ -114,7 +114,7 @@ def test_f_falls_by_the_invalid_replies_where_too_few_are_left(f, valid, invalid
 def test_the_rule_is_chosen_by_valid_and_invalid_replies_together():
     seen = []
     made, _ = core(lambda n: seen.append(n) or rules.Mean())
-    ended(made, 1, [*replies(1.0, 2.0), Reply(7, {"w": b""}, {}, source=object()), Reply(8, error="x", failed=True, source=object())])
+    ended(made, 1, [*replies(1.0, 2.0), Reply(7, {"w": b""}, {}, source=object()), Reply(8, error="x", status="failed", source=object())])
     assert seen == [3]
 
 
@@ -141,10 +141,23 @@ def test_without_any_reply_every_rule_says_that_it_needs_one():
 
 
 @pytest.mark.parametrize(
-    ("rule", "n", "expected"), [(rules.Krum(f=2), 11, 9), (rules.Krum(f=2), 7, 7), (rules.Mean(), 4, 4), (rules.Mean(), 0, 1)]
+    ("rule", "n", "enough", "needed"),
+    [(rules.Krum(f=2), 11, 9, 7), (rules.Krum(f=2), 7, 5, 7), (rules.Krum(f=2), 3, 1, 3), (rules.Mean(), 4, 4, 1), (rules.Mean(), 0, 1, 0)],
 )
-def test_the_quorum_is_n_less_f_and_no_less_than_the_rule_needs(rule, n, expected):
-    assert core(rule)[0].quorum(n) == expected
+def test_the_quorum_is_n_less_f_and_in_training_what_the_rule_needs(rule, n, enough, needed):
+    made, _ = core(rule)
+    assert made.patience(n, True, 9.0).quorum == (enough, needed)
+    assert made.patience(n, False, 9.0).quorum == (enough, enough)
+
+
+def test_the_policy_says_how_long_an_exchange_may_take():
+    made, _ = core(rules.Krum(f=2), reply_timeout=lambda number: {1: 5.0}.get(number), grace=2.0)
+    assert (made.patience(11, True, 9.0).limit, made.patience(11, True, 9.0).grace) == (5.0, 2.0)
+    assert made.patience(11, False, 9.0).limit == 9.0  # the evaluation of round 0
+    assert core(rules.Krum(f=2), reply_timeout=20.0)[0].patience(11, True, 9.0).limit == 9.0
+    assert core(rules.Krum(f=2), min_valid_replies=20)[0].patience(11, True, 9.0).quorum == (11, 0)
+    unsure, _ = core(lambda n: rules.Krum(f=n - 5))
+    assert unsure.patience(3, False, 9.0).quorum == (3, 0)
 
 
 def test_gradients_are_measured_from_zero_and_the_model_descends():

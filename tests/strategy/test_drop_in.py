@@ -86,7 +86,7 @@ def test_attributes_set_after_construction_have_effect():
         (ours.FedTrimmedAvg, "beta", 0.7, "beta must be a number >= 0 and < 0.5, got 0.7"),
         (ours.CenteredClipping, "tau", -1.0, "tau must be"),
         (legacy.Krum, "f", 0.9, "f must be a number >= 0 and < 0.5, got 0.9"),
-        (legacy.FedMedian, "grace", -1.0, "grace must be a number >= 0, got -1.0"),
+        (legacy.FedMedian, "grace", -1.0, "grace must be a number >= 0 or None, got -1.0"),
         (ours.Median, "on_infeasible", "stop", "on_infeasible must be one of 'skip', 'error'"),
         (lambda: Robust("krum", f=1), "rule", "crum", "unknown rule 'crum'"),
         (lambda: Robust("krum", f=1), "f", None, "a rule by name needs f"),

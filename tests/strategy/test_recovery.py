@@ -301,7 +301,7 @@ def test_peak_memory_of_aggregation_is_within_a_tenth_of_the_replies(kind):
 
 def test_policies_are_checked():
     for policy, message in (
-        ({"grace": -1}, "grace must be a number >= 0, got -1"),
+        ({"grace": -1}, "grace must be a number >= 0 or None, got -1"),
         ({"max_skipped_rounds": 0}, "max_skipped_rounds must be an integer >= 1, got 0"),
         ({"reply_timeout": 0}, "reply_timeout must be a number > 0 or None, got 0"),
         ({"resume": True}, "resume=True needs checkpoint="),

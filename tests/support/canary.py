@@ -6,7 +6,7 @@ Needs no pytest, so that `python -m tests.compat` can run it with any version of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
@@ -101,7 +101,26 @@ def fedavg_has_its_hooks() -> bool:
     return {"_construct_messages", "_check_and_log_replies"} <= called and known == ("self", "replies", "is_train", "validate")
 
 
+def legacy_replies_convert() -> bool:
+    made = message()
+    asked = compat.set_metadata(made, message_id="m")
+    said = {"fitres.num_examples": {"num_examples": 3}, "fitres.metrics": {}, "fitres.status": {"code": 0, "message": ""}}
+    arrays = {"fitres.parameters": ArrayRecord([np.ones(2)])}
+    metrics = {"fitres.num_examples": MetricRecord({"num_examples": 3})}
+    configs = {name: ConfigRecord(value) for name, value in said.items() if name not in metrics}
+    found = compat.legacy_result(Message(RecordDict({**arrays, **metrics, **configs}), reply_to=asked))
+    return found.num_examples == 3 and len(found.parameters.tensors) == 1
+
+
+def proxies_know_their_grid() -> bool:
+    grid: Any = object()
+    proxy = compat.inside("flwr.server.compat.grid_client_proxy", "GridClientProxy", "grids_of")
+    return compat.grids_of([proxy(7, grid, 1), proxy(8, grid, 1), object()]) == [grid]
+
+
 EXPECTED = [
+    Expectation("legacy_result", "recorddict_to_fitres(content, keep_input=True) to make a FitRes", legacy_replies_convert),
+    Expectation("grids_of", "a legacy GridClientProxy to have its Grid as the attribute grid", proxies_know_their_grid),
     Expectation("ensure_task_identity", "Message(...) to need run, node and task of TaskIdentity and nothing else", identity_is_enough),
     Expectation("with_content", "a copy of a Message to keep its content apart from the old one's", content_is_apart),
     Expectation("set_metadata", "Metadata to keep each value in the attribute _<name>", metadata_can_be_set),

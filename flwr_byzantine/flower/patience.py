@@ -1,0 +1,78 @@
+"""How long a round waits, and for whom."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import NamedTuple
+
+SHORTEST = 60.0  # seconds that the others get after the quorum where `grace` is not fixed
+LONG = 10  # times as long, where those that answered are enough in number but not usable, or the rule needs more
+
+
+class Quorum(NamedTuple):
+    """How many of the nodes that are asked must have answered.
+
+    Attributes:
+        enough: all but the f that may be silent.
+        needed: what the rule cannot do without.
+    """
+
+    enough: int
+    needed: int = 0
+
+
+class Patience:
+    """The clock of one exchange, which several threads may share: ends it at a limit, or some time after a quorum.
+
+    After the quorum of valid replies the others get the grace period. Where so many have answered, and it is no quorum since
+    some cannot be used or the rule needs more, they get ten times as long again, and ten minutes at least: malformed replies
+    must not cut off slow honest nodes, nor may silent ones hold a round for ever.
+
+    Args:
+        quorum: how many are enough.
+        grace: seconds of the grace period; None gives as long again as the quorum took, and a minute at least.
+        limit: seconds after which it is over in any case, or None.
+
+    Example:
+        >>> patience = Patience(Quorum(enough=2), grace=0.0, limit=None)
+        >>> patience.answered(valid=True)
+        >>> patience.over()
+        False
+        >>> patience.answered(valid=True)
+        >>> patience.over()
+        True
+    """
+
+    def __init__(self, quorum: Quorum, grace: float | None, limit: float | None) -> None:
+        self.quorum, self.grace, self.limit = quorum, grace, limit
+        self._start, self._lock = time.monotonic(), threading.Lock()
+        self._valid = self._all = 0
+        self._begun: float | None = None  # seconds after the start at which the grace period began
+        self._begun_long: float | None = None
+
+    def answered(self, valid: bool) -> None:
+        """Another reply has come."""
+        with self._lock:
+            self._valid, self._all = self._valid + valid, self._all + 1
+            if self._begun is None and self._valid >= max(self.quorum):
+                self._begun = self._now()
+            if self._begun_long is None and self._all >= self.quorum.enough:
+                self._begun_long = self._now()
+
+    def over(self) -> bool:
+        """Whether to go on with what is there."""
+        now = self._now()
+        ends = [self.limit]
+        if self._begun is not None:
+            ends.append(self._begun + (_again(self._begun) if self.grace is None else self.grace))
+        elif self._begun_long is not None:
+            ends.append(self._begun_long + LONG * _again(self._begun_long))
+        return any(end is not None and now >= end for end in ends)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start
+
+
+def _again(seconds: float) -> float:
+    return max(SHORTEST, seconds)

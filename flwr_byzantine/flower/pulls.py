@@ -1,0 +1,86 @@
+"""Pulling replies in threads: one that raises, or never comes, holds up nobody."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from flwr_byzantine.flower import superlink
+from flwr_byzantine.flower.uploads import Cost, Upload
+
+AT_ONCE = 4  # replies that are read at a time, beside those that have stalled
+
+
+class Pulls:
+    """The replies to some messages, each pulled by itself under the id of the message that it answers.
+
+    Args:
+        grid: a Flower Grid; one that is not Flower's own is asked in one thread at a time, unless that hangs.
+        cost: what each reply may cost.
+    """
+
+    def __init__(self, grid: Any, cost: Cost) -> None:
+        self.grid, self.cost = grid, cost
+        self.at_once = AT_ONCE if superlink.is_superlinks(grid) else 1
+        self._ready: deque[tuple[str, superlink.Fetch]] = deque()
+        self._active: dict[str, Upload] = {}
+        self._claimed: set[str] = set()
+        self._done: queue.Queue[tuple[str, Any]] = queue.Queue(self.at_once)
+        self._over = threading.Event()
+
+    def __enter__(self) -> Pulls:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for upload in list(self._active.values()):
+            upload.cancel()
+
+    def look(self, keys: set[str]) -> None:
+        """Ask which of these messages have been answered, and begin to pull the replies."""
+        free = keys - self._claimed
+        found = superlink.announced(self.grid, free) if free else {}
+        self._claimed |= set(found)
+        self._ready.extend(found.items())
+        busy = sum(not upload.stalled for upload in list(self._active.values()))
+        for k in range(min(len(self._ready), self.at_once - busy)):
+            threading.Thread(target=self._work, daemon=True, name=f"pull {k}").start()
+
+    def finished(self, wait: float) -> Iterator[tuple[str, Any]]:
+        """Pairs of a message's id and its reply, or what pulling it raised; waits so many seconds for the first."""
+        try:
+            yield self._done.get(timeout=wait)
+            while True:
+                yield self._done.get_nowait()
+        except queue.Empty:
+            return
+
+    def unfinished(self) -> list[str]:
+        """Messages whose replies were announced and have not come."""
+        return [key for key, upload in list(self._active.items()) if upload.announced]
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            try:
+                key, fetch = self._ready.popleft()
+            except IndexError:
+                return
+            upload = self._active[key] = Upload(self.cost)
+            try:
+                self._put(key, fetch(upload))
+            except Exception as error:
+                self._put(key, [error])
+            finally:
+                del self._active[key]
+
+    def _put(self, key: str, found: list[Any]) -> None:
+        if not found:
+            self._claimed.discard(key)  # not answered yet
+        while found and not self._over.is_set():
+            with suppress(queue.Full):
+                self._done.put((key, found[0]), timeout=0.2)
+                found = []
