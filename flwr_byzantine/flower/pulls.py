@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,12 +53,12 @@ class Pulls:
 
     def finished(self, wait: float) -> Iterator[tuple[str, Any]]:
         """Pairs of a message's id and its reply, or what pulling it raised; waits so many seconds for the first."""
-        try:
-            yield self._done.get(timeout=wait)
+        with suppress(queue.Empty):
+            found = self._done.get(timeout=wait)
             while True:
-                yield self._done.get_nowait()
-        except queue.Empty:
-            return
+                yield found
+                self._done.task_done()
+                found = self._done.get_nowait()
 
     def unfinished(self) -> list[str]:
         """Messages whose replies were announced and have not come."""
@@ -84,3 +85,5 @@ class Pulls:
             with suppress(queue.Full):
                 self._done.put((key, found[0]), timeout=0.2)
                 found = []
+        while self.at_once == 1 and self._done.unfinished_tasks and not self._over.is_set():
+            time.sleep(0.001)  # until this reply has been dealt with

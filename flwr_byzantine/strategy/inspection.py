@@ -98,14 +98,11 @@ class Inspector:
         )
 
     def _moved(self, reply: Reply, found: list[Array] | str) -> list[Array] | str:
-        """The rows for the rest of the round, in the file where there is one; arrays that nobody needs any more leave the memory."""
+        """The rows for the rest of the round: where there is a file, in it, and the reply loses its arrays, usable or not."""
         self.spill = self._make_spill() if self.spill is None else self.spill
-        if isinstance(found, str):
-            drop_arrays(reply)
-            return found
         if self.spill is None:
             return found
-        kept = self.spill.add(found)
+        kept = found if isinstance(found, str) else self.spill.add(found)
         drop_arrays(reply)
         return kept
 

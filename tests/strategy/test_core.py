@@ -275,7 +275,7 @@ def test_a_skipped_or_refused_round_saves_the_model_as_it_was(tmp_path):
 def test_a_round_of_which_the_strategy_below_makes_no_model_is_skipped_and_says_so():
     made, log = core(rules.TrimmedMean(f=1), max_skipped_rounds=2)
     for number in (1, 2):
-        combined = made.round(number, [*replies(1.0, 2.0, 3.0), Reply(4, error="gone", failed=True, source=object())])
+        combined = made.round(number, [*replies(1.0, 2.0, 3.0), Reply(4, error="gone", status="failed", source=object())])
         assert len(made.reports) == number - 1, "it is reported once it is known whether there is a model"
         if number == 1:
             assert made.finish(combined, None, "Bulyan") is None
