@@ -20,7 +20,7 @@ from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
-BUDGET = 1 << 28  # bytes of extra device memory that a pass may take
+BUDGET = 1 << 30  # bytes of extra device memory that a pass may take, about; a large GPU would wait for work with less
 TILE = 1024  # columns multiplied at a time; where a device has float32 only, the products of each tile are summed in float64 on the host
 WITHOUT_FLOAT64 = frozenset({"mps"})  # kinds of device whose widest floats are float32
 
@@ -28,7 +28,7 @@ WITHOUT_FLOAT64 = frozenset({"mps"})  # kinds of device whose widest floats are 
 class TensorUpdates(Updates):
     """n updates as d-dimensional tensors on one device, with no origin.
 
-    Extra device memory is a chunk of columns (about 256 MB), whatever d. Results agree with the CPU's up to rounding.
+    Extra device memory is a chunk of columns (about 1 GB), whatever d. Results agree with the CPU's up to rounding.
 
     Args:
         tensors: n one-dimensional tensors of one length.
@@ -63,9 +63,9 @@ class TensorUpdates(Updates):
         width = max(1, BUDGET // (32 * TILE * max(rows, 1))) * TILE
         return [slice(start, start + width) for start in range(0, self.d, width)]
 
-    def _gather(self, part: slice, dtype: torch.dtype) -> Tensor:
+    def _gather(self, part: slice | Tensor, dtype: torch.dtype) -> Tensor:
         """(n, c) columns `part` of all rows."""
-        return torch.stack([tensor[part].to(self.common) for tensor in self.tensors]).to(dtype)
+        return torch.stack([tensor[part] for tensor in self.tensors]).to(dtype)
 
     def _differences(self, part: slice, point: Tensor | None) -> Tensor:
         """(n, tiles, TILE) columns `part` of the rows minus `point`, the last tile filled up with zeros."""
@@ -100,13 +100,12 @@ class TensorUpdates(Updates):
 
     def at(self, coordinates: Array) -> Array:
         """(n, len(coordinates)) float64 values at these coordinates."""
-        index = torch.from_numpy(coordinates).to(self.device)
-        return np.stack([_to_host(tensor[index]) for tensor in self.tensors])
+        return _to_host(self._gather(torch.from_numpy(coordinates).to(self.device), self.common))
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
         """(n, ≤ size) float64 values of evenly spaced coordinates."""
         stride = max(1, -(-self.d // size))
-        values = np.stack([_to_host(tensor[::stride]) for tensor in self.tensors])
+        values = _to_host(self._gather(slice(None, None, stride), self.common))
         return values if mixing is None else np.asarray(mixing @ values)
 
     def _centres(self, row: int | None = None) -> list[Any]:
@@ -118,11 +117,11 @@ class TensorUpdates(Updates):
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
         if exact and self._multiplies_in_float32():  # hostile values on a device without float64: the host has it
             return super()._gram([None if point is None else conversion.as_numpy(point) for point in centres], exact)
-        total = np.zeros((self.n, self.n))
+        total = self._zeros(self.n, self.n)
         for part in self._parts(self.n):
             tiles = self._differences(part, centres[0]).transpose(0, 1)
-            total += _summed(torch.bmm(tiles, tiles.transpose(1, 2)))
-        return total
+            total += _tile_sums(torch.bmm(tiles, tiles.transpose(1, 2)))
+        return _to_host(total)
 
     def _clipped_gram(self, limit: float, centres: Sequence[Any]) -> Array:
         clipped = self.take(range(self.n))
@@ -130,17 +129,17 @@ class TensorUpdates(Updates):
         return clipped._gram(centres, exact=True)
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
-        total = np.zeros(len(left))
+        total = self._zeros(len(left))
         for part in self._parts(max(self.n, 2 * len(left))):
             values = self._differences(part, None)
-            total += _summed(((values[left] - values[right]) ** 2).sum(dim=2).T)
-        return total
+            total += _tile_sums(((values[left] - values[right]) ** 2).sum(dim=2).T)
+        return _to_host(total)
 
     def _sq_distances_to(self, centres: Sequence[Any]) -> Array:
-        total = np.zeros(self.n)
+        total = self._zeros(self.n)
         for part in self._parts(self.n):
-            total += _summed((self._differences(part, centres[0]) ** 2).sum(dim=2).T)
-        return total
+            total += _tile_sums((self._differences(part, centres[0]) ** 2).sum(dim=2).T)
+        return _to_host(total)
 
     def _compare(self, i: int, j: int) -> int:
         for part in self._parts(2):
@@ -164,13 +163,14 @@ class TensorUpdates(Updates):
     def windows(self, window: Window, mixing: Array | None = None) -> list[Any]:
         """(d,) each coordinate's window mean over the rows (over `mixing @ rows` where given); see `Window`."""
         out, n = self._empty_result(), self.n if mixing is None else len(mixing)
-        matrix = None if mixing is None else self._to_device(mixing)
-        for part in self._parts(n + self.n):
+        matrix, finite = None if mixing is None else self._to_device(mixing), torch.ones((), dtype=torch.bool, device=self.device)
+        for part in self._parts(n if matrix is None else n + self.n):
             values = self._gather(part, self.common) if matrix is None else matrix @ self._gather(part, self.wide)
             values = torch.sort(values, dim=0).values
-            if not torch.isfinite(values[[0, -1]]).all():
-                raise NotFinite("updates must be finite")
+            finite &= (torch.isfinite(values[0]) & torch.isfinite(values[-1])).all()
             out[part] = _rounded(self._window_mean(values, window), out.dtype)
+        if not finite:
+            raise NotFinite("updates must be finite")
         return [out]
 
     def _window_mean(self, values: Tensor, window: Window) -> Tensor:
@@ -196,6 +196,10 @@ class TensorUpdates(Updates):
         """A NumPy array on the device, in the widest floats it has."""
         return torch.from_numpy(values).to(self.wide).to(self.device)
 
+    def _zeros(self, *shape: int) -> Tensor:
+        """Sums to begin with, in float64: on the device where it has that, so that nobody waits for it between two parts."""
+        return torch.zeros(shape, dtype=torch.float64, device=self.device if self.wide == torch.float64 else "cpu")
+
     def _empty_result(self) -> Tensor:
         return torch.empty(self.d, dtype=self.tensors[0].dtype, device=self.device)
 
@@ -205,9 +209,9 @@ def _to_host(tensor: Tensor) -> Array:
     return np.asarray(tensor.cpu().to(torch.float64).numpy())
 
 
-def _summed(parts: Tensor) -> Array:
-    """Sum over the first axis, in float64: on the device where it has that."""
-    return _to_host(parts.sum(dim=0) if parts.dtype == torch.float64 else parts.cpu().to(torch.float64).sum(dim=0))
+def _tile_sums(values: Tensor) -> Tensor:
+    """Sum over the tiles, the first axis, in float64: on the device where it has that."""
+    return (values if values.dtype == torch.float64 else values.cpu().to(torch.float64)).sum(dim=0)
 
 
 def _rounded(value: Tensor, dtype: torch.dtype) -> Tensor:

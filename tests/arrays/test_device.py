@@ -255,6 +255,21 @@ def test_extra_memory_is_a_chunk_whatever_d(monkeypatch):
     assert max(block.nbytes for block in seen) <= 1 << 20
 
 
+@pytest.mark.parametrize("rule", [rules.MultiKrum(f=F), rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F)), rules.CGE(f=F)], ids=str)
+def test_the_host_waits_as_often_whatever_the_rows_and_the_chunks(rule, monkeypatch):
+    """A device that is waited for after each chunk, or once a row, has nothing to do in between."""
+    prepared("cpu", monkeypatch)
+    waits, counts = [], []
+    for name in ("cpu", "__bool__"):
+        method = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, method=method: waits.append(1) or method(self))
+    for n, d in ((7, 900), (14, 9000)):
+        waits.clear()
+        rule(torch.from_numpy(data(n, d)))
+        counts.append(len(waits))
+    assert counts[0] == counts[1]
+
+
 def test_torch_is_loaded_only_where_a_tensor_is_given():
     code = "import sys, numpy, flwr_byzantine.rules as r; r.Krum(f=0)(numpy.eye(3)); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
