@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.audit.forgeries import forgeries
+from flwr_byzantine.experiments.audit.headers import HEADERS
+from flwr_byzantine.experiments.audit.wire import Tamper
 
 
 @dataclass
@@ -37,16 +40,17 @@ class PlainReply:
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of hostile reply.
+    """One kind of hostile reply, to training and to evaluation.
 
     Attributes:
         spoil: changes a `PlainReply` in place.
+        tamper: what is pulled in place of the reply, where it is more than its values that is hostile; or None.
         legacy: whether the legacy API can express it.
-        evaluation: spoils the evaluation replies, too.
     """
 
     name: str
-    spoil: Callable[[PlainReply], None] = field(repr=False)
+    spoil: Callable[[PlainReply], None] = field(default=lambda _: None, repr=False)
+    tamper: Tamper | None = field(default=None, repr=False)
     legacy: bool = True
 
 
@@ -55,12 +59,6 @@ def npy(value: Any) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.asarray(value), allow_pickle=True)
     return stream.getvalue()
-
-
-def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
-    """An npy header that declares `shape`, with 24 bytes behind it."""
-    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 24
 
 
 def values(data: bytes) -> Array:
@@ -108,6 +106,10 @@ def _arrays(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[
     return spoil
 
 
+def _renamed(ending: str) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    return lambda arrays: {f"{name}{ending}": data for name, data in arrays.items()}
+
+
 def _set(**fields: Any) -> Callable[[PlainReply], None]:
     def spoil(reply: PlainReply) -> None:
         for name, value in fields.items():
@@ -128,7 +130,7 @@ def _typed(dtype: Any) -> Callable[[PlainReply], None]:
 
 
 def _cases() -> Iterator[Case]:
-    yield Case("keys renamed", _arrays(lambda a: {f"{k}x": v for k, v in a.items()}), legacy=False)
+    yield Case("keys renamed", _arrays(_renamed("x")), legacy=False)
     yield Case("key missing", _arrays(lambda a: dict(list(a.items())[1:])))
     yield Case("key extra", _arrays(lambda a: {**a, "extra": next(iter(a.values()))}))
     yield Case("no arrays", _arrays(lambda _: {}))
@@ -151,6 +153,10 @@ def _cases() -> Iterator[Case]:
     yield from _bytes()
     yield from _numbers()
     yield from _metrics()
+    yield from _costly()
+    yield from _words()
+    for name, tamper in forgeries():
+        yield Case(name, tamper=tamper, legacy=False)
 
 
 def _bytes() -> Iterator[Case]:
@@ -159,10 +165,8 @@ def _bytes() -> Iterator[Case]:
     yield Case("bytes: truncated", _first(lambda data: data[:-3]))
     yield Case("bytes: header cut", _first(lambda data: data[:20]))
     yield Case("bytes: trailing", _first(lambda data: data + b"123"))
-    shapes = {"10^12 elements": (10**12,), "2*10^9 elements": (2 * 10**9,), "negative": (-2, 3), "overflowing": (2**40, 2**40)}
-    for name, shape in shapes.items():
-        yield Case(f"header: {name}", _instead(header(shape)))
-    yield Case("header: huge", _first(lambda _: b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + b"{"))
+    for name, data in HEADERS.items():
+        yield Case(f"header: {name}", _instead(data))
     yield Case("header: not a literal", _first(lambda data: data.replace(b"'descr'", b"_______", 1)))
     yield Case("Fortran order", _all(lambda own, _: np.asfortranarray(own)))
     yield Case("a hundred times too large", _first(lambda _: npy(np.ones(1_000_000, np.float32))))
@@ -181,9 +185,16 @@ def _numbers() -> Iterator[Case]:
         yield Case(f"all {name}", _filled(value))
         yield Case(f"one {name}", _all(one(value)))
     yield Case("float64 beyond float32", _all(lambda own, _: np.full(own.shape, 1e300)))
+    for sign in (1, -1):
+        yield Case(f"huge in float64: {sign * 1e200:g}", _all(_huge(sign * 1e200)))
     for factor in (-10.0, -1.0, 100.0):
         yield Case(f"update times {factor:g}", _times(factor))
     yield Case("subnormal", _all(lambda own, _: np.full_like(own, 1e-42)))
+
+
+def _huge(value: float) -> Callable[[Array, Array], Array]:
+    """The value where the array's type can hold it."""
+    return lambda own, _: np.full_like(own, value) if own.dtype == np.float64 else own
 
 
 def _metrics() -> Iterator[Case]:
@@ -197,6 +208,24 @@ def _metrics() -> Iterator[Case]:
     for name, loss in losses.items():
         yield Case(f"metric: {name}", _metric("loss", loss))
     yield Case("metric missing", lambda reply: reply.metrics.pop("loss") and None)
+
+
+def _costly() -> Iterator[Case]:
+    yield Case("2,000 metrics", lambda reply: reply.metrics.update({f"m{k}": 1.0 for k in range(2_000)}))
+    yield Case("a list of 200,000 values", _metric("loss", [1.0] * 200_000), legacy=False)
+    yield Case("metric's name: 2 MB", _metric("m" * 2_000_000, 1.0))
+    yield Case(
+        "array's name: 2 MB", _arrays(lambda a: {"w" * 2_000_000: next(iter(a.values())), **dict(list(a.items())[1:])}), legacy=False
+    )
+
+
+def _words() -> Iterator[Case]:
+    words = {"control characters": "\x1b[2J\nINFO: round 1: kept 13 of 13\0", "directions": "\u202ea\u2066", "a surrogate": "\ud800"}
+    for name, text in words.items():
+        yield Case(f"error reply: {name}", _set(failure=text))
+        yield Case(f"metric's name: {name}", _metric(text, 1.0))
+        yield Case(f"array's name: {name}", _arrays(_renamed(text)), legacy=False)
+    yield Case("error reply: 2 MB", _set(failure="x" * 2_000_000))
 
 
 BATTERY: tuple[Case, ...] = tuple(_cases())

@@ -17,7 +17,9 @@ import numpy as np
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.audit.battery import Case
-from flwr_byzantine.experiments.audit.federation import GOAL, ROUNDS, Model, N, Outcome, Spoil, legacy_run, message_run
+from flwr_byzantine.experiments.audit.federation import GOAL, HONEST, ROUNDS, Model, N, Outcome, message_run
+from flwr_byzantine.experiments.audit.legacy import legacy_run
+from flwr_byzantine.flower.words import is_printable, printable
 
 OUTCOMES = ("survived", "skipped", "dtype changed", "structure changed", "metrics spoilt", "poisoned", "non-finite", "crashed")
 TOLERANCE = 0.1  # distance from the honest result; honest updates spread by 0.01
@@ -102,26 +104,26 @@ def audit(
     """
     run = legacy_run if legacy else message_run
     with _quiet():
-        honest = _try(run, make, lambda _: None, (), "honest")
+        honest = _try(run, make, HONEST, ())
         if honest.outcome != "survived":
             raise InvalidParameter(f"audit: the strategy fails when all replies are honest: {honest.outcome} {honest.detail}")
         findings = list[Finding]()
         for case in cases:
             places = (where or placements(f)) if case.legacy or not legacy else ()
-            findings.extend(_try(run, make, case.spoil, nodes, case.name) for nodes in places)
+            findings.extend(_try(run, make, case, nodes) for nodes in places)
     return findings
 
 
-def _try(run: Callable[..., Outcome], make: Make, spoil: Spoil, nodes: tuple[int, ...], name: str) -> Finding:
+def _try(run: Callable[..., Outcome], make: Make, case: Case, nodes: tuple[int, ...]) -> Finding:
     random.seed(0)  # Flower samples nodes, and so orders replies, by the global generator
     try:
-        model, metrics = run(make(), spoil, nodes)
+        model, metrics = run(make(), case, nodes)
     except Exception as error:
-        return Finding(name, nodes, "crashed", f"{type(error).__name__}: {str(error)[:120]}")
-    return Finding(name, nodes, *_judge(model, metrics))
+        return Finding(case.name, nodes, "crashed", printable(f"{type(error).__name__}: {error}"))
+    return Finding(case.name, nodes, *_judge(model, metrics))
 
 
-def _judge(model: Model | None, metrics: list[Any]) -> tuple[str, str]:
+def _judge(model: Model | None, metrics: list[tuple[str, Any]]) -> tuple[str, str]:
     expected = {name: (1 - 0.5**ROUNDS) * goal for name, goal in GOAL.items()}
     if model is None:
         return "skipped", "no round was aggregated"
@@ -137,8 +139,8 @@ def _judge(model: Model | None, metrics: list[Any]) -> tuple[str, str]:
         return ("skipped" if halfway < TOLERANCE else "poisoned"), f"{off:.3g} off"
     if any(model[name].dtype != expected[name].dtype for name in expected):
         return "dtype changed", str([str(value.dtype) for value in model.values()])
-    bad = [value for value in metrics if not _finite(value)]
-    return ("metrics spoilt", str(bad[:2])) if bad else ("survived", "")
+    bad = [(name, value) for name, value in metrics if not (is_printable(name) and _finite(value))]
+    return ("metrics spoilt", printable(bad[:2])) if bad else ("survived", "")
 
 
 def _finite(value: Any) -> bool:
