@@ -145,11 +145,14 @@ def audit(
         raise InvalidParameter(f"audit: --options must be JSON such as '{{\"m\": 5}}', got {options!r} ({error})") from None
     make = auditing.load_strategy(strategy, f, given)
     findings = auditing.audit(make, auditing.BATTERY, f, legacy)
+    clean = all(finding.outcome == "survived" for finding in findings)
     if json:
         typer.echo(encoder.dumps([asdict(finding) for finding in findings], indent=1))
+    elif clean:
+        say(console, auditing.summary(strategy, findings))
     else:
         console.print(auditing.table(strategy, findings).console())
-    if any(finding.outcome != "survived" for finding in findings):
+    if not clean:
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ May import `errors`, `arrays`, `flower` and `experiments.table`: the strategies 
 
 from flwr_byzantine.experiments.audit.battery import BATTERY, Case, PlainReply
 from flwr_byzantine.experiments.audit.runner import OUTCOMES, Finding, audit, load_strategy
-from flwr_byzantine.experiments.audit.table import table
+from flwr_byzantine.experiments.audit.table import summary, table
+from flwr_byzantine.experiments.audit.wire import Letter, Wire
 
-__all__ = ["BATTERY", "OUTCOMES", "Case", "Finding", "PlainReply", "audit", "load_strategy", "table"]
+__all__ = ["BATTERY", "OUTCOMES", "Case", "Finding", "Letter", "PlainReply", "Wire", "audit", "load_strategy", "summary", "table"]

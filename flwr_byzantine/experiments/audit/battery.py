@@ -81,6 +81,16 @@ def _instead(data: bytes) -> Callable[[PlainReply], None]:
     return _first(lambda _: data)
 
 
+def _headed(head: bytes) -> Callable[[PlainReply], None]:
+    """A spoiler that puts another header before the values of the first array."""
+
+    def spoil(reply: PlainReply) -> None:
+        name = next(iter(reply.arrays))
+        reply.arrays[name] = head + values(reply.arrays[name]).tobytes()
+
+    return spoil
+
+
 def _filled(value: float) -> Callable[[PlainReply], None]:
     return _all(lambda own, _: np.full_like(own, value))
 
@@ -165,8 +175,8 @@ def _bytes() -> Iterator[Case]:
     yield Case("bytes: truncated", _first(lambda data: data[:-3]))
     yield Case("bytes: header cut", _first(lambda data: data[:20]))
     yield Case("bytes: trailing", _first(lambda data: data + b"123"))
-    for name, data in HEADERS.items():
-        yield Case(f"header: {name}", _instead(data))
+    for name, head in HEADERS.items():
+        yield Case(f"header: {name}", _headed(head))
     yield Case("header: not a literal", _first(lambda data: data.replace(b"'descr'", b"_______", 1)))
     yield Case("Fortran order", _all(lambda own, _: np.asfortranarray(own)))
     yield Case("a hundred times too large", _first(lambda _: npy(np.ones(1_000_000, np.float32))))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-BODY = b"\0" * 24
 SIMPLE = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"
 
 
-def header(text: str, version: tuple[int, int] = (1, 0), length: int | None = None, body: bytes = BODY) -> bytes:
-    """Npy bytes with this text for a header.
+def header(text: str, version: tuple[int, int] = (1, 0), length: int | None = None) -> bytes:
+    """The bytes before the values of an npy array, with this text.
 
     Args:
         text: the header's dictionary, as written.
         version: of the format.
-        length: what the bytes say of the header's length; None tells the truth.
-        body: the values.
+        length: what the bytes say of the text's length; None tells the truth.
     """
     raw = text.encode("utf-8").ljust(117) + b"\n"
     size = len(raw) if length is None else length
-    return b"\x93NUMPY" + bytes(version) + size.to_bytes(2 if version == (1, 0) else 4, "little") + raw + body
+    return b"\x93NUMPY" + bytes(version) + size.to_bytes(2 if version == (1, 0) else 4, "little") + raw
 
 
 def _with(shape: str = "(2, 3)", descr: str = "'<f4'", order: str = "False") -> str:
@@ -56,7 +54,6 @@ TYPES = {
     "no bytes": "'|V0'",
     "objects": "'|O'",
     "long double": "'<f16'",
-    "other bytes' order": "'>f4'",
 }
 HEADERS = {
     **{f"shape: {name}": header(_with(shape=shape)) for name, shape in SHAPES.items()},
@@ -72,4 +69,4 @@ HEADERS = {
     "shorter than it is": header(SIMPLE, length=20),
     "no length": header(SIMPLE, length=0),
 }
-"""Name -> npy bytes."""
+"""Name -> what stands before the values in place of the honest header of six float32, (2, 3)."""

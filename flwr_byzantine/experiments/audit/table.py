@@ -8,17 +8,27 @@ from flwr_byzantine.experiments.audit.runner import Finding
 from flwr_byzantine.experiments.table import Table
 
 
-def table(strategy: str, findings: Sequence[Finding]) -> Table:
-    """A row for each case that did harm, a column for each placement; cases survived everywhere are counted in the title.
+def summary(strategy: str, findings: Sequence[Finding]) -> str:
+    """How many kinds of hostile reply a strategy survived wherever the attackers stood.
 
     Args:
-        strategy: its name, for the title.
+        strategy: its name.
         findings: as `audit` gives them.
+
+    Example:
+        >>> summary("Mine", [Finding("NaN", (1,), "survived"), Finding("zip", (1,), "survived"), Finding("zip", (2,), "crashed")])
+        'Mine: 1 of 2 kinds of hostile reply survived'
     """
+    cases = {finding.case for finding in findings}
+    bad = {finding.case for finding in findings if finding.outcome != "survived"}
+    return f"{strategy}: {len(cases) - len(bad)} of {len(cases)} kinds of hostile reply survived"
+
+
+def table(strategy: str, findings: Sequence[Finding]) -> Table:
+    """A row for each case that did harm, a column for each placement, under the summary."""
     places = list(dict.fromkeys(finding.nodes for finding in findings))
     outcomes = {(finding.case, finding.nodes): finding.outcome for finding in findings}
-    cases = list(dict.fromkeys(finding.case for finding in findings))
-    bad = [case for case in cases if any(outcomes[case, place] != "survived" for place in places)]
+    bad = dict.fromkeys(finding.case for finding in findings if finding.outcome != "survived")
     header = ("hostile reply", *(f"nodes {', '.join(map(str, place))}" for place in places))
     rows = [[case, *(outcomes[case, place] for place in places)] for case in bad]
-    return Table.of(f"{strategy}: {len(cases) - len(bad)} of {len(cases)} kinds of hostile reply survived", header, rows)
+    return Table.of(summary(strategy, findings), header, rows)
