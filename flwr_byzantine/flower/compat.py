@@ -143,6 +143,20 @@ def grids_of(proxies: Iterable[Any]) -> list[Any]:
     return list({id(proxy.grid): proxy.grid for proxy in proxies if hasattr(proxy, "grid")}.values())
 
 
+def app_of(grid: Any) -> str:
+    """Flower's name ("publisher/name") of the app that a Grid works for; empty where it has none, as outside `flwr run`.
+
+    Example:
+        >>> app_of(object())
+        ''
+    """
+    try:
+        app = grid.run.fab_id
+        return app if isinstance(app, str) else ""
+    except Exception:  # Grids of tests have no run, or raise
+        return ""
+
+
 def is_flowers_average(metrics_function: Any) -> bool:
     """Whether it is the average of metrics that Flower's strategies use where the user names no function.
 

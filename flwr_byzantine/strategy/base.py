@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.replies import Reply
@@ -32,6 +33,7 @@ class RobustStrategy(Policy):
         self.check_policy()
         self.rule_at(100)  # parameters that the rule refuses are refused now
         self.core = Core(self, self.rule_at, self._server_step(), compat.log, self._below)
+        self.core.keeper.refuse_overwriting()
 
     if not TYPE_CHECKING:
 
@@ -63,6 +65,21 @@ class RobustStrategy(Policy):
         """One report for each training round."""
         return self.core.reports
 
+    @property
+    def last_model(self) -> Mapping[str, Array] | None:
+        """Name -> array of the model after the last round, also where the run has ended with an error; None before."""
+        return self.core.last_model
+
+    def rounds_left(self, num_rounds: int) -> int:
+        """How many of so many rounds are left after those in the checkpoint; says so in the log where there is none.
+
+        For `ServerConfig(num_rounds=strategy.rounds_left(20))` of the legacy API; `start` of the Message API counts by itself.
+
+        Args:
+            num_rounds: of the whole run, over its restarts.
+        """
+        return self.core.rounds_left(num_rounds)
+
     def rule_at(self, n: int) -> Rule:
         """The rule for a round in which n replies arrived."""
         raise NotImplementedError  # every final strategy defines it
@@ -89,7 +106,8 @@ class RobustStrategy(Policy):
     def _applied(self, combined: Combined, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
         """As `_apply`; a round in which the strategy below raises is reported before that ends the run."""
         try:
-            return self._apply(combined.server_round, aggregate, metrics, like)
+            with self.core.state.draws.of("step", combined.server_round):
+                return self._apply(combined.server_round, aggregate, metrics, like)
         except Exception as error:
             self.core.abandon(combined, f"{type(self._below()).__name__} raised {type(error).__name__} on the aggregate")
             raise

@@ -1,21 +1,28 @@
-"""Nothing is lost: model, round, states and reports in one file, replaced atomically after each round."""
+"""Nothing is lost: model, round, states and reports in one file, replaced atomically, whose checksum covers every byte."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from flwr.app import Array as FlowerArray
-from flwr.app import ArrayRecord
+from numpy.lib import format as npy
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower.codec import unpack
+
+MARK = b"flwr-byzantine checkpoint 2, SHA-256 of all bytes before: "  # begins the archive's comment, which ends the file
+DIGEST = 64  # hexadecimal digits, the last bytes of the file
+FACTS = "facts.json"
 
 
 @dataclass
@@ -37,18 +44,62 @@ class Snapshot:
         return {name.removeprefix(f"{prefix}/"): value for name, value in self.arrays.items() if name.startswith(f"{prefix}/")}
 
 
+def beside(target: Path) -> Path:
+    """Where a file is written before it takes the place of `target`."""
+    return target.with_name(f".{target.name}.tmp")
+
+
 def save(path: str | Path, snapshot: Snapshot) -> None:
-    """Write to a file beside, sync it, and put it in the place of the old one: a crash leaves the old one or the new one."""
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    names = list(snapshot.arrays)
-    meta = json.dumps({"server_round": snapshot.server_round, "names": names, "facts": snapshot.facts})
-    with beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, meta=np.array(meta), **{f"a{k}": snapshot.arrays[name] for k, name in enumerate(names)})
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(target)
+    """Write to a file beside, sync it, and put it in the place of the old one: a crash leaves the old one or the new one.
+
+    The file is readable by its owner only, unless the old one was by others; whoever writes holds the lock of the path.
+    """
+    with replacing(Path(path)) as file:
+        _write(file, snapshot)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `target` at the end of the block, or leaves nothing where the block raises."""
+    new = beside(target)
+    new.unlink(missing_ok=True)  # of a writer that was killed
+    try:
+        with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o600), "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, new)
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
     _sync_folder(target.absolute().parent)
+
+
+def _write(file: BinaryIO, snapshot: Snapshot) -> None:
+    names = list(snapshot.arrays)
+    facts = json.dumps({"server_round": snapshot.server_round, "names": names, "facts": snapshot.facts})
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(FACTS, facts)
+        for k, name in enumerate(names):
+            with archive.open(f"a{k}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, np.asarray(snapshot.arrays[name]), allow_pickle=False)
+        archive.comment = MARK + b"0" * DIGEST
+    size = file.seek(-DIGEST, os.SEEK_END)
+    digest = _digest(file, size)
+    file.seek(size)
+    file.write(digest)
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """The SHA-256 of the first `size` bytes."""
+    found, left = hashlib.sha256(), size
+    file.seek(0)
+    while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+        found.update(chunk)
+        left -= len(chunk)
+    return found.hexdigest().encode()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -61,60 +112,34 @@ def _sync_folder(folder: Path) -> None:
 
 
 def load(path: str | Path) -> Snapshot | None:
-    """What was saved, or None where there is no file.
+    """What was saved, or None where there is no file. Nothing of the file is expanded before its checksum is right.
 
     Raises:
-        InvalidParameter: a file that is no checkpoint.
+        InvalidParameter: no checkpoint, or a damaged one; one sentence says what is wrong with it.
     """
-    if not Path(path).exists():
+    target = Path(path).absolute()
+    if not os.path.lexists(target):
         return None
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
-            meta = json.loads(str(data["meta"]))
-            arrays = {name: data[f"a{k}"] for k, name in enumerate(meta["names"])}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InvalidParameter(f"strategy: checkpoint {str(path)!r} is no checkpoint of this package ({error}); move it away") from None
-    return Snapshot(int(meta["server_round"]), arrays, meta["facts"])
+        if not target.is_file():
+            raise ValueError("it is no file")
+        with target.open("rb") as file:
+            return _read(file)
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile) as error:
+        say = f"strategy: checkpoint {str(target)!r} is no checkpoint of this package ({error}); move it away, or give another checkpoint="
+        raise InvalidParameter(say) from None
 
 
-def arrays_of(owner: object, prefix: str) -> dict[str, Array]:
-    """The arrays that an object holds in its attributes, alone, in lists, dicts or ArrayRecords: an optimiser's state."""
-    found: dict[str, Array] = {}
-    for name, value in vars(owner).items():
-        for kind, items in _items(value):
-            found.update({f"{prefix}/{name}/{kind}/{key}": np.asarray(item) for key, item in items.items()})
-    return found
-
-
-def _items(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """How arrays are held in `value`, and which; nothing where it holds anything else."""
-    if isinstance(value, ArrayRecord):
-        yield "record", {name: array.numpy() for name, array in value.items()}
-    elif isinstance(value, dict) and value and all(map(_is_array, value.values())):
-        yield "dict", value
-    elif isinstance(value, list) and value and all(map(_is_array, value)):
-        yield "list", {str(k): item for k, item in enumerate(value)}
-    elif isinstance(value, np.ndarray) and _is_array(value):
-        yield "array", {"": value}
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | np.generic) and value.dtype != object
-
-
-def restore_arrays(owner: object, saved: Mapping[str, Array]) -> None:
-    """Give back what `arrays_of` took (names without its prefix)."""
-    parts: dict[tuple[str, str], dict[str, Array]] = {}
-    for path, value in saved.items():
-        name, kind, key = path.split("/", 2)
-        parts.setdefault((name, kind), {})[key] = value
-    for (name, kind), items in parts.items():
-        setattr(owner, name, _AS[kind](items))
-
-
-_AS: dict[str, Callable[[dict[str, Array]], Any]] = {
-    "record": lambda items: ArrayRecord({name: FlowerArray(value) for name, value in items.items()}),
-    "dict": dict,
-    "list": lambda items: list(items.values()),
-    "array": lambda items: items[""],
-}
+def _read(file: BinaryIO) -> Snapshot:
+    size = file.seek(0, os.SEEK_END) - DIGEST
+    file.seek(max(0, size - len(MARK)))
+    if size <= len(MARK) or file.read(len(MARK)) != MARK:
+        raise ValueError("it is empty" if size == -DIGEST else "its end is not a checkpoint's: cut short, or another kind of file")
+    if _digest(file, size) != file.read(DIGEST):
+        raise ValueError("it is damaged: its bytes do not have its checksum")
+    with zipfile.ZipFile(file) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("it is compressed")
+        meta = json.loads(archive.read(FACTS))
+        arrays = {name: np.array(unpack(archive.read(f"a{k}.npy"))) for k, name in enumerate(meta["names"])}
+    return Snapshot(int(meta["server_round"]), arrays, dict(meta["facts"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from logging import INFO, WARNING
+from logging import WARNING
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from flwr_byzantine.strategy.metrics import Log, reported_noise
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
 from flwr_byzantine.strategy.report import NodeReport, RoundReport, unused, verdicts
-from flwr_byzantine.strategy.run_state import RunState
+from flwr_byzantine.strategy.run import Run
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE, server_delta, trusts
@@ -34,26 +34,17 @@ from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
 
 
-class Core:
+class Core(Run):
     """Runs a rule round after round: inspects, decides f, aggregates, takes the server's step, reports, saves.
 
-    Args:
-        policy: the strategy's arguments, read anew in each round.
-        rule: from the number of replies that arrived to the rule of the round.
-        step: what becomes of model and aggregate.
-        log: takes a level of `logging` and a text.
-        inner: gives the strategy whose arrays are saved with the run.
-
     Attributes:
-        state: what the run carries from round to round.
         template: what this round's replies must look like; None where no model was broadcast through this strategy.
         asked: the nodes that were sent this round's model.
         broadcast: the model as the API at hand has it.
     """
 
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
-        self.policy, self.rule, self.step, self.log, self.inner = policy, rule, step, log, inner
-        self.state = RunState()
+        super().__init__(policy, rule, step, log, inner)
         self.inspector = Inspector(self._spill)
         self.template: Template | None = None
         self.asked: list[int] = []
@@ -64,30 +55,13 @@ class Core:
         return None if self.policy.spill is None else Spill(self.policy.spill)
 
     @property
-    def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
-        return self.state.reports
-
-    @property
     def ledger(self) -> Ledger | None:
         """Every node's record, where the policy has a quarantine."""
         return self.state.ledger_under(self.policy.quarantine)
 
-    def number(self, server_round: int) -> int:
-        """Flower's number of a round, with the rounds of the run that was resumed."""
-        return server_round + self.state.offset
-
     def current(self, training: bool) -> int:
         """Flower's number of the round that is under way, in its training or in its evaluation."""
         return len(self.reports) + training - self.state.offset
-
-    def resume(self) -> dict[str, Array] | None:
-        """The model to go on from, with everything else restored, or None to begin anew."""
-        path, known = self.policy.checkpoint, self.policy.resume
-        model = self.state.resume(path, self.policy.quarantine, self.step, self.inner()) if known and path is not None else None
-        if model is not None:
-            self.log(INFO, f"resumed after round {self.state.offset} from {path}")
-        return model
 
     def begin(self, payloads: Mapping[str, bytes], broadcast: Any) -> None:
         """A round begins with this model.
@@ -97,6 +71,7 @@ class Core:
             broadcast: the same as the API at hand has it, for the user's `server_update`.
         """
         self.end()
+        self.ensure_begun()
         self.template, self.broadcast = Template.of(payloads), broadcast
         self._model = self.template.unflatten(self.template.values)
         if self.step.gradients:
@@ -126,14 +101,25 @@ class Core:
         Raises:
             InfeasibleRound: too few valid replies, under on_infeasible="error", or for too many rounds in a row.
         """
-        number, template = self.number(server_round), self.template or Template.of_majority([reply.payloads for reply in replies])
+        self.ensure_begun()
+        number, combined = self.number(server_round), None
+        try:
+            with self.state.draws.of("aggregate", number):
+                combined = self._round(number, replies, veto)
+        finally:
+            if combined is None:
+                self.keeper.report(self.reports)
+        return combined
+
+    def _round(self, number: int, replies: Sequence[Reply], veto: str) -> Combined | None:
+        template = self.template or Template.of_majority([reply.payloads for reply in replies])
         try:
             seen = self.inspector.inspect(self.asked, replies, template)
             found = self._aggregate(number, template, seen, veto)
         finally:
             self.inspector.close()
         if found is None:
-            self._save(number, self._model)
+            self.keep(number, self._model)
             return None
         blocks, report = found
         model = [value.reshape(-1) for value in self._model.values()] or template.zeros()
@@ -155,21 +141,21 @@ class Core:
             InfeasibleRound: too many rounds in a row have left the model as it was.
         """
         model = None if arrays is None else combined.template.conform(arrays)
-        if model is None:
-            self._leave(unused(combined.report, f"{below} made no model of the aggregate"))
-        else:
-            self.state.skipped = 0
-            self._publish(combined.report)
-        self._save(combined.server_round, self._model if model is None else model)
+        try:
+            if model is None:
+                self._leave(unused(combined.report, f"{below} made no model of the aggregate"))
+            else:
+                self.state.skipped = 0
+                self._publish(combined.report)
+            self.keep(combined.server_round, self._model if model is None else model)
+        finally:
+            self.keeper.report(self.reports)
         return model
 
     def abandon(self, combined: Combined, reason: str) -> None:
         """Report an aggregated round that ends the run, since the strategy below cannot take the aggregate."""
         self._publish(unused(combined.report, reason))
-
-    def _save(self, server_round: int, model: Mapping[str, Array]) -> None:
-        if self.policy.checkpoint is not None and model:
-            self.state.save(self.policy.checkpoint, server_round, model, self.step, self.inner())
+        self.keeper.report(self.reports)
 
     def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> tuple[list[Array], RoundReport] | None:
         """One flat block per model array and the round's report, or None where the round is skipped, which is reported at once."""
@@ -237,13 +223,10 @@ class Core:
         return Quorum(enough, min(n, rule.min_n()) if training else enough)
 
     def _publish(self, report: RoundReport) -> None:
-        """Keep the report, log it, and enter it in the quarantine's records and in the file of reports."""
-        report = replace(report, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
+        """Keep the report, log it, and enter it in the quarantine's records."""
+        report = replace(report, run=self.state.run, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
         self.reports.append(report)
         for level, text in report.lines():
             self.log(level, text)
         for node in [] if self.ledger is None else self.ledger.update(report):
             self.log(WARNING, f"round {report.server_round}: node {node} is in quarantine: its replies were bad too often")
-        if self.policy.report_path is not None:
-            with open(self.policy.report_path, "a", encoding="utf-8") as file:
-                file.write(report.to_json() + "\n")

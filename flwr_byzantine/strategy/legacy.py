@@ -22,6 +22,7 @@ from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_error, from_evaluate, from_failure, from_fit, from_legacy, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
+from flwr_byzantine.strategy.draws import OrderedClients
 from flwr_byzantine.strategy.inspection import rows_or_reason
 from flwr_byzantine.strategy.metrics import robust_metrics
 
@@ -47,9 +48,10 @@ class RobustAggregation(RobustStrategy, Strategy):
         """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below."""
         below: Any = super()
         self._attach(getattr(client_manager, "all", dict)().values())
-        saved = self.core.resume()
-        found: Parameters | None = below.initialize_parameters(client_manager) if saved is None else _parameters(saved)
-        return found
+        given: Parameters | None = below.initialize_parameters(client_manager)
+        model = None if given is None else {str(k): decode(data) for k, data in enumerate(given.tensors)}
+        saved = self.core.resume(model)
+        return given if saved is None else _parameters(saved)
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
         """The evaluation on the server by the strategy below."""
@@ -61,7 +63,10 @@ class RobustAggregation(RobustStrategy, Strategy):
         """The instructions of the strategy below, but for nodes in quarantine; remembers the model and who is asked."""
         below: Any = super()
         self._begin(parameters)
-        return self._sent(server_round, below.configure_fit(self.core.number(server_round), parameters, client_manager))
+        number = self.core.number(server_round)
+        with self.core.state.draws.of("train", number) as begin:
+            clients: Any = OrderedClients(client_manager, begin)
+            return self._sent(server_round, below.configure_fit(number, parameters, clients))
 
     def __init_subclass__(cls) -> None:
         """Note what a subclass's own `configure_fit` sends, which may not call the one here."""
@@ -84,6 +89,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         for _, given in allowed:
             given.config.update(self.core.step.config)
         self.core.asked = [node_of(proxy) for proxy, _ in allowed]
+        self.core.of_app(next((compat.app_of(grid) for grid in compat.grids_of(proxy for proxy, _ in allowed)), ""))
         self._begin_exchange([proxy for proxy, _ in allowed], training=True)
         return allowed
 
@@ -144,7 +150,10 @@ class RobustAggregation(RobustStrategy, Strategy):
     ) -> list[tuple[ClientProxy, EvaluateIns]]:
         """The instructions of the strategy below, but for nodes in quarantine."""
         below: Any = super()
-        asked = below.configure_evaluate(self.core.number(server_round), parameters, client_manager)
+        number = self.core.number(server_round)
+        with self.core.state.draws.of("evaluate", number) as begin:
+            clients: Any = OrderedClients(client_manager, begin)
+            asked = below.configure_evaluate(number, parameters, clients)
         allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
         self._begin_exchange([proxy for proxy, _ in allowed], training=False)
         return allowed

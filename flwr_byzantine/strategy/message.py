@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.codec import pack
 from flwr_byzantine.flower.grids import QuorumGrid, is_flowers
@@ -17,6 +18,7 @@ from flwr_byzantine.flower.patience import Patience
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
+from flwr_byzantine.strategy.draws import OrderedGrid
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
@@ -61,17 +63,17 @@ class RobustAggregation(RobustStrategy, Strategy):
         Raises:
             InfeasibleRound: too many rounds were skipped in a row, or all of them.
         """
-        saved = self.core.resume()
-        arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
         self._grid = self._quorum_grid(grid)
         watched: Any = self._grid
-        evaluate = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
-        try:
-            result = super().start(watched, arrays, max(0, num_rounds - done), timeout, train_config, evaluate_config, evaluate)
-        finally:
-            self.core.end()
-            self._grid = None
-        self.core.state.require_progress()
+        with self.core.running(_shapes(initial_arrays), compat.app_of(grid)) as saved:
+            arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
+            evaluate = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
+            left = self.core.rounds_left(num_rounds)
+            try:
+                result = super().start(watched, arrays, left, timeout, train_config, evaluate_config, evaluate)
+            finally:
+                self._grid = None
+            self.core.state.require_progress()
         return _renumbered(result, done, arrays)
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
@@ -80,7 +82,9 @@ class RobustAggregation(RobustStrategy, Strategy):
         self._attach(grid)
         self.core.begin(_payloads(arrays), arrays)
         config.update(self.core.step.config)
-        messages = self._allowed(server_round, below.configure_train(self.core.number(server_round), arrays, config, grid))
+        number = self.core.number(server_round)
+        with self.core.state.draws.of("train", number) as begin:
+            messages = self._allowed(server_round, below.configure_train(number, arrays, config, OrderedGrid(grid, begin)))
         self.core.asked = [message.metadata.dst_node_id for message in messages]
         return messages
 
@@ -103,7 +107,9 @@ class RobustAggregation(RobustStrategy, Strategy):
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The messages of the strategy below, but for nodes in quarantine."""
         below: Any = super()
-        return self._allowed(server_round, below.configure_evaluate(self.core.number(server_round), arrays, config, grid))
+        number = self.core.number(server_round)
+        with self.core.state.draws.of("evaluate", number) as begin:
+            return self._allowed(server_round, below.configure_evaluate(number, arrays, config, OrderedGrid(grid, begin)))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The median of each metric over the replies that are well formed, by way of the strategy below."""
@@ -170,6 +176,10 @@ class RobustAggregation(RobustStrategy, Strategy):
         reply = self._reply(message)
         training = self.core.template is not None and is_train(message)
         return self.core.arrived(reply) if training else reply.metrics is not None
+
+
+def _shapes(record: ArrayRecord) -> dict[str, Array]:
+    return {name: array.numpy() for name, array in record.items()}
 
 
 def _payloads(record: ArrayRecord) -> dict[str, bytes]:

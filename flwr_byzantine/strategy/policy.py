@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.strategy.places import file_place, folder_place
 from flwr_byzantine.strategy.quarantine import Quarantine
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Policy:
     """Arguments common to all strategies, each an attribute of the strategy that may be set later and holds from the next round on.
+
+    Relative paths are taken from the current folder at the time they are given (in a deployment: the folder in which
+    `flower-superlink` was started, which all apps share), and are absolute from then on.
 
     Attributes:
         on_infeasible: with fewer valid replies than the rule needs, "skip" keeps the model and says so, "error" raises
@@ -24,7 +28,8 @@ class Policy:
             aggregated at all.
         weighting: "uniform": what clients say of their number of examples never changes the model. "capped": a rule that
             averages a selection weighs it by num-examples, of which at most twice the median of the selection counts.
-        report_path: file to which each round's report is added as a line of JSON, or None.
+        report_path: file to which each round's report is added as a line of JSON with the run's id, or None. A run that goes on
+            has each round in it once; other runs' lines stay. Where it cannot be written, the log says so and the run goes on.
         certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
             the replies.
         reply_timeout: seconds after which a round, or its evaluation, goes on with what has come: a number, or a function of the
@@ -34,8 +39,12 @@ class Policy:
         grace: seconds that the others have from then on, in training and evaluation. None gives them as long again as it took
             until then, and 60 s at least. Where n - f nodes have answered and that is no quorum, since some replies are malformed
             or the rule needs more, the others get ten times as long as None gives. On Flower's Grids; others collect as they do.
-        checkpoint: file that gets model, round, state and reports after each round, or None.
-        resume: go on from `checkpoint` where it exists.
+        checkpoint: file that gets model, round, state, the strategies' own attributes and reports after each round, or None.
+            Written by one run at a time (a lock beside it), for its owner's eyes (mode 0600), and never over one that is there
+            unless by `resume`. Where it cannot be written, the log says so each round and the run goes on.
+        resume: go on from `checkpoint` where it exists, which must be of the same model, rule, strategy, run name and Flower app.
+            A seeded program then samples the nodes that it would have sampled.
+        run_name: what you call the run, so that no other run of the same app goes on from its checkpoint.
         quarantine: a `Quarantine`, or None to sample every node whatever its record.
         server_update: for rules that trust the server (FLTrust), called in each round with its number and the broadcast model,
             an ArrayRecord (legacy API: a list of ndarrays), to return the model as trained on the server's own clean data.
@@ -53,6 +62,7 @@ class Policy:
     grace: float | None = None
     checkpoint: str | Path | None = None
     resume: bool = False
+    run_name: str | None = None
     quarantine: Quarantine | None = None
     server_update: Callable[[int, Any], Any] | None = None
     spill: str | Path | None = None
@@ -67,6 +77,8 @@ class Policy:
             """
             if name in CONSTRAINTS and not (name == "reply_timeout" and callable(value)):
                 check("strategy", name, value, CONSTRAINTS[name])
+            if name in PLACES and value is not None:
+                value = PLACES[name](name, value)
             super().__setattr__(name, value)
 
     def check_policy(self) -> None:
@@ -79,14 +91,8 @@ class Policy:
             raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
         if self.server_update is not None and not callable(self.server_update):
             raise InvalidParameter(f"strategy: server_update must be a function of round and arrays, got {self.server_update!r}")
-        for name in ("report_path", "checkpoint"):
-            value = getattr(self, name)
-            if value is not None and not Path(value).absolute().parent.is_dir():
-                raise InvalidParameter(f"strategy: {name} must lie in a folder that exists, got {str(value)!r}")
-        if self.spill is not None and not (
-            isinstance(self.spill, str | Path) and os.access(self.spill, os.W_OK) and Path(self.spill).is_dir()
-        ):
-            raise InvalidParameter(f"strategy: spill must be a folder that exists and can be written to, got {str(self.spill)!r}")
+        if self.checkpoint is not None and os.path.realpath(self.checkpoint) == os.path.realpath(self.report_path or ""):
+            raise InvalidParameter(f"strategy: checkpoint and report_path must be two files, got {str(self.checkpoint)!r} for both")
 
 
 CONSTRAINTS = {
@@ -98,5 +104,7 @@ CONSTRAINTS = {
     "min_valid_replies": Constraint(int, ge=1, optional=True),
     "grace": Constraint(float, ge=0, optional=True),
     "resume": Constraint(bool),
+    "run_name": Constraint(str, optional=True),
     "quarantine": Constraint(Quarantine, optional=True),
 }
+PLACES = {"report_path": file_place, "checkpoint": file_place, "spill": folder_place}

@@ -51,6 +51,7 @@ class RoundReport:
         note: why not, or what the guarantee of this round rests on; empty in a plain round.
         nodes: for each node id, what became of its reply.
         certificate: whether the resilience condition held, where the strategy was made with `certificate=True`.
+        run: id of the run, the same over its restarts; empty in lines that were written before runs had one.
 
     Example:
         >>> report = RoundReport(1, 3, 3, 3, 0, "Mean()", True, True, nodes={7: NodeReport("kept", weight=1.0)})
@@ -69,6 +70,7 @@ class RoundReport:
     note: str = ""
     nodes: dict[int, NodeReport] = field(default_factory=dict)
     certificate: Certificate | None = None
+    run: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Make rule and note fit to print: a rule may be the user's own."""
@@ -91,7 +93,7 @@ class RoundReport:
 
     def to_json(self) -> str:
         """One line of JSON; node ids become strings."""
-        return json.dumps(asdict(self))
+        return json.dumps({"run": self.run, **asdict(self)})
 
     @classmethod
     def from_json(cls, line: str) -> RoundReport:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.rules.results import State
-from flwr_byzantine.strategy.checkpoint import Snapshot, arrays_of, load, restore_arrays, save
+from flwr_byzantine.strategy.attributes import Attributes
+from flwr_byzantine.strategy.checkpoint import Snapshot
+from flwr_byzantine.strategy.draws import Draws
+from flwr_byzantine.strategy.identity import Identity, require_model
+from flwr_byzantine.strategy.plain import pack, unpack
 from flwr_byzantine.strategy.quarantine import Ledger, Quarantine
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.steps import ServerStep
@@ -27,6 +32,10 @@ class RunState:
         offset: rounds done before this run, where it resumes another.
         skipped: how many rounds were skipped in a row.
         ledger: every node's record, where there is a quarantine.
+        run: the run's id, made when it begins and kept when it goes on; empty before.
+        identity: what the program that goes on must have in common with the one that began; None without a checkpoint.
+        draws: the run's randomness.
+        attributes: the strategies' own state.
     """
 
     reports: list[RoundReport] = field(default_factory=list)
@@ -34,6 +43,16 @@ class RunState:
     offset: int = 0
     skipped: int = 0
     ledger: Ledger | None = None
+    run: str = ""
+    identity: Identity | None = None
+    draws: Draws = field(default_factory=Draws)
+    attributes: Attributes = field(default_factory=lambda: Attributes([]))
+    _unsaved: dict[str, bool] = field(default_factory=dict)  # what no checkpoint holds, and whether it was named
+
+    def begin(self) -> None:
+        """A run begins, which may turn out to be one that goes on."""
+        self.run, self.identity, self.draws = uuid4().hex, None, Draws()
+        self.draws.draw_seed()
 
     def ledger_under(self, conditions: Quarantine | None) -> Ledger | None:
         """The records under these conditions, which may change during a run; None without a quarantine."""
@@ -51,42 +70,66 @@ class RunState:
             reasons = [f"; node {node} {entry.status}: {entry.reason}" for node, entry in last.nodes.items() if entry.status != "rejected"]
             raise InfeasibleRound(f"none of {len(self.reports)} rounds was aggregated; the last: {last.note}{''.join(reasons[:1])}")
 
-    def save(self, path: str | Path, server_round: int, model: Mapping[str, Array], step: ServerStep, inner: object) -> None:
-        """Write the checkpoint of a round.
+    def snapshot(self, server_round: int, model: Mapping[str, Array], step: ServerStep) -> Snapshot:
+        """The run after a round.
 
         Args:
-            path: of the file, which is replaced.
             server_round: the round that ended.
             model: the model after it.
             step: the server's step, whose arrays belong to the run.
-            inner: the strategy whose arrays, such as an optimiser's, belong to the run.
         """
         state = self.rule or State()
-        groups: dict[str, Mapping[str, Array]] = {"model": model, "rule": state.arrays, "velocity": step.arrays}
-        arrays = {f"{group}/{name}": np.asarray(value) for group, values in groups.items() for name, value in values.items()}
+        outside: dict[str, Array] = {}
+        forms, held, unsaved = self.attributes.changed()
+        self._unsaved = {name: False for name in unsaved} | self._unsaved
         facts = {
+            "run": self.run,
+            "identity": None if self.identity is None else asdict(self.identity),
             "reports": [report.to_json() for report in self.reports],
             "rule_round": state.round,
             "ledger": None if self.ledger is None else self.ledger.to_json(),
             "skipped": self.skipped,
+            "seed": self.draws.seed,
+            "outside": pack(self.draws.outside(), "states", outside),
+            "attributes": forms,
         }
-        save(path, Snapshot(server_round, arrays | arrays_of(inner, "inner"), facts))
+        groups = {"model": model, "rule": state.arrays, "velocity": step.arrays, "outside": outside, "attributes": held}
+        arrays = {f"{group}/{name}": np.asarray(value) for group, values in groups.items() for name, value in values.items()}
+        return Snapshot(server_round, arrays, facts)
 
-    def resume(self, path: str | Path, quarantine: Quarantine | None, step: ServerStep, inner: object) -> dict[str, Array] | None:
-        """Take up what was saved, and give back its model; None where there is no file.
+    def newly_unsaved(self) -> list[str]:
+        """What the last snapshot could not hold, each once in a run."""
+        found = [name for name, named in self._unsaved.items() if not named]
+        self._unsaved.update(dict.fromkeys(found, True))
+        return found
+
+    def restore(
+        self, snapshot: Snapshot, path: object, quarantine: Quarantine | None, step: ServerStep, expected: Mapping[str, Any] | None
+    ) -> dict[str, Array]:
+        """Take up what was saved, and give back its model.
+
+        Args:
+            snapshot: the saved run.
+            path: where it was saved, for messages.
+            quarantine: the conditions that hold by now.
+            step: the server's step.
+            expected: name -> array of the model that the program has, or None where it is not known.
 
         Raises:
-            InvalidParameter: the file is no checkpoint.
+            InvalidParameter: it is of another model, rule, strategy or run; nothing is changed.
         """
-        snapshot = load(path)
-        if snapshot is None:
-            return None
-        facts = snapshot.facts
+        facts, model = snapshot.facts, snapshot.group("model")
+        identity = None if self.identity is None else self.identity.require(facts["identity"], path)
+        if expected is not None:
+            require_model(model, expected, path)
+        self.run, self.identity = facts["run"], identity
         self.offset, self.skipped = snapshot.server_round, facts["skipped"]
         self.rule = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
         self.reports[:] = [RoundReport.from_json(line) for line in facts["reports"]]
         if quarantine is not None and facts["ledger"] is not None:
             self.ledger = Ledger.from_json(quarantine, facts["ledger"])
         step.arrays = snapshot.group("velocity")
-        restore_arrays(inner, snapshot.group("inner"))
-        return snapshot.group("model")
+        self.attributes.restore(facts["attributes"], snapshot.group("attributes"))
+        self.draws = Draws(facts["seed"])
+        self.draws.resume(unpack(facts["outside"], snapshot.group("outside")))
+        return model

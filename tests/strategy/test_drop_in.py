@@ -310,7 +310,7 @@ def test_the_legacy_api_counts_the_resumed_rounds_in_its_evaluation(tmp_path):
             seen.append(("aggregate", server_round))
             return 0.0, {}
 
-    one_round(legacy.Robust(rules.Krum(f=1), checkpoint=path))
+    one_round(legacy.Robust(rules.Krum(f=1), Watched(), checkpoint=path))
     again = legacy.Robust(rules.Krum(f=1), Watched(), checkpoint=path, resume=True)
     parameters = again.initialize_parameters(Clients())
     again.evaluate(0, parameters)

@@ -20,6 +20,7 @@ DEFAULTS = {
     "grace": None,
     "checkpoint": None,
     "resume": False,
+    "run_name": None,
     "quarantine": None,
     "server_update": None,
     "spill": None,
@@ -33,6 +34,7 @@ EDGES = {
     "min_valid_replies": ([1, None], [0]),
     "grace": ([0.0, None], [-1e-9, "long"]),
     "resume": ([True], [1]),
+    "run_name": (["seed 1", None], [1]),
     "quarantine": ([Quarantine(), None], [True]),
 }
 

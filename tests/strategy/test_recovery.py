@@ -1,8 +1,5 @@
-"""Nothing is lost and nobody is waited for: checkpoints, kills, skipped rounds, silent nodes, quarantine, capped weights."""
+"""Nobody is waited for: skipped rounds, silent nodes, quarantine, capped weights."""
 
-import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -13,113 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flwr_byzantine as ours
-from flwr_byzantine import InfeasibleRound, InvalidParameter, legacy
+from flwr_byzantine import InfeasibleRound, InvalidParameter
 from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.strategy.checkpoint import Snapshot, load, save
 from flwr_byzantine.strategy.quarantine import Ledger, Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from tests.support.federation import N, client_app, start, values
 from tests.support.grids import SlowGrid
-from tests.support.legacy import Clients, one_round
 from tests.support.replies import metrics, nan, spoiled
-from tests.support.stateful import MAKERS
-
-
-@pytest.mark.parametrize("name", MAKERS)
-def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_interrupted(name, tmp_path):
-    seen = []
-
-    def measure(server_round, arrays):
-        seen.append(server_round)
-
-    def run(rounds, **policy):
-        strategy = MAKERS[name](**policy)
-        return strategy, strategy.start(LocalGrid(client_app(), N, spoil=spoiled(nan, (4,))), start(), rounds, evaluate_fn=measure)
-
-    whole, expected = run(6)
-    path = tmp_path / "run.npz"
-    run(2, checkpoint=path)
-    run(3, checkpoint=path, resume=True)
-    seen.clear()
-    resumed, result = run(6, checkpoint=path, resume=True)
-    np.testing.assert_array_equal(values(result.arrays), values(expected.arrays))
-    assert resumed.reports == whole.reports
-    assert seen == [3, 4, 5, 6]
-    assert list(result.train_metrics_clientapp) == [4, 5, 6]
-    _, same = run(6, checkpoint=path, resume=True)
-    np.testing.assert_array_equal(values(same.arrays), values(expected.arrays))
-
-
-def test_a_legacy_strategy_resumes_from_its_checkpoint(tmp_path):
-    path, model = tmp_path / "run.npz", None
-    strategy = legacy.FedMedian(checkpoint=path)
-    parameters, _ = one_round(strategy)
-    resumed = legacy.FedMedian(checkpoint=path, resume=True)
-    model = resumed.initialize_parameters(Clients())
-    assert model.tensors == parameters.tensors
-    assert len(resumed.reports) == 1
-    one_round(resumed)
-    assert [report.server_round for report in resumed.reports] == [1, 2]
-
-
-SCRIPT = """
-import sys, time
-import numpy as np
-from flwr_byzantine.flower.local import LocalGrid
-from tests.support.federation import N, client_app, start, values
-from tests.support.stateful import MAKERS
-def slow(reply):
-    time.sleep(0.002)
-    return reply
-strategy = MAKERS["FedAdam"](checkpoint=sys.argv[1], resume=True, report_path=sys.argv[1] + ".jsonl")
-result = strategy.start(LocalGrid(client_app(), N, spoil=slow), start(), 25)
-np.save(sys.argv[2], values(result.arrays))
-"""
-
-
-@pytest.mark.slow
-def test_a_server_killed_at_random_moments_loses_the_round_in_flight_at_most(tmp_path):
-    """Eight SIGKILLs; the result is bit for bit that of a run left alone, and no round before a checkpoint is run twice."""
-    rng, path, out = random.Random(0), tmp_path / "run.npz", tmp_path / "result.npy"
-    last, kills = 0, 0
-    for _ in range(40):
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(path), str(out)], cwd=os.getcwd(), stderr=subprocess.DEVNULL)
-        started = time.monotonic()
-        while process.poll() is None and not (kills < 8 and _moved(path, last) and time.monotonic() - started > 1):
-            time.sleep(0.005)
-        if process.poll() is None:
-            time.sleep(rng.random() * 0.2)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-            saved = load(path).server_round
-            assert saved >= last
-            last = saved
-        elif process.returncode == 0:
-            break
-    assert kills >= 5
-    assert process.returncode == 0
-    whole = MAKERS["FedAdam"]().start(LocalGrid(client_app(), N), start(), 25)
-    np.testing.assert_array_equal(np.load(out), values(whole.arrays))
-
-
-def _moved(path, last):
-    return path.exists() and load(path).server_round > last
-
-
-def test_a_checkpoint_is_whole_or_the_one_before(tmp_path, monkeypatch):
-    path = tmp_path / "a.npz"
-    save(path, Snapshot(1, {"model/w": np.ones(3)}, {"x": [1]}))
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        save(path, Snapshot(2, {"model/w": np.zeros(3)}))
-    assert load(path).server_round == 1
-    assert load(path).group("model")["w"].tolist() == [1, 1, 1]
-    assert load(tmp_path / "none.npz") is None
-    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 rubbish")
-    with pytest.raises(InvalidParameter, match=r"is no checkpoint of this package .* move it away"):
-        load(tmp_path / "bad.npz")
 
 
 def test_a_run_that_never_aggregates_is_not_completed():

@@ -1,13 +1,10 @@
 """What a run carries from round to round, and through its checkpoint."""
 
-import os
-import stat
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from flwr_byzantine import InfeasibleRound
+from flwr_byzantine.rules.results import State
 from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.strategy.run_state import RunState
@@ -38,30 +35,18 @@ def test_records_stay_when_the_conditions_of_quarantine_change():
     assert (other.records, other.banned, other.quarantine.threshold) == ({3: 1.5}, {4: 9}, 1.0)
 
 
-@dataclass
-class Optimiser:
-    moments: list
-    other: str = "kept"
-
-
-def test_the_inner_strategys_arrays_and_the_steps_velocity_are_saved_with_the_run(tmp_path):
-    step, inner = Descent(0.1, momentum=0.5), Optimiser([np.ones(2), np.zeros(3)])
+def test_the_rule_s_state_the_step_s_velocity_and_the_ledger_go_through_a_snapshot():
+    step, state = Descent(0.1, momentum=0.5), RunState(skipped=2, rule=State(3, {"previous": np.ones(2)}))
     step.velocity = [np.array([3.0, 4.0])]
-    RunState(skipped=2).save(tmp_path / "run", 5, MODEL, step, inner)
-    state, other, fresh = RunState(), Descent(0.1, momentum=0.5), Optimiser([])
-    model = state.resume(tmp_path / "run", Quarantine(), other, fresh)
-    assert (state.offset, state.skipped, state.rule, state.ledger) == (5, 2, None, None)
-    assert list(model) == list(MODEL)
+    state.begin()
+    state.ledger_under(Quarantine()).records[3] = 1.5
+    found = state.snapshot(5, MODEL, step)
+    again, other = RunState(), Descent(0.1, momentum=0.5)
+    model = again.restore(found, "run", Quarantine(), other, MODEL)
+    assert (again.run, again.offset, again.skipped, again.rule.round) == (state.run, 5, 2, 3)
+    assert again.rule.arrays["previous"].tolist() == [1.0, 1.0]
+    assert (list(model), again.ledger.records) == (list(MODEL), {3: 1.5})
     assert [block.tolist() for block in other.velocity] == [[3.0, 4.0]]
-    assert [block.tolist() for block in fresh.moments] == [[1.0, 1.0], [0.0] * 3]
-    assert fresh.other == "kept"
-    assert RunState().resume(tmp_path / "none", None, other, fresh) is None
-
-
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere a folder cannot be opened")
-def test_a_checkpoint_and_its_folder_are_on_the_disk_before_the_run_goes_on(tmp_path, monkeypatch):
-    synced, fsync = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_ISDIR(os.fstat(handle).st_mode)) or fsync(handle))
-    RunState().save(tmp_path / "run", 1, MODEL, Descent(0.1), Optimiser([]))
-    assert synced == [False, True]
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    plain = RunState()
+    plain.restore(RunState().snapshot(1, MODEL, Descent(0.1)), "run", None, Descent(0.1), None)
+    assert (plain.rule, plain.ledger) == (None, None)

@@ -1,0 +1,153 @@
+"""A run from its beginning to its end, over restarts: what it carries from round to round, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from logging import INFO, WARNING
+from typing import Any
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.strategy.attributes import Attributes
+from flwr_byzantine.strategy.counting import RuleFor
+from flwr_byzantine.strategy.identity import Identity
+from flwr_byzantine.strategy.keeper import Keeper
+from flwr_byzantine.strategy.metrics import Log
+from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.run_state import RunState
+from flwr_byzantine.strategy.steps import ServerStep
+
+OURS = {item.name for item in fields(Policy)} | {"core", "descent", "_grid", "_parameters"}  # attributes that are no state of a run
+NOT_BEGUN = (
+    "strategy: resume=True goes on in start() (legacy API: in initialize_parameters), which was not called; "
+    "where another strategy wraps this one, put it inside instead: Robust(rule, strategy=...)"
+)
+
+
+class Run:
+    """What a strategy's rounds belong to.
+
+    Args:
+        policy: the strategy's arguments, read anew in each round.
+        rule: from the number of replies that arrived to the rule of the round.
+        step: what becomes of model and aggregate.
+        log: takes a level of `logging` and a text.
+        inner: gives the strategy whose state is saved with the run.
+
+    Attributes:
+        state: what the run carries from round to round.
+        keeper: its files.
+        last_model, last_round: name -> array after the last round that ended, and its number; None and 0 before.
+    """
+
+    def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
+        self.policy, self.rule, self.step, self.log, self.inner = policy, rule, step, log, inner
+        self.state = RunState()
+        self.keeper = Keeper(policy, log)
+        self.last_model: Mapping[str, Array] | None = None
+        self.last_round = 0
+
+    @property
+    def reports(self) -> list[RoundReport]:
+        """One report for each training round."""
+        return self.state.reports
+
+    def number(self, server_round: int) -> int:
+        """Flower's number of a round, with the rounds of the run that was resumed."""
+        return server_round + self.state.offset
+
+    def resume(self, model: Mapping[str, Any] | None = None, app: str = "", idle: bool = True) -> dict[str, Array] | None:
+        """The model to go on from, with everything else restored, or None to begin anew.
+
+        Args:
+            model: name -> array that the program begins with; None where it is not known.
+            app: Flower's name of the app, where it is known.
+            idle: nobody will tell when the run is over.
+
+        Raises:
+            InvalidParameter: a checkpoint that this run cannot go on from, or may not write; one sentence says why.
+        """
+        self.state.begin()
+        if self.policy.checkpoint is not None:
+            self._identify(app)
+        self.keeper.reports.written = len(self.reports)
+        snapshot = self.keeper.open(idle)
+        if snapshot is None:
+            return None
+        try:
+            found = self.state.restore(snapshot, self.keeper.target, self.policy.quarantine, self.step, model)
+        except InvalidParameter:
+            self.keeper.close()
+            raise
+        self.last_model, self.last_round = found, snapshot.server_round
+        self.log(INFO, f"resumed after round {self.state.offset} from {self.keeper.target}")
+        self.keeper.reports.resume(self.policy.report_path, self.reports)
+        return found
+
+    def _identify(self, app: str = "") -> None:
+        """Note what the run is, and what its strategies were made with."""
+        inner = self.inner()
+        self.state.identity = Identity.of(self.policy, inner, self.rule, app)
+        self.state.attributes = Attributes([self.policy, inner], OURS)
+
+    def of_app(self, app: str) -> None:
+        """Flower's name of the app has become known: under the legacy API once clients are sampled.
+
+        Raises:
+            InvalidParameter: the run goes on from the checkpoint of another app.
+        """
+        if self.state.identity is not None:
+            mine = replace(self.state.identity, app=app)
+            self.state.identity = mine.require(asdict(self.state.identity), self.keeper.target)
+
+    @contextmanager
+    def running(self, model: Mapping[str, Any], app: str) -> Iterator[dict[str, Array] | None]:
+        """A whole run, which ends with the block; yields what `resume` gives."""
+        found = self.resume(model, app, idle=False)
+        try:
+            yield found
+        except Exception as error:
+            if self.last_model is not None:
+                error.add_note(f"the model after round {self.last_round} is the strategy's last_model")
+            raise
+        finally:
+            self.end()
+            self.keeper.close()
+
+    def rounds_left(self, num_rounds: int) -> int:
+        """How many of so many rounds are left after those that the run, or before it begins its checkpoint, has; none is said."""
+        done = self.state.offset if self.state.run else self.keeper.peek()
+        if done >= max(num_rounds, 1):
+            text = f"already complete: {done} of {num_rounds} rounds are in {self.keeper.target}; nothing is left to do"
+            self.log(WARNING, text)
+        return max(0, num_rounds - done)
+
+    def end(self) -> None:
+        """The last round is over; the core forgets it."""
+
+    def ensure_begun(self) -> None:
+        """Begin the run, where a round is asked for and nobody has begun one.
+
+        Raises:
+            InvalidParameter: it was to go on from a checkpoint.
+        """
+        if not self.state.run:
+            if self.policy.resume:
+                raise InvalidParameter(NOT_BEGUN)
+            self.resume()
+
+    def keep(self, server_round: int, model: Mapping[str, Array]) -> None:
+        """Keep the model after a round, and write the checkpoint."""
+        if not model:
+            return
+        self.last_model, self.last_round = model, server_round
+        if self.policy.checkpoint is not None:
+            if self.state.identity is None:  # the attribute was set during the run
+                self._identify()
+            self.keeper.save(lambda: self.state.snapshot(server_round, model, self.step))
+            for name in self.state.newly_unsaved():
+                text = "what changes in it during the run is lost by a restart; keep that in numbers, texts, arrays, lists or dicts"
+                self.log(WARNING, f"not in the checkpoint: {name}; {text}")

@@ -1,0 +1,125 @@
+"""One writer at a time: between processes, within one, after a kill, and where the system has no fcntl."""
+
+import importlib.util
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from flwr_byzantine import InvalidParameter
+from flwr_byzantine.strategy import lock
+from flwr_byzantine.strategy.lock import Lock
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from flwr_byzantine.strategy.lock import Lock
+held = Lock(Path(sys.argv[1]), print)
+held.acquire()
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Starts a process that holds the lock for some seconds."""
+    started = []
+
+    def begin(seconds):
+        process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run"), str(seconds)], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_second_process_waits_is_refused_by_name_and_gets_the_lock_of_a_killed_one(tmp_path, holder):
+    process, said = holder(60), []
+    second = Lock(tmp_path / "run", lambda *line: said.append(line[1]))
+    with pytest.raises(InvalidParameter, match=rf"process {process.pid} on \S+ writes '.*run'; wait for its end, or give another path"):
+        second.acquire(0.3)
+    assert [text for text in said if text.startswith(f"waiting up to 0.3 s for process {process.pid}")] == said
+    assert len(said) == 1
+    assert not second.held
+    process.kill()
+    second.acquire(20)  # which a dying process needs no more of
+    assert second.held
+    second.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_patience_outlasts_a_server_that_is_about_to_end(tmp_path, holder):
+    assert lock.PATIENCE >= 30
+    holder(1.0)
+    second = Lock(tmp_path / "run", print)
+    second.acquire(20)
+    assert second.held
+    second.release()
+
+
+def test_in_one_process_an_idle_holder_makes_room_and_a_running_one_does_not(tmp_path):
+    first, second = Lock(tmp_path / "run", print), Lock(tmp_path / "run", print)
+    first.acquire()
+    with pytest.raises(InvalidParameter, match="writes"):
+        second.acquire(0.1)
+    assert first.held
+    first.idle = True
+    second.acquire(0)
+    assert (first.held, second.held) == (False, True)
+    del second
+    third = Lock(tmp_path / "run", print)
+    third.acquire(1)
+    third.release()
+
+
+def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "run.lock").mkdir()
+    with pytest.raises(InvalidParameter, match="cannot be locked"):
+        Lock(tmp_path / "run", print).acquire()
+    (tmp_path / "other.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(InvalidParameter, match="cannot be locked"):
+        Lock(tmp_path / "other", print).acquire()
+    assert not (tmp_path / "victim").exists()
+
+
+def test_without_fcntl_the_lock_is_windows_own(tmp_path, monkeypatch):
+    """The module again, as Windows loads it: a byte is locked that no reader of the file asks for."""
+    taken = []
+
+    def locking(handle, mode, count):
+        import os
+
+        if taken:
+            raise PermissionError(13, "taken")
+        taken.append((os.lseek(handle, 0, os.SEEK_CUR), mode, count))
+
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    spec = importlib.util.spec_from_file_location("elsewhere", lock.__file__)
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+    first, begun = elsewhere.Lock(tmp_path / "run", print), time.monotonic()
+    first.acquire()
+    assert taken == [(1 << 30, 2, 1)]
+    with pytest.raises(InvalidParameter, match="writes"):
+        elsewhere.Lock(tmp_path / "run", print).acquire(0.1)
+    assert time.monotonic() - begun >= 0.1
+    first.release()
+
+
+def test_where_nothing_can_be_locked_the_log_says_so(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(lock, "_lock", lambda handle: (_ for _ in ()).throw(OSError(lock.UNKNOWN[0], "no locks")))
+    held = Lock(tmp_path / "run", lambda *line: said.append(line[1]))
+    held.acquire()
+    assert held.held
+    assert "nothing can be locked" in said[0]
+    held.release()
