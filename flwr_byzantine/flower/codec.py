@@ -6,6 +6,7 @@ For messages of one's own and of clients that are trusted; replies that may be h
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -81,7 +82,9 @@ def layout(data: bytes) -> tuple[Layout, int]:
 def _layout(header: bytes) -> Layout:
     stream = io.BytesIO(header)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
-    return read(stream, max_header_size=MAX_HEADER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python and NumPy quote what they find odd in a client's header
+        return read(stream, max_header_size=MAX_HEADER)
 
 
 class FastArray(FlowerArray):

@@ -1,8 +1,10 @@
 """Npy bytes that nobody vouches for: headers made from npy's grammar give an array, or `MalformedUpdate` and nothing else."""
 
 import itertools
+import warnings
 
 import numpy as np
+import pytest
 
 import flwr_byzantine as ours
 from flwr_byzantine import legacy
@@ -103,6 +105,15 @@ def test_headers_by_grammar_give_an_array_or_malformed_update_and_nothing_else()
     assert read > 10
     assert read + len(refused) > 7_000
     assert all(reason.startswith("expected") for reason in refused)
+
+
+@pytest.mark.parametrize("text", ["{'descr': '<f4\\\x1b', 'fortran_order': 0if 1else 0, 'shape': (3L,)}", "{'shape': (1L,)}"])
+def test_nothing_in_a_header_reaches_the_terminal_as_a_warning(text):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(MalformedUpdate):
+            decode(npy(VERSIONS[0], text, b"\x00" * 12))
+    assert [str(item.message) for item in said] == []
 
 
 MANY = npy(VERSIONS[0], FORMS[0].replace("D", "'<f4'").replace("F", "False").replace("S", str((1,) * 65)), b"\x00" * 4)
