@@ -32,6 +32,7 @@ from flwr_byzantine.experiments.terminal import progress, say
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.words import escaped, is_printable, printable
+from flwr_byzantine.strategy import checkpoint
 from flwr_byzantine.strategy.legacy import node_of
 from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
@@ -82,12 +83,12 @@ def written(console):
 
 # Who prints at all
 
-PRINTS = {"print", "echo", "secho", "log", "flower_log", "warning", "info", "error", "debug", "exception", "write"}
-FILES = {"os", "file", "_file", "reporting"}  # what is written to, not printed on; `np.log` is a logarithm
+PRINTS = {"print", "echo", "secho", "log", "flower_log", "warning", "info", "error", "debug", "exception"}
+STREAMS = {"stdout", "stderr"}
 DOORS = {  # what may print, and in which form; whatever else prints is to go through one of these
     "the terminal": lambda place, call: place == "experiments/terminal.py" and call.startswith("console.print(words("),
     "the log": lambda place, call: place == "flower/compat.py" and call.endswith("printable(text, LONGEST_LINE))"),
-    "a strategy's log": lambda place, call: place.startswith("strategy/") and re.match(r"(compat\.|self\.)?log\(", call),
+    "its callers": lambda place, call: place.startswith(("strategy/", "flower/")) and re.match(r"(compat\.|self\.)?log\(", call),
     "a table": lambda _, call: re.match(r"console\.print\(", call) and (call.endswith(".console())") or call == "console.print(view)"),
     "JSON or BibTeX": lambda place, call: place == "cli.py" and re.match(r"typer\.echo\((encoder\.dumps|citation)\(", call),
 }
@@ -99,7 +100,7 @@ def printing_calls():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 *owner, name = ast.unparse(node.func).split(".")
-                if name in PRINTS and not {"np", "math", *FILES} & set(owner[-1:]):
+                if (name in PRINTS and owner[-1:] not in (["np"], ["math"])) or (name == "write" and owner[-1] in STREAMS):
                     yield path.relative_to(PACKAGE).as_posix(), ast.unparse(node)
 
 
@@ -232,6 +233,19 @@ def test_nor_do_they_through_the_legacy_api_or_a_function_of_the_users(name):
     own = aggregate_metrics([], "", lambda: {**bad, "who": name}, lambda *_: None)
     assert all(map(is_printable, own))
     assert is_printable(own["who"])
+
+
+@words
+def test_an_error_about_a_checkpoint_is_one_line_whatever_it_quotes(name, tmp_path, monkeypatch):
+    def quote(file):
+        raise ValueError(f"cannot parse {name}")
+
+    monkeypatch.setattr(checkpoint, "_read", quote)
+    (tmp_path / "run.npz").write_bytes(b"x")
+    with pytest.raises(InvalidParameter) as mistake:
+        checkpoint.load(tmp_path / "run.npz")
+    assert str(mistake.value).isprintable()
+    assert len(str(mistake.value)) < 600
 
 
 @pytest.mark.parametrize("cid", ["hospital-a", "²", "--5", "9" * 5_000, "a\nb", "\ud800", ""])

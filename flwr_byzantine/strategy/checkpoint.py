@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.codec import unpack
+from flwr_byzantine.flower.words import printable
 
 MARK = b"flwr-byzantine checkpoint 2, SHA-256 of all bytes before: "  # begins the archive's comment, which ends the file
 DIGEST = 64  # hexadecimal digits, the last bytes of the file
@@ -126,7 +127,8 @@ def load(path: str | Path) -> Snapshot | None:
         with target.open("rb") as file:
             return _read(file)
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile) as error:
-        say = f"strategy: checkpoint {str(target)!r} is no checkpoint of this package ({error}); move it away, or give another checkpoint="
+        why = printable(error)  # which may quote the file
+        say = f"strategy: checkpoint {str(target)!r} is no checkpoint of this package ({why}); move it away, or give another checkpoint="
         raise InvalidParameter(say) from None
 
 
