@@ -5,7 +5,6 @@ Loaded only where such a tensor is given. All that is n × n, and every rule, is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -48,7 +47,6 @@ class TensorUpdates(Updates):
         self.n, self.d, self.device, self.after_part = len(tensors), len(tensors[0]), tensors[0].device, None
         self.ids = list(range(self.n)) if ids is None else list(ids)
         self.wide = torch.float32 if self.device.type in WITHOUT_FLOAT64 else torch.float64
-        self.limit = math.inf  # values beyond count as it in products
         self.common = tensors[0].dtype  # all rows' dtype, or one that holds all of theirs
         for tensor in self.tensors:
             self.common = torch.promote_types(self.common, tensor.dtype)
@@ -69,13 +67,10 @@ class TensorUpdates(Updates):
 
     def _differences(self, part: slice, point: Tensor | None) -> Tensor:
         """(n, tiles, TILE) columns `part` of the rows minus `point`, the last tile filled up with zeros."""
-        block = self._limited(self._gather(part, self.wide))
+        block = self._gather(part, self.wide)
         if point is not None:
-            block -= self._limited(point[part].to(self.wide))
-        return torch.nn.functional.pad(block, (0, -block.shape[1] % TILE)).reshape(self.n, -1, TILE)
-
-    def _limited(self, values: Tensor) -> Tensor:
-        return values.clamp(-self.limit, self.limit) if self.limit < math.inf else values
+            block -= point[part].to(self.wide)
+        return _tiled(block)
 
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
@@ -123,10 +118,21 @@ class TensorUpdates(Updates):
             total += _tile_sums(torch.bmm(tiles, tiles.transpose(1, 2)))
         return _to_host(total)
 
-    def _clipped_gram(self, limit: float, centres: Sequence[Any]) -> Array:
-        clipped = self.take(range(self.n))
-        clipped.limit = limit
-        return clipped._gram(centres, exact=True)
+    def _scaled_gram(self, factors: Array, centre: int | None) -> Array:
+        if self._multiplies_in_float32():
+            return super()._scaled_gram(factors, centre)
+        total, scale = self._zeros(self.n, self.n), self._to_device(factors)[:, None]
+        for part in self._parts(self.n):
+            block = scale * self._gather(part, self.wide)
+            tiles = _tiled(block if centre is None else block - block[centre]).transpose(0, 1)
+            total += _tile_sums(torch.bmm(tiles, tiles.transpose(1, 2)))
+        return _to_host(total)
+
+    def _peaks(self) -> Array:
+        peaks = self._zeros(self.n)
+        for part in self._parts(self.n):
+            peaks = torch.maximum(peaks, self._gather(part, self.wide).abs().amax(dim=1).to(peaks.device).to(peaks.dtype))
+        return _to_host(peaks)
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = self._zeros(len(left))
@@ -202,6 +208,11 @@ class TensorUpdates(Updates):
 
     def _empty_result(self) -> Tensor:
         return torch.empty(self.d, dtype=self.tensors[0].dtype, device=self.device)
+
+
+def _tiled(block: Tensor) -> Tensor:
+    """(n, tiles, TILE) columns of an (n, c) block, the last tile filled up with zeros."""
+    return torch.nn.functional.pad(block, (0, -block.shape[1] % TILE)).reshape(len(block), -1, TILE)
 
 
 def _to_host(tensor: Tensor) -> Array:

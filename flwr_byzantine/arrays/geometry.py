@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import Any
 
@@ -13,7 +14,8 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import NotFinite
 
 COMPARED_FIRST = 32  # coordinates looked at first when rows are put in order
-HUGE = 1e150  # norms are cut here: their squares are still far from overflow
+HUGE = 1e75  # longer rows count as this long: squares of their inner products are still far from overflow
+TINY = 1e-75  # where most rows are shorter, lengths are measured in a smaller unit: squares of inner products underflow
 ROUGH = 2e-2  # below this share of the norms, a distance from products in float32 is computed again
 ROUNDED_OFF = 1e-6  # the same for products in float64
 
@@ -29,8 +31,8 @@ class Geometry(ABC):
     n: int
     d: int
 
-    def gram(self, centred: bool = False) -> Array:
-        """(n, n) float64 inner products of the deltas to the origin.
+    def gram(self, centred: bool = False, factors: Array | None = None) -> Array:
+        """(n, n) float64 inner products of the deltas to the origin; not all finite where values or their squares are not.
 
         Distances that products in float32 leave too uncertain are computed again, from differences in float64.
 
@@ -38,16 +40,14 @@ class Geometry(ABC):
             centred: distances matter and the place of the origin does not. Where the rows lie in a cluster that is far
                 from the origin compared with its size, a second pass takes the innermost row as origin, which keeps
                 ‖x_i - x_j‖² accurate (Gii + Gjj - 2Gij would cancel).
-
-        Raises:
-            NotFinite: a value is not.
+            factors: (n,) how many times each delta counts; 1 by default. See `Limits`.
         """
-        centres = self._centres()
-        G, exact = self._products(centres)
-        if centred and self.n > 1 and _cancellation(G, ROUNDED_OFF if exact else ROUGH):
-            centres = self._centres(int(np.argmin(np.median(sq_distances(G), axis=1))))
-            G, exact = self._products(centres)
-        return G if exact else self._refined(G, centres)
+        G, exact = self._products(None, factors)
+        centre = None
+        if centred and self.n > 1 and G.diagonal().max() <= HUGE**2 and _cancellation(G, ROUNDED_OFF if exact else ROUGH):
+            centre = int(np.argmin(np.median(sq_distances(G), axis=1)))
+            G, exact = self._products(centre, factors)
+        return G if exact else self._refined(G, centre)
 
     @abstractmethod
     def _centres(self, row: int | None = None) -> list[Any]:
@@ -62,8 +62,12 @@ class Geometry(ABC):
         """(n, n) inner products of the deltas to `centres`; `exact` multiplies in float64."""
 
     @abstractmethod
-    def _clipped_gram(self, limit: float, centres: Sequence[Any]) -> Array:
-        """The same where values beyond `limit` count as it."""
+    def _scaled_gram(self, factors: Array, centre: int | None) -> Array:
+        """(n, n) inner products of the deltas to the origin times `factors`, less row `centre` of these; exact."""
+
+    @abstractmethod
+    def _peaks(self) -> Array:
+        """(n,) largest absolute value of each row's delta to the origin."""
 
     @abstractmethod
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
@@ -85,20 +89,18 @@ class Geometry(ABC):
     def sample(self, size: int) -> Array:
         """(n, ≤ size) float64 values of evenly spaced coordinates."""
 
-    def _products(self, centres: Sequence[Any]) -> tuple[Array, bool]:
+    def _products(self, centre: int | None, factors: Array | None) -> tuple[Array, bool]:
         """The Gram matrix, and whether all of it was multiplied in float64: always where float32 would over- or underflow."""
-        exact = not self._multiplies_in_float32()
+        if factors is not None:
+            return self._scaled_gram(factors, centre), True
+        exact, centres = not self._multiplies_in_float32(), self._centres(centre)
         G = self._gram(centres, exact)
-        if not exact and not (np.isfinite(G).all() and G.diagonal().max() > 1e-24 * self.d):
+        if not exact and not (np.isfinite(G).all() and np.median(G.diagonal()) > 1e-24 * self.d):
             G, exact = self._gram(centres, exact=True), True
-        if not np.isfinite(G).all():  # or float64 values whose squares overflow
-            if not all(self.finite()):
-                raise NotFinite("updates must be finite")
-            G = self._clipped_gram(HUGE / float(np.sqrt(self.d)), centres)
         return G, exact
 
-    def _refined(self, G: Array, centres: Sequence[Any]) -> Array:
-        norms = np.diag(G)
+    def _refined(self, G: Array, centre: int | None) -> Array:
+        norms, centres = np.diag(G), self._centres(centre)
         left, right = np.nonzero(np.triu(sq_distances(G) < ROUGH * (norms[:, None] + norms[None, :]), 1))
         if len(left) > 2 * self.n:
             return self._gram(centres, exact=True)
@@ -107,21 +109,26 @@ class Geometry(ABC):
         return G
 
     def sq_norms(self) -> Array:
-        """(n,) float64 squared norms of the deltas to the origin, in one pass over the data.
+        """(n,) float64 squared norms of the deltas to the origin, in one pass over the data; finite or not as `gram` is."""
+        return self._sq_distances_to(self._centres())
+
+    def sq_distances_to(self, i: int) -> Array:
+        """(n,) float64 squared distances to row i, in one pass over the data; finite or not as `gram` is."""
+        return self._sq_distances_to(self._centres(i))
+
+    def limits(self, squares: Array) -> Limits | None:
+        """What must be done to the rows before `squares`, sums of squares of their values, can be relied on; usually nothing.
 
         Raises:
             NotFinite: a value is not.
         """
-        return self._bounded(self._sq_distances_to(self._centres()))
-
-    def sq_distances_to(self, i: int) -> Array:
-        """(n,) float64 squared distances to row i, in one pass over the data; raises `NotFinite` as `sq_norms` does."""
-        return self._bounded(self._sq_distances_to(self._centres(i)))
-
-    def _bounded(self, squares: Array) -> Array:
-        if not np.isfinite(squares).all() and not all(self.finite()):
+        if self.d == 0 or (squares.max() <= HUGE**2 and np.median(squares) >= TINY**2):  # not where one is NaN
+            return None
+        with np.errstate(over="ignore", invalid="ignore"):
+            peaks = self._peaks()
+        if not np.isfinite(peaks).all() and not all(self.finite()):
             raise NotFinite("updates must be finite")
-        return np.minimum(squares, HUGE**2)
+        return Limits.of(peaks, self.d)
 
     def order(self) -> Array:
         """(n,) indices that sort the rows by their values, lexicographically: an order that no arrival or numbering can change."""
@@ -132,6 +139,42 @@ class Geometry(ABC):
         equal = (few[order[1:]] == few[order[:-1]]).all(axis=1)
         groups = np.split(order, np.flatnonzero(~equal) + 1)  # rows that are alike so far
         return np.concatenate([sorted(group.tolist(), key=cmp_to_key(self._compare)) for group in groups]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of each row counts, and the unit of length, where squares of the rows' values would leave float64's range.
+
+    A row whose length is beyond 1e75 units counts as one of that length in the same direction: no client can make
+    arithmetic fail, and what a rule then gives the row it gets of this shorter one.
+
+    Attributes:
+        factors: (n,) what each delta is multiplied by, 1 at most.
+        unit: 1, or a power of two where most rows are longer than 1e75 or shorter than 1e-75.
+
+    Example:
+        >>> Limits.of(np.array([1.0, 2.0, 1e300]), d=1)
+        Limits(factors=array([1.e+000, 1.e+000, 1.e-225]), unit=1.0)
+    """
+
+    factors: Array
+    unit: float
+
+    @property
+    def scale(self) -> Array:
+        """(n,) what makes the rows' deltas into the ones that count, in units of `unit`."""
+        return self.factors / self.unit
+
+    @classmethod
+    def of(cls, peaks: Array, d: int) -> Limits | None:
+        """The limits for rows of d values with these largest absolute ones; None where all rows count as they are."""
+        peaks = np.minimum(peaks, np.finfo(np.float64).max)
+        middle = float(np.sort(peaks)[(len(peaks) - 1) // 2])
+        unit = 1.0 if middle == 0.0 or TINY <= middle <= HUGE else 2.0 ** float(np.clip(np.rint(np.log2(middle)), -1000, 1000))
+        with np.errstate(over="ignore"):
+            reach, longest = peaks / unit, HUGE / np.sqrt(d)
+        factors = longest / np.maximum(reach, longest)
+        return None if unit == 1.0 and factors.min() == 1.0 else cls(factors, unit)
 
 
 def sq_distances(G: Array) -> Array:

@@ -62,6 +62,32 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
     return _sum(run(partial, cache_sized_parts(n, width), after_part), n)
 
 
+def scaled_gram(rows: Rows, origin: Array | None, factors: Array, centre: int | None, after_part: AfterPart | None = None) -> Array:
+    """(n, n) inner products of `factors * (rows - origin)`, less row `centre` of these, multiplied and summed in float64."""
+
+    def partial(part: slice) -> Array:
+        block = gather(rows, part)
+        block *= factors[:, None]
+        if origin is not None:
+            block -= factors[:, None] * origin[part].astype(np.float64)
+        if centre is not None:
+            block -= block[centre].copy()
+        return np.asarray(block @ block.T)
+
+    return _sum(run(partial, cache_sized_parts(len(rows), len(rows[0])), after_part), len(rows))
+
+
+def peaks(rows: Rows, origin: Array | None, after_part: AfterPart | None = None) -> Array:
+    """(n,) largest absolute value of each row of `rows - origin`; 0 where there are no columns."""
+
+    def partial(part: slice) -> Array:
+        block = centred_block(rows, origin, part)
+        return np.asarray(np.abs(block, out=block).max(axis=1))
+
+    parts = run(partial, cache_sized_parts(len(rows), len(rows[0])), after_part)
+    return np.asarray(np.max([np.zeros(len(rows)), *parts], axis=0))
+
+
 def _sum(parts: Iterable[Array], n: int) -> Array:
     total = np.zeros((n, n))
     for part in parts:

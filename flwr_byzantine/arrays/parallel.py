@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from flwr_byzantine.arrays.typing import CHUNK_VALUES, DEPTH
@@ -60,7 +61,8 @@ def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | 
     """
 
     def work(part: Any) -> T:
-        value = task(part)
+        with np.errstate(over="ignore", invalid="ignore"):  # of hostile values; whoever asked looks at what came out
+            value = task(part)
         if after_part is not None:
             after_part()
         return value

@@ -109,9 +109,14 @@ class Updates(Geometry):
     def _multiplies_in_float32(self) -> bool:
         return any(kernels.multiplies_in_float32(block.rows) for block in self.blocks)
 
-    def _clipped_gram(self, limit: float, centres: Sequence[Any]) -> Array:
-        clipped = [Block([np.clip(row, -limit, limit) for row in block.rows]) for block in self.blocks]
-        return Updates(clipped)._gram([None if centre is None else np.clip(centre, -limit, limit) for centre in centres], exact=True)
+    def _scaled_gram(self, factors: Array, centre: int | None) -> Array:
+        total = np.zeros((self.n, self.n))
+        for block in self.blocks:
+            total += kernels.scaled_gram(block.rows, block.origin, factors, centre, self.after_part)
+        return total
+
+    def _peaks(self) -> Array:
+        return np.asarray(np.max([kernels.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0))
 
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
         total = np.zeros((self.n, self.n))

@@ -60,7 +60,7 @@ class CenteredClipping(Mixing):
         weights[n] = 1.0  # the anchor is the first row below the n
         for iteration in range(self.max_iter):
             distances = self._distances(view.gram, weights)[:n] if iteration else view.distances_to(n)
-            steps = clip_factors(distances, self.tau) / n
+            steps = clip_factors(distances, self.tau / view.unit) / n
             weights *= 1.0 - steps.sum()
             weights[:n] += steps
         return Combination(weights[None, :])
@@ -98,7 +98,7 @@ class Clipping(PreAggregation):
 
     def mix(self, view: View) -> Combination:
         """A diagonal matrix."""
-        return Combination(np.diag(clip_factors(view.norms, self.radius)))
+        return Combination(np.diag(clip_factors(view.norms, self.radius / view.unit)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.clipping import clip_factors
 from flwr_byzantine.rules.clusters import kernel_width, mean_shift, two_clusters
-from flwr_byzantine.rules.results import Combination
+from flwr_byzantine.rules.results import Combination, State
 from flwr_byzantine.rules.view import View
 
 
@@ -101,10 +101,11 @@ class ClippedClustering(Mixing):
         if view.n < 2:
             return Combination(np.ones((1, view.n)))
         labels = two_clusters(1.0 - cosines(view.gram[: view.n, : view.n]))
-        return clipped_mean(clip_factors(view.norms, float(np.median(self._norms(view)))), largest(labels))
+        middle = float(np.median(self._norms(view))) / view.unit
+        return clipped_mean(clip_factors(view.norms, middle), largest(labels))
 
     def _norms(self, view: View) -> Array:
-        return np.concatenate([view.state.arrays.get("norms", np.zeros(0)), view.norms])
+        return np.concatenate([view.state.arrays.get("norms", np.zeros(0)), view.norms * view.unit])
 
     def next_state(self, view: View) -> dict[str, Array]:
         """All norms so far."""
@@ -156,10 +157,6 @@ class FLAME(Mixing):
         """Add the noise, in each block's dtype."""
         if self.noise == 0:
             return blocks
-        scale = self.noise * self._median_norm(view)
+        plain = View(view.updates.take(range(view.updates.n - view.anchors)), (), State())
+        scale = self.noise * float(np.median(plain.norms)) * plain.unit
         return view.updates.shifted(blocks, (scale * view.rng.standard_normal(len(block)) for block in blocks))
-
-    @staticmethod
-    def _median_norm(view: View) -> float:
-        rows = view.updates.n - view.anchors
-        return float(np.median([np.sqrt(max(view.updates.take([i]).gram()[0, 0], 0.0)) for i in range(rows)]))

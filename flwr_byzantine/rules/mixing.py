@@ -14,6 +14,8 @@ from flwr_byzantine.rules.base import Mixing, PreAggregation
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 
+FAR = 1e4  # median distances: beyond, the geometric median's sums of distances are no longer compared, since attackers own them
+
 
 @dataclass(frozen=True)
 class Mean(Mixing):
@@ -55,7 +57,8 @@ class GeometricMedian(Mixing):
         f: number of Byzantine rows to withstand; needs n >= 2f + 1. This condition and `kappa` use it, the median does not.
         nu: smoothing, relative to the median distance.
         max_iter: cap on iterations (RFA's R, ByzFL's T).
-        tol: stop when the sum of distances falls by a smaller share; 0 runs all of `max_iter`.
+        tol: stop when the sum of distances falls by a smaller share (of 10,000 median distances, where it is longer); 0
+            runs all of `max_iter`.
         start: "medoid", the row with the least sum of distances; "mean"; or "origin" (the broadcast model).
         smoothing: "relative"; or "absolute", `nu` in the units of the updates as in RFA and ByzFL.
 
@@ -92,31 +95,64 @@ class GeometricMedian(Mixing):
 
     def mix(self, view: View) -> Combination:
         """Weights proportional to the inverse distances at the fixed point."""
-        D = sq_distances(view.gram)
-        distances = np.sqrt(D)
-        medoid = int(np.argmin(distances.sum(axis=1)))
-        floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0)
+        G = view.gram
+        distances = np.sqrt(sq_distances(G))
+        medoid = _medoid(distances)
+        floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0 / view.unit)
         if floor == 0.0:  # more than half of the rows are equal: that row is the median
             return Combination(np.eye(view.n)[[medoid]], distances[medoid])
-        starts = {"medoid": distances[medoid], "mean": _distances_to(D, np.full(view.n, 1 / view.n)), "origin": view.norms}
-        weights = self._weiszfeld(D, np.maximum(starts[self.start], floor), floor)
-        return Combination(weights[None, :], _distances_to(D, weights))
+        centre = int(np.argmin(np.diag(G))) if self.start == "origin" else medoid  # what is near it is computed best
+        K = G - G[centre] - G[:, [centre]] + G[centre, centre]
+        starts = {
+            "medoid": (np.diag(K), np.zeros(len(K))),
+            "mean": _squares(K, np.full(len(K), 1.0 / len(K))),
+            "origin": (np.diag(G), 2.0 * G[centre] - G[centre, centre]),
+        }
+        weights = self._weiszfeld(K, *starts[self.start], floor)
+        return Combination(weights[None, :], np.sqrt(np.maximum(_squares(K, weights)[0], 0.0)))
 
-    def _weiszfeld(self, D: Array, apart: Array, floor: float) -> Array:
-        weights, total = apart, float(apart.sum())
+    def _weiszfeld(self, K: Array, squares: Array, change: Array, floor: float) -> Array:
+        """Weights of the rows at the fixed point.
+
+        What hostile rows add to the sum of distances may be so much that what a step gains is lost in its rounding, so that
+        gains are summed of each row's own, and compared with a length that no minority of rows can stretch.
+
+        Args:
+            K: (n, n) inner products of the rows less one of them.
+            squares: (n,) squared distances of the rows to the start.
+            change: (n,) these less the ones to that row.
+            floor: least value of a distance.
+        """
+        weights, near = squares, np.diag(K)
+        apart, total = _sum_of_distances(near, squares, change, floor)
         for _ in range(self.max_iter):
             weights = (1.0 / apart) / (1.0 / apart).sum()
-            apart = np.maximum(_distances_to(D, weights), floor)
-            previous, total = total, float(apart.sum())
-            if self.tol > 0 and previous - total <= self.tol * total:
+            previous, (apart, total) = total, _sum_of_distances(near, *_squares(K, weights), floor)
+            if self.tol > 0 and previous - total <= self.tol * min(float(apart.sum()), FAR * float(np.median(apart))):
                 break
         return weights
 
 
-def _distances_to(D: Array, weights: Array) -> Array:
-    """(n,) distances of the rows, given by their squared distances, to the combination `weights` of them, which sum to 1."""
-    squared = D @ weights - 0.5 * weights @ D @ weights
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+def _medoid(distances: Array) -> int:
+    """The row with the least sum of distances, none of which counts for more than 10,000 typical ones: sums of huge ones are all alike."""
+    medians = np.median(distances, axis=1)
+    longest = FAR * float(medians.min())
+    return int(np.argmin(np.minimum(distances, longest).sum(axis=1) if longest > 0 else medians))
+
+
+def _squares(K: Array, weights: Array) -> tuple[Array, Array]:
+    """(n,) squared distances of rows with inner products K to the combination `weights` of them; and these less the squared norms."""
+    to_point = K @ weights
+    change = weights @ to_point - 2.0 * to_point  # accurate for far rows of little weight too
+    return np.diag(K) + change, change
+
+
+def _sum_of_distances(norms: Array, squares: Array, change: Array, floor: float) -> tuple[Array, float]:
+    """(n,) distances, given squared and `floor` at least, and their sum less that of the norms, squared too; change = squares - norms."""
+    least = floor**2
+    gains = change + np.maximum(least - squares, 0.0) - np.maximum(least - norms, 0.0)
+    apart = np.sqrt(np.maximum(squares, least))
+    return apart, float((gains / (apart + np.sqrt(np.maximum(norms, least)))).sum())
 
 
 @dataclass(frozen=True)

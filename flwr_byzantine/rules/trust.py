@@ -9,9 +9,10 @@ import numpy as np
 
 from flwr_byzantine.arrays.geometry import cosines
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
-from flwr_byzantine.rules.results import Combination
+from flwr_byzantine.rules.results import Combination, State
 from flwr_byzantine.rules.view import View
 
 
@@ -85,8 +86,8 @@ class FoolsGold(Mixing):
 
     def _rates(self, similarity: Array) -> Array:
         peak = similarity.max(axis=1)
-        safe = np.where(peak > 0, peak, 1.0)
-        pardon = np.where((peak[None, :] > peak[:, None]) & (peak[:, None] > 0), peak[:, None] / safe[None, :], 1.0)
+        own, other = peak[:, None], peak[None, :]
+        pardon = np.where((other > own) & (own > 0), own / np.where(other > 0, np.maximum(own, other), 1.0), 1.0)
         alpha = np.clip(1.0 - (similarity * pardon).max(axis=1), 0.0, 1.0)
         alpha = np.minimum(alpha / alpha.max() if alpha.max() > 0 else alpha, 0.99)
         with np.errstate(divide="ignore"):
@@ -95,12 +96,11 @@ class FoolsGold(Mixing):
     def _history_gram(self, view: View) -> Array:
         if "history" not in view.state.arrays:
             return view.gram[: view.n, : view.n]
-        history = self._history(view)
-        return np.asarray(history @ history.T)
+        return View(wrap(self._history(view))[0], (), State(), centred=False).gram
 
     def _history(self, view: View) -> Array:
         """(n, d) sums of the senders' updates up to this round."""
-        now = view.at(np.arange(view.updates.d))
+        now = view.at(np.arange(view.updates.d)) * view.unit
         if "history" not in view.state.arrays:
             return now
         known = {int(who): row for who, row in zip(view.state.arrays["ids"], view.state.arrays["history"], strict=True)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.geometry import sq_distances
+from flwr_byzantine.arrays.geometry import Limits, sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.wrap import wrap
@@ -31,6 +32,8 @@ class View:
     Attributes:
         n: number of rows as they are now; the anchors come below them.
         matrix: (n + anchors, updates + anchors) makes the rows from the updates; None where they are the updates.
+        limits: how much of each update counts, in inner products and in what is made of the rows alike; None where all
+            count as they are, which those of any ordinary size do.
         rng: the round's random numbers.
     """
 
@@ -49,6 +52,7 @@ class View:
         self.updates = updates.append([_anchor(name, state, updates.d, trusted) for name in anchors]) if anchors else updates
         self.anchors, self.n = len(anchors), updates.n
         self.matrix: Array | None = None
+        self.limits: Limits | None = None
         self._centred = centred
         self._gram: Array | None = None
         self._source: View | None = None  # what this one reorders
@@ -73,15 +77,25 @@ class View:
         """(n,) norms of the deltas to the origin: one cheap pass where the Gram matrix is not there yet."""
         if self._source is not None:
             return np.asarray(self._source.norms[np.argsort(self.order)])
-        if self._gram is None and self.matrix is None:
-            return np.asarray(np.sqrt(self.updates.sq_norms()[: self.n]))
-        return np.asarray(np.sqrt(np.maximum(np.diag(self.gram)[: self.n], 0.0)))
+        return self._lengths(self.updates.sq_norms, np.diag)
 
     def distances_to(self, i: int) -> Array:
         """(n,) distances to row i, anchors counted from n: one cheap pass where the Gram matrix is not there yet."""
-        if self._gram is None and self.matrix is None:
-            return np.asarray(np.sqrt(self.updates.sq_distances_to(i)[: self.n]))
-        return np.asarray(np.sqrt(sq_distances(self.gram)[i, : self.n]))
+        return self._lengths(partial(self.updates.sq_distances_to, i), lambda G: sq_distances(G)[i])
+
+    def _lengths(self, one_pass: Callable[[], Array], of_gram: Callable[[Array], Array]) -> Array:
+        """(n,) square roots of what one pass over the updates gives, where that will do, or of what the Gram matrix says."""
+        if self._gram is None and self.matrix is None and self.limits is None:
+            squares = one_pass()
+            self.limits = self.updates.limits(squares)
+            if self.limits is None:
+                return np.asarray(np.sqrt(squares[: self.n]))
+        return np.asarray(np.sqrt(np.maximum(of_gram(self.gram)[: self.n], 0.0)))
+
+    @property
+    def unit(self) -> float:
+        """What norms, distances, inner products and values are measured in: 1 for updates of any ordinary size."""
+        return 1.0 if self.limits is None else self.limits.unit
 
     @property
     def gram(self) -> Array:
@@ -90,14 +104,25 @@ class View:
             full = np.concatenate([np.argsort(self.order), np.arange(self.n, self.n + self.anchors)])
             return np.asarray(self._source.gram[np.ix_(full, full)])
         if self._gram is None:
-            self._gram = self.updates.gram(self._centred)
-            if self.matrix is not None:
-                self._gram = self.matrix @ self._gram @ self.matrix.T
+            G = self._gram_of_updates()
+            self._gram = G if self.matrix is None else _congruent(self.matrix, G)
         return self._gram
 
+    def _gram_of_updates(self) -> Array:
+        if self.limits is None:
+            G = self.updates.gram(self._centred)
+            self.limits = self.updates.limits(np.diag(G))
+            if self.limits is None:
+                return G
+        return self.updates.gram(self._centred, self.limits.scale)
+
     def at(self, coordinates: Array) -> Array:
-        """(n, len(coordinates)) float64 values of the rows at ascending coordinates."""
+        """(n, len(coordinates)) float64 values of the rows at ascending coordinates, in units of `unit`."""
         values = self.updates.at(coordinates)
+        if self.limits is None and self._gram is None:
+            self.limits = self.updates.limits(_sq_peaks(values))
+        if self.limits is not None:
+            values = self.limits.scale[:, None] * values
         return values[: self.n] if self.matrix is None else (self.matrix @ values)[: self.n]
 
     def push(self, M: Array) -> None:
@@ -106,14 +131,22 @@ class View:
         full = np.zeros((len(M) + self.anchors, width))
         full[: len(M), : M.shape[1]] = M
         full[len(M) :, self.n :] = np.eye(self.anchors)
-        self._gram = None if self._gram is None else full @ self._gram @ full.T
+        self._gram = None if self._gram is None else _congruent(full, self._gram)
         self.matrix = full if self.matrix is None else full @ self.matrix
         self.n = len(M)
 
     @property
     def rows(self) -> Array | None:
-        """The matrix that makes the rows, without the anchors."""
-        return None if self.matrix is None else self.matrix[: self.n]
+        """The matrix that makes the rows from the updates as they came, without the anchors."""
+        if self.matrix is None:
+            return None
+        return self.matrix[: self.n] if self.limits is None else self.matrix[: self.n] * self.limits.factors
+
+
+def sq_distances_between(updates: Updates) -> Array:
+    """(n, n) squared distances between updates, as a rule sees them."""
+    view = View(updates, (), State())
+    return sq_distances(view.gram) * view.unit * view.unit
 
 
 def vector(value: Any, d: int) -> Array:
@@ -123,6 +156,17 @@ def vector(value: Any, d: int) -> Array:
     if len(found) != d or not np.isfinite(found).all():
         raise MalformedUpdate(f"trusted must be a finite vector of {d} values like the updates, got {len(found)}")
     return found
+
+
+def _congruent(M: Array, G: Array) -> Array:
+    """The Gram matrix M G Mᵀ of `M @ rows`, exactly symmetric."""
+    product = M @ G @ M.T
+    return np.asarray(np.triu(product) + np.triu(product, 1).T)
+
+
+def _sq_peaks(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(np.abs(values).max(axis=1, initial=0.0) ** 2)
 
 
 def _anchor(name: str, state: State, d: int, trusted: Array | None) -> Array:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
@@ -20,6 +19,7 @@ from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome
+from flwr_byzantine.rules.view import sq_distances_between
 from flwr_byzantine.strategy.counting import RuleFor, feasible
 from flwr_byzantine.strategy.inspection import Combined, Inspected, Inspector
 from flwr_byzantine.strategy.metrics import Log, reported_noise
@@ -186,7 +186,7 @@ class Core(Run):
         if not self.policy.certificate:
             return outcome, None
         norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
-        return outcome, certify(rule, sq_distances(updates.gram(centred=True)), norm, reported_noise(used))
+        return outcome, certify(rule, sq_distances_between(updates), norm, reported_noise(used))
 
     def _skip(self, report: RoundReport, rule: Rule, seen: Inspected, veto: str) -> None:
         short = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(seen.rows)}"

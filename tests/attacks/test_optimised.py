@@ -46,7 +46,7 @@ def test_adaptive_does_at_least_the_damage_of_the_best_fixed_attack(name, kind):
     best = max(damage(rule, X, cls()(X, F, rule=rule)) for cls in FIXED)
     worst = damage(rule, X, attacks.Adaptive()(X, F, rule=rule))
     assert worst >= best * (1 - 1e-9)
-    if name != "centered clipping":  # where IPM is as good as optimal
+    if name not in ("centered clipping", "geometric median"):  # where IPM is as good as optimal
         assert worst > 1.0005 * best
 
 
