@@ -69,7 +69,7 @@ def _median(values: list[Any]) -> float | list[float] | None:
     rows = [row for listed, row in found if (listed, len(row)) == common]
     if 2 * len(rows) <= len(values) or common[1] == 0:
         return None
-    middle = [float(item) for item in np.median(np.array(rows, np.float64), axis=0)]
+    middle = [float(item) for item in 2.0 * np.median(0.5 * np.array(rows, np.float64), axis=0)]  # the sum of two may overflow
     return middle if common[0] else middle[0]
 
 

@@ -20,7 +20,7 @@ CAP = 2.0  # num-examples counts up to this many times the median of the selecti
 def capped(rule: Rule, updates: Updates, outcome: Outcome, examples: Sequence[Any]) -> Outcome:
     """The average of a selection, weighed by num-examples of which at most `CAP` times the selection's median counts.
 
-    A number that is missing, negative or not finite counts as the median.
+    A number that is missing, negative, not finite or more than any data set has (2^63) counts as the median.
 
     Args:
         rule: the rule that made the selection, for the error message.
@@ -44,4 +44,4 @@ def capped(rule: Rule, updates: Updates, outcome: Outcome, examples: Sequence[An
 
 def _count(value: Any) -> float | None:
     numbers = finite_numbers(value)
-    return numbers[0] if numbers and not isinstance(value, list) and numbers[0] >= 0 else None
+    return numbers[0] if numbers and not isinstance(value, list) and 0 <= numbers[0] < 2**63 else None

@@ -21,9 +21,6 @@ WEAKER = {  # rules that promise less by their own papers: what then bends the m
     "ClippedClustering": {"update times 100"},  # rows in the honest direction are clipped, not dropped
     "FoolsGold": {"all", "one", "update times", "huge", "forged", "20 times", "subnormal"},  # a single attacker is no Sybil
 }
-PENDING = {
-    name: {"huge"} for name in ("CAF", "DnC", "GeometricMedian", "FLTrust", "FoolsGold")
-}  # until distances and combinations see the same values
 # "Mean" withstands nobody, and "FLTrust" needs a function of the server's: they have tests of their own
 STRATEGIES = sorted(set(names) - {"NodeReport", "Quarantine", "RoundReport", "Robust", "ByzantineSGD", "FLTrust", "Mean"})
 # Which replies are valid is decided before any rule sees them: rules differ in what they make of numbers, and of fewer replies
@@ -60,9 +57,9 @@ def check_survives(name, legacy, cases, where):
     findings = audit(load_strategy(f"{module}:{name}", 2), cases, 2, legacy, where=where)
     assert len(findings) == len(where) * sum(case.legacy or not legacy for case in cases)
     bad = [finding for finding in findings if finding.outcome != "survived"]
-    allowed = tuple({*WEAKER.get(name, ()), *PENDING.get(name, ())})
+    allowed = tuple(WEAKER.get(name, ()))
     assert [finding for finding in bad if not finding.case.startswith(allowed or ("-",))] == []
-    assert {finding.outcome for finding in bad if name not in PENDING} <= {"poisoned"}
+    assert {finding.outcome for finding in bad} <= {"poisoned"} | ({"skipped"} if name == "FoolsGold" else set())  # kept from moving
 
 
 def half_way(server_round, arrays):

@@ -57,6 +57,9 @@ def test_the_noise_is_what_most_clients_say():
         ([0, 0, 0], [1, 1, 1]),
         ([[5], 10, 20], [15, 10, 20]),
         ([0, 5, 5], [0, 5, 5]),
+        ([1.7e308, 1.7e308, 10], [10, 10, 10]),
+        ([10, 10**400, 30], [10, 20, 30]),
+        ([5e-324, 5e-324, 5e-324], [1, 1, 1]),
     ],
 )
 def test_num_examples_count_up_to_twice_the_median(said, counts):
