@@ -9,8 +9,10 @@ Flower's public modules only: `flwr.app`, `flwr.clientapp`, `flwr.serverapp`, `f
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, MutableMapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from importlib import import_module
+from types import FrameType
 from typing import Any
 
 import flwr
@@ -181,6 +183,44 @@ def aggregation(name: str) -> Callable[..., Any]:
     """
     function: Callable[..., Any] = inside(AGGREGATIONS[name], name, "aggregation")
     return function
+
+
+def planned_rounds() -> int | None:
+    """How many rounds the loop of Flower's runs that has called this, however indirectly; None where there is none.
+
+    Loops are a Strategy's `start`, a legacy Server's `fit` and a legacy workflow's. To be called before there are replies: looking
+    at a loop's variables keeps them for a while.
+
+    Example:
+        >>> planned_rounds() is None
+        True
+    """
+    for owner, names in _loops():
+        if isinstance(names.get("num_rounds"), int) and (hasattr(owner, "aggregate_train") or hasattr(owner, "fit_round")):
+            return int(names["num_rounds"])
+        if hasattr(owner, "fit_workflow"):
+            return int(names["context"].config.num_rounds)
+    return None
+
+
+def aggregates_securely() -> bool:
+    """Whether a legacy workflow that has called this, however indirectly, is one of secure aggregation.
+
+    Example:
+        >>> aggregates_securely()
+        False
+    """
+    workflows = (getattr(owner, "fit_workflow", owner) for owner, _ in _loops())
+    return any(base.__name__ == "SecAggPlusWorkflow" for workflow in workflows for base in type(workflow).__mro__)
+
+
+def _loops() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The innermost first, of the functions that have called this and may be a loop over rounds: their `self`, and their variables."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in ("start", "fit", "__call__") and frame.f_code.co_varnames[:1] == ("self",):
+            yield frame.f_locals["self"], frame.f_locals
+        frame = frame.f_back
 
 
 def changed(expected: str, function: str) -> ByzantineError:

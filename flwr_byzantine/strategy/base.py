@@ -13,12 +13,18 @@ from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
+from flwr_byzantine.strategy.below import check_bases, check_wrapped, standing_on
 from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.steps import Descent, Replace, ServerStep
+
+SECURE = (
+    "strategy: secure aggregation (SecAgg, SecAgg+) hides the clients' updates and shows a strategy their average alone: no rule can tell "
+    "a liar from it; use the default workflow with a robust strategy, or secure aggregation with FedAvg"
+)
 
 
 class RobustStrategy(Policy):
@@ -29,8 +35,13 @@ class RobustStrategy(Policy):
     """
 
     def __post_init__(self) -> None:
-        """Check the arguments, and begin before the first round."""
+        """Check the arguments and the strategies below, and begin before the first round.
+
+        Raises:
+            InvalidParameter: an argument that cannot be, or a strategy below that would silently not do what it is for.
+        """
         self.check_policy()
+        check_bases(type(self))
         self.rule_at(100)  # parameters that the rule refuses are refused now
         self.core = Core(self, self.rule_at, self._server_step(), compat.log, self._below)
         self.core.keeper.refuse_overwriting()
@@ -83,6 +94,31 @@ class RobustStrategy(Policy):
     def rule_at(self, n: int) -> Rule:
         """The rule for a round in which n replies arrived."""
         raise NotImplementedError  # every final strategy defines it
+
+    def require_progress(self) -> None:
+        """Raise where rounds ran and none of them changed the model: for the end of a loop of your own.
+
+        Flower's loops need no such call: `start`, a legacy `Server` and Flower's workflows are known, and their last round raises.
+
+        Raises:
+            InfeasibleRound: one sentence says how many rounds, and why the last one was skipped.
+
+        Example:
+            >>> from flwr_byzantine import Krum
+            >>> Krum(f=1).require_progress()  # no round, no complaint
+        """
+        self.core.state.require_progress()
+
+    def _opens(self, server_round: int) -> None:
+        """In a loop's first round: learn how many there will be.
+
+        Raises:
+            InvalidParameter: the loop is one of secure aggregation.
+        """
+        if server_round == 1:
+            self.core.planned, self.core.told = compat.planned_rounds(), False
+            if compat.aggregates_securely():
+                raise InvalidParameter(SECURE)
 
     def _server_step(self) -> ServerStep:
         """What becomes of model and aggregate: the model is replaced, unless a final class says otherwise."""
@@ -150,12 +186,15 @@ class RobustWrapper(RobustStrategy):
         """Check the wrapped strategy too.
 
         Raises:
-            InvalidParameter: it is no strategy of this API.
+            InvalidParameter: it is no strategy of this API, or none that can be wrapped.
         """
         self.strategy = self.default() if self.strategy is None else self.strategy
         if not isinstance(self.strategy, self.wraps):
             kind = f"{self.wraps.__module__.removesuffix('.strategy')}.Strategy"
             raise InvalidParameter(f"{type(self).__name__}: strategy must be a {kind}, got {self.strategy!r}")
+        if any(isinstance(found, RobustStrategy) for found in standing_on(self.strategy)):
+            raise InvalidParameter(f"{type(self).__name__}: {self.strategy!r} is robust already; chain rules instead, rules.chain(...)")
+        check_wrapped(self.strategy, type(self).__name__)
         if self.f is not None and not isinstance(self.rule, str):
             raise InvalidParameter(f"Robust: f goes with a rule's name, got f={self.f!r} and {self.rule!r}, which has its own")
         super().__post_init__()

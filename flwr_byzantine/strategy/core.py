@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from logging import WARNING
 from typing import Any
-
-import numpy as np
 
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.flower.patience import Patience, Quorum
+from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.rules.pipeline import run
-from flwr_byzantine.rules.results import Outcome
-from flwr_byzantine.rules.view import sq_distances_between
-from flwr_byzantine.strategy.counting import RuleFor, feasible
-from flwr_byzantine.strategy.inspection import Combined, Inspected, Inspector
-from flwr_byzantine.strategy.metrics import Log, reported_noise
+from flwr_byzantine.strategy.combining import combine
+from flwr_byzantine.strategy.counting import RuleFor, feasible, quorum, silence, substitutes
+from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, one_and_the_same
+from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
 from flwr_byzantine.strategy.report import NodeReport, RoundReport, unused, verdicts
@@ -30,24 +27,29 @@ from flwr_byzantine.strategy.run import Run
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE, server_delta, trusts
-from flwr_byzantine.strategy.weighting import capped
-from flwr_byzantine.theory.certificate import Certificate, certify
 
 
 class Core(Run):
     """Runs a rule round after round: inspects, decides f, aggregates, takes the server's step, reports, saves.
 
     Attributes:
+        presence: how long nodes that are wanted and not there are waited for.
         template: what this round's replies must look like; None where no model was broadcast through this strategy.
         asked: the nodes that were sent this round's model.
+        nobody: why nobody was, where that is no intention of the strategy below.
+        planned: rounds of the loop that runs this strategy, where they are known.
+        told: whether this run has said how many silent nodes stop a round.
         broadcast: the model as the API at hand has it.
     """
 
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         super().__init__(policy, rule, step, log, inner)
+        self.presence = Presence(policy, log)
         self.inspector = Inspector(self._spill)
         self.template: Template | None = None
         self.asked: list[int] = []
+        self.nobody, self.told = "", False
+        self.planned: int | None = None
         self._model: Mapping[str, Array] = {}
         self.broadcast: Any = None
 
@@ -79,12 +81,26 @@ class Core(Run):
 
     def end(self) -> None:
         """Forget the last round's model and replies, and close the file that held them under `spill=`."""
-        self.template, self.asked, self.broadcast, self._model = None, [], None, {}
+        self.template, self.asked, self.nobody, self.broadcast, self._model = None, [], "", None, {}
         self.inspector.close()
 
     def allows(self, node: int, server_round: int) -> bool:
         """Whether a node may be asked in a round of Flower's number, to train or to evaluate: quarantine holds for both."""
         return self.ledger is None or self.ledger.allows(node, self.number(server_round))
+
+    def ask(self, nodes: list[int], nobody: str = "") -> None:
+        """Note who is sent this round's model, or why nobody is; once in a run, say how many silent ones stop a round."""
+        self.asked, self.nobody = nodes, "" if nodes else nobody
+        if nodes and not self.told:
+            self.told = True
+            self.log(*silence(self.rule, len(nodes)))
+
+    def substitutes(self, server_round: int, asked: Sequence[int], there: Iterable[int]) -> dict[int, int]:
+        """After skipped rounds, whom to ask in place of those that gave no valid reply in them; the others keep their place."""
+        reports = self.reports[len(self.reports) - self.state.skipped :]
+        silent = {node for report in reports for node, entry in report.nodes.items() if entry.status not in ("kept", "rejected")}
+        banned = {node for node in asked if not self.allows(node, server_round)}
+        return substitutes(asked, silent | banned, [node for node in there if self.allows(node, server_round)], self.number(server_round))
 
     def arrived(self, reply: Reply) -> bool:
         """Inspect a reply when it arrives; true where it is valid."""
@@ -160,67 +176,51 @@ class Core(Run):
     def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> tuple[list[Array], RoundReport] | None:
         """One flat block per model array and the round's report, or None where the round is skipped, which is reported at once."""
         nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
-        rule, note = feasible(self.rule, len(nodes), statuses.count("invalid"))
+        silent = len(statuses) - statuses.count("invalid") if self.policy.on_missing == "lower-f" else 0
+        rule, note = feasible(self.rule, len(nodes), statuses.count("invalid"), silent)
         replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
         report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), rule.f, str(rule), True, True, note)
         if veto or not nodes or len(nodes) < rule.min_n():
             self._skip(report, rule, seen, veto)
             return None
+        if rule.f and one_and_the_same(list(seen.rows.values()), template.values):
+            report = replace(report, note=f"{note}; {SAME}" if note else SAME)
         trusted = server_delta(self.policy.server_update, server_round, self.broadcast, template)
         if trusted is None and trusts(rule):
             raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
-        blocks, spill = (
-            [Block([seen.rows[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)],
-            self.inspector.spill,
-        )
+        blocks = [Block([seen.rows[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
+        spill = self.inspector.spill
         updates = Updates(blocks, nodes, None if spill is None else spill.after_part)
         with spill or nullcontext():
-            outcome, certificate = self._run(rule, updates, trusted, list(seen.replies.values()))
+            outcome, certificate = combine(self.policy, rule, updates, self.state.rule, trusted, list(seen.replies.values()))
+        self.state.rule = outcome.state
         return outcome.blocks, replace(report, certificate=certificate, nodes={**seen.dropped, **verdicts(nodes, outcome, rule)})
 
-    def _run(self, rule: Rule, updates: Updates, trusted: Array | None, used: Sequence[Reply]) -> tuple[Outcome, Certificate | None]:
-        outcome = run(rule, updates, self.state.rule, trusted)
-        self.state.rule = outcome.state
-        if self.policy.weighting == "capped":
-            outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
-        if not self.policy.certificate:
-            return outcome, None
-        norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
-        return outcome, certify(rule, sq_distances_between(updates), norm, reported_noise(used))
-
     def _skip(self, report: RoundReport, rule: Rule, seen: Inspected, veto: str) -> None:
-        short = f"{rule} needs at least {max(rule.min_n(), 1)} valid replies, got {len(seen.rows)}"
-        kept = {node: NodeReport("kept") for node in seen.rows}
-        skipped = unused(replace(report, feasible=bool(veto), nodes={**seen.dropped, **kept}), veto or short)
+        least, kept = max(rule.min_n(), 1), {node: NodeReport("kept") for node in seen.rows}
+        short = f"{rule} needs at least {least} valid replies, got {len(kept)}"
+        skipped = unused(replace(report, feasible=len(kept) >= least, nodes={**seen.dropped, **kept}), veto or short)
         if self.policy.on_infeasible == "error" and not veto:
             self._publish(skipped)
-            advice = "lower f, sample more nodes, or pass on_infeasible='skip'"
-            raise InfeasibleRound(f"round {report.server_round}: {skipped.note}; {advice}")
+            raise InfeasibleRound(f"round {report.server_round}: {skipped.note}; lower f, sample more, or pass on_infeasible='skip'")
         self._leave(skipped)
 
     def _leave(self, report: RoundReport) -> None:
-        """Report a round that leaves the model as it was, and end the run where that happens again and again."""
+        """Report a round that leaves the model as it was, and end the run where that happens again and again, or to the last."""
         self._publish(report)
         self.state.skipped += 1
-        skipped = self.state.skipped
-        if skipped >= self.policy.max_skipped_rounds:
-            raise InfeasibleRound(f"round {report.server_round}: skipped {skipped} rounds in a row; the last because {report.note}")
+        where = f"round {report.server_round}: skipped {self.state.skipped} rounds in a row"
+        if self.state.skipped >= self.policy.max_skipped_rounds:
+            raise InfeasibleRound(f"{where}; the last because {report.note}")
+        if self.planned is not None and report.server_round >= self.number(self.planned):
+            self.state.require_progress()
 
     def patience(self, n: int, training: bool, limit: float) -> Patience:
         """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest."""
         policy = self.policy
         own = policy.reply_timeout(self.number(self.current(training))) if callable(policy.reply_timeout) else policy.reply_timeout
-        return Patience(self._quorum(n, training), policy.grace, limit if own is None else min(limit, own))
-
-    def _quorum(self, n: int, training: bool) -> Quorum:
-        if self.policy.min_valid_replies is not None:
-            return Quorum(min(n, self.policy.min_valid_replies))
-        try:
-            rule = self.rule(n)
-        except InvalidParameter:  # a function of the user's that has no rule for so few
-            return Quorum(n)
-        enough = max(1, n - rule.f)
-        return Quorum(enough, min(n, rule.min_n()) if training else enough)
+        least = quorum(self.rule, n, training) if policy.min_valid_replies is None else Quorum(min(n, policy.min_valid_replies))
+        return Patience(least, policy.grace, limit if own is None else min(limit, own))
 
     def _publish(self, report: RoundReport) -> None:
         """Keep the report, log it, and enter it in the quarantine's records."""

@@ -1,33 +1,118 @@
-"""How many replies a round needs, and what becomes of f where there are fewer."""
+"""How many replies a round needs, what becomes of f where there are fewer, and who is asked in place of the silent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from logging import INFO, WARNING
 
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower.patience import Quorum
 from flwr_byzantine.rules.base import Rule
 
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
+FURTHER = 1000  # nodes more than are asked: how far a better number of them is looked for
 
 
-def feasible(rule_for: RuleFor, n: int, invalid: int) -> tuple[Rule, str]:
+def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tuple[Rule, str]:
     """The rule at n valid replies, and what it rests on.
 
-    Where n is too few, f may fall by the replies found invalid (THEORY §5).
+    Where n is too few, f may fall by the replies found invalid (THEORY §5), and further by the silent where they count: by as
+    many as it takes, and not below 0.
 
     Args:
         rule_for: from the number of replies that arrived to the rule of the round.
         n: valid replies.
         invalid: replies found invalid.
+        silent: nodes that answered with errors or not at all, where f may fall by them (`on_missing="lower-f"`), else 0.
 
     Example:
         >>> from flwr_byzantine import rules
-        >>> feasible(lambda n: rules.TrimmedMean(f=1), n=2, invalid=1)[0]
-        TrimmedMean(f=0)
+        >>> feasible(lambda n: rules.TrimmedMean(f=2), n=3, invalid=1)[0]
+        TrimmedMean(f=1)
+        >>> feasible(lambda n: rules.TrimmedMean(f=2), n=3, silent=3)[0]
+        TrimmedMean(f=1)
     """
     rule = rule_for(n + invalid)
-    if n >= rule.min_n() or not 0 < invalid <= rule.f:
+    if n >= rule.min_n():
         return rule, ""
-    lower = rule.with_f(rule.f - invalid)
-    if n < lower.min_n():
-        return rule, ""
-    return lower, f"f lowered from {rule.f} to {lower.f}: rests on the {invalid} invalid replies being Byzantine ones"
+    lower = rule.with_f(max(0, rule.f - invalid))
+    if invalid <= rule.f and n >= lower.min_n():
+        return lower, f"f lowered from {rule.f} to {lower.f}: rests on the {invalid} invalid replies being Byzantine ones"
+    for f in range(rule.f - 1, max(0, rule.f - invalid - silent) - 1, -1) if silent else ():
+        if n >= rule.with_f(f).min_n():
+            rests = f"rests on {rule.f - f} of the {invalid + silent} nodes without a valid reply being Byzantine ones"
+            return rule.with_f(f), f"f lowered from {rule.f} to {f} by on_missing='lower-f': {rests}"
+    return rule, ""
+
+
+def enough(rule_for: RuleFor, n: int) -> bool:
+    """Whether n valid replies are enough for the rule."""
+    return n >= max(1, rule_for(n).min_n())
+
+
+def quorum(rule_for: RuleFor, n: int, training: bool) -> Quorum:
+    """How many of the n nodes asked must have answered before the others get no more than the grace period."""
+    try:
+        rule = rule_for(n)
+    except InvalidParameter:  # a function of the user's that has no rule for so few
+        return Quorum(n)
+    least = max(1, n - rule.f)
+    return Quorum(least, min(n, rule.min_n()) if training else least)
+
+
+def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
+    """What to say at the start of a run in which n nodes are asked: how many silent ones stop a round, and how many to ask.
+
+    Returns:
+        A level of `logging`, and a sentence: a warning where f nodes can stop a round, or every round is without a rule.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> silence(lambda n: rules.Krum(f=2), 8)[1]
+        'of 8 nodes asked f=2 may be Byzantine, but 2 that answer with errors or not at all stop a round; ask 9 or more'
+    """
+    try:
+        rule = rule_for(n)
+    except Exception as error:  # a function of the user's need not have a rule for every n
+        return WARNING, f"{n} nodes are asked, and there is no rule for so many replies: {type(error).__name__}: {error}"
+    stops = next(k for k in range(n + 1) if not _enough(rule_for, n - k))
+    better = next((more for more in range(n, n + FURTHER) if _enough(rule_for, more - _faults(rule_for, more))), None)
+    advice = "" if better is None else f"; ask {better} or more"
+    if stops == 0:
+        return WARNING, f"{n} nodes are asked, and {rule} needs at least {rule.min_n()} valid replies: no round can be aggregated{advice}"
+    if stops <= rule.f:
+        bad = f"of {n} nodes asked f={rule.f} may be Byzantine, but {stops} that answer with errors or not at all stop a round"
+        return WARNING, bad + advice
+    return INFO, f"of {n} nodes asked f={rule.f} may be Byzantine; {stops} that answer with errors or not at all stop a round"
+
+
+def _enough(rule_for: RuleFor, n: int) -> bool:
+    with suppress(Exception):  # as above
+        return enough(rule_for, n)
+    return False
+
+
+def _faults(rule_for: RuleFor, n: int) -> int:
+    with suppress(Exception):  # as above
+        return rule_for(n).f
+    return n
+
+
+def substitutes(asked: Sequence[int], silent: Collection[int], there: Iterable[int], seed: int) -> dict[int, int]:
+    """Who is asked in place of whom: each silent node in place of which there is one that nobody has asked.
+
+    Args:
+        asked: the nodes sampled for the round.
+        silent: those without a valid reply in the rounds skipped before.
+        there: all nodes that may be asked.
+        seed: of the draw among them, the round's number.
+
+    Example:
+        >>> substitutes([1, 2, 3], {2, 3}, [1, 2, 3, 4], seed=1)
+        {2: 4}
+    """
+    spare = sorted(set(there) - set(asked) - set(silent))
+    random.Random(seed).shuffle(spare)
+    return dict(zip([node for node in asked if node in silent], spare, strict=False))

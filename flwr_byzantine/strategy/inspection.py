@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 from flwr_byzantine.flower.replies import Reply, drop_arrays
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 from flwr_byzantine.strategy.template import Template
+
+SAME = "all replies are one and the same, so that the rule has nothing to choose from; is it their average, by secure aggregation?"
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,20 @@ def rows_or_reason(reply: Reply, template: Template) -> list[Array] | str:
         return str(error)
     except Exception as error:  # whatever reading a reply raises is that reply's fault
         return f"expected arrays like the model's, got a reply that raises {type(error).__name__}"
+
+
+def one_and_the_same(rows: Sequence[list[Array]], model: list[Array]) -> bool:
+    """Whether several replies are equal in every bit and not the broadcast model.
+
+    Honest clients do that on equal data; secure aggregation that hands out the average does it too.
+
+    Args:
+        rows: of each reply, one flat array per model array.
+        model: the broadcast one's.
+    """
+    first, *others = rows
+    return bool(others) and all(_equal(first, row) for row in others) and not _equal(first, model)
+
+
+def _equal(row: list[Array], other: list[Array]) -> bool:
+    return all(np.array_equal(mine, theirs) for mine, theirs in zip(row, other, strict=True))

@@ -15,13 +15,17 @@ from flwr.server import ClientManager
 from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import Strategy
 
+from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.decode import decode
 from flwr_byzantine.flower.grids import LONGEST, QuorumGrid, is_flowers
 from flwr_byzantine.flower.patience import Patience, Quorum
+from flwr_byzantine.flower.presence import PresentManager
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_error, from_evaluate, from_failure, from_fit, from_legacy, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
+from flwr_byzantine.strategy.below import objection
+from flwr_byzantine.strategy.counting import enough
 from flwr_byzantine.strategy.draws import OrderedClients
 from flwr_byzantine.strategy.inspection import rows_or_reason
 from flwr_byzantine.strategy.metrics import robust_metrics
@@ -45,12 +49,18 @@ class RobustAggregation(RobustStrategy, Strategy):
     _grid: QuorumGrid | None = None  # through which Flower's loop sends and receives, on Flower's own Grids
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
-        """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below."""
+        """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below.
+
+        Raises:
+            InfeasibleRound: there are none, and no client has come in time of which Flower could ask them.
+        """
         below: Any = super()
         self._attach(getattr(client_manager, "all", dict)().values())
         given: Parameters | None = below.initialize_parameters(client_manager)
         model = None if given is None else {str(k): decode(data) for k, data in enumerate(given.tensors)}
         saved = self.core.resume(model)
+        if given is None and saved is None and not self._patient(client_manager, training=False).wait_for(1):
+            raise InfeasibleRound(f"no client has connected in {self.node_timeout:g} s, and the strategy has no initial_parameters")
         return given if saved is None else _parameters(saved)
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
@@ -62,11 +72,12 @@ class RobustAggregation(RobustStrategy, Strategy):
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
         """The instructions of the strategy below, but for nodes in quarantine; remembers the model and who is asked."""
         below: Any = super()
+        client_manager = self._patient(client_manager, training=True)
         self._begin(parameters)
         number = self.core.number(server_round)
         with self.core.state.draws.of("train", number) as begin:
-            clients: Any = OrderedClients(client_manager, begin)
-            return self._sent(server_round, below.configure_fit(number, parameters, clients))
+            patient = client_manager.over(OrderedClients(client_manager.manager, begin))
+            return self._sent(server_round, below.configure_fit(number, parameters, patient), patient)
 
     def __init_subclass__(cls) -> None:
         """Note what a subclass's own `configure_fit` sends, which may not call the one here."""
@@ -81,26 +92,46 @@ class RobustAggregation(RobustStrategy, Strategy):
         self.core.begin(payloads, shown)
         self._parameters = parameters
 
-    def _sent(self, server_round: int, asked: Sequence[tuple[ClientProxy, FitIns]]) -> list[tuple[ClientProxy, FitIns]]:
-        """The instructions but for nodes in quarantine; notes who is asked, and with which model."""
+    def _sent(
+        self, server_round: int, asked: Sequence[tuple[ClientProxy, FitIns]], client_manager: PresentManager
+    ) -> list[tuple[ClientProxy, FitIns]]:
+        """The instructions but for nodes in quarantine, others in place of nodes that were silent; notes who is asked, and with what."""
+        self._opens(server_round)
         if asked and asked[0][1].parameters is not self._parameters:
             self._begin(asked[0][1].parameters)
+        there = {node_of(proxy): proxy for proxy in client_manager.all().values()} if self.core.state.skipped else {}
+        instead = self.core.substitutes(server_round, [node_of(proxy) for proxy, _ in asked], there)
+        asked = [(there[instead[node_of(proxy)]] if node_of(proxy) in instead else proxy, given) for proxy, given in asked]
         allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
         for _, given in allowed:
             given.config.update(self.core.step.config)
-        self.core.asked = [node_of(proxy) for proxy, _ in allowed]
+        nobody = "all clients sampled are in quarantine" if asked else client_manager.short
+        self.core.ask([node_of(proxy) for proxy, _ in allowed], nobody)
+        if self.core.nobody and not (self.reports and self.reports[-1].server_round == self.core.number(server_round)):
+            self.core.round(server_round, [], nobody)  # Flower calls no other hook in a round in which nobody is asked
         self.core.of_app(next((compat.app_of(grid) for grid in compat.grids_of(proxy for proxy, _ in allowed)), ""))
         self._begin_exchange([proxy for proxy, _ in allowed], training=True)
         return allowed
 
+    def _patient(self, manager: ClientManager, training: bool) -> PresentManager:
+        """A client manager that waits no longer for clients than the policy says, nor for more than are enough."""
+        if isinstance(manager, PresentManager):
+            return manager
+        return PresentManager(manager, self.core.presence, lambda n: enough(self.rule_at, n) if training else n > 0)
+
     def aggregate_fit(self, server_round: int, results: list[Fit], failures: list[Fit | BaseException]) -> Fitted:
-        """Inspect, aggregate, and hand the aggregate to the strategy below."""
+        """Inspect, aggregate, and hand the aggregate to the strategy below, unless that accepts no failures and there are some.
+
+        Raises:
+            InfeasibleRound: too many rounds in a row, or all of them, have left the model as it was.
+        """
         replies = [from_fit(result, node_of(proxy)) for proxy, result in results]
         failed = [from_failure(failure[1], node_of(failure[0])) for failure in failures if isinstance(failure, tuple)]
         unusable = {} if self._grid is None else self._grid.unusable
         refused = [from_error(message, node) for node, message in unusable.items()]
         received = with_distinct_nodes([*replies, *failed, *refused], bool(self.core.asked))
-        combined = self.core.round(server_round, received, self._veto(failures)) if results or failures else None
+        veto = objection(self._below(), "completion_rate_fit", len(results), len(failures))
+        combined = self.core.round(server_round, received, veto) if results or failures or self.core.asked else None
         if combined is None:
             return None, {}
         aggregate, first = _parameters(combined.arrays), combined.replies[0].source
@@ -141,10 +172,6 @@ class RobustAggregation(RobustStrategy, Strategy):
             return reply.metrics is not None
         return not isinstance(rows_or_reason(reply, template), str)
 
-    def _veto(self, failures: Sequence[Any]) -> str:
-        """Why the strategy below does not want this round aggregated; empty where it has nothing against it."""
-        return ""
-
     def configure_evaluate(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager
     ) -> list[tuple[ClientProxy, EvaluateIns]]:
@@ -152,14 +179,19 @@ class RobustAggregation(RobustStrategy, Strategy):
         below: Any = super()
         number = self.core.number(server_round)
         with self.core.state.draws.of("evaluate", number) as begin:
-            clients: Any = OrderedClients(client_manager, begin)
-            asked = below.configure_evaluate(number, parameters, clients)
+            patient = self._patient(client_manager, training=False)
+            asked = below.configure_evaluate(number, parameters, patient.over(OrderedClients(patient.manager, begin)))
         allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
         self._begin_exchange([proxy for proxy, _ in allowed], training=False)
         return allowed
 
     def aggregate_evaluate(self, server_round: int, results: list[Evaluate], failures: list[Evaluate | BaseException]) -> Evaluated:
-        """The median of the loss and of each metric over the replies that are well formed, by way of the strategy below."""
+        """The median of the loss and of each metric over the replies that are well formed, by way of the strategy below.
+
+        None where that does not accept the failures.
+        """
+        if objection(self._below(), "completion_rate_evaluate", len(results), len(failures)):
+            return None, {}
         losses = robust_metrics([{"loss": result.loss} for _, result in results], "")
         if "loss" not in losses:
             return None, {}
@@ -178,7 +210,9 @@ def _noted(configure_fit: ConfigureFit) -> ConfigureFit:
 
     @functools.wraps(configure_fit)
     def noted(self: Any, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
-        found: list[tuple[ClientProxy, FitIns]] = self._sent(server_round, configure_fit(self, server_round, parameters, client_manager))
+        client_manager = self._patient(client_manager, training=True)
+        asked = configure_fit(self, server_round, parameters, client_manager)
+        found: list[tuple[ClientProxy, FitIns]] = self._sent(server_round, asked, client_manager)
         return found
 
     return noted

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
 
 from flwr.common import NDArrays, Parameters, Scalar
 from flwr.server.strategy import FedAvg
 
-from flwr_byzantine.strategy.legacy import Evaluate, Evaluated, MetricsFn, RobustAggregation
+from flwr_byzantine.strategy.legacy import MetricsFn, RobustAggregation
 
 ConfigFn = Callable[[int], dict[str, Scalar]]
 EvaluateFn = Callable[[int, NDArrays, dict[str, Scalar]], tuple[float, dict[str, Scalar]] | None]
@@ -52,13 +51,3 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     def __repr__(self) -> str:
         """As Flower's strategies show themselves."""
         return f"{type(self).__name__}(accept_failures={self.accept_failures})"
-
-    def _veto(self, failures: Sequence[Any]) -> str:
-        """With accept_failures=False a failure costs the round, as in Flower."""
-        return f"accept_failures is False, and {len(failures)} clients failed" if failures and not self.accept_failures else ""
-
-    def aggregate_evaluate(self, server_round: int, results: list[Evaluate], failures: list[Evaluate | BaseException]) -> Evaluated:
-        """The medians; with accept_failures=False a failure costs them, as in Flower."""
-        if failures and not self.accept_failures:
-            return None, {}
-        return super().aggregate_evaluate(server_round, results, failures)

@@ -18,6 +18,7 @@ from flwr_byzantine.flower.patience import Patience
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
+from flwr_byzantine.strategy.choosing import in_time, with_progress
 from flwr_byzantine.strategy.draws import OrderedGrid
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
@@ -32,6 +33,15 @@ class RobustAggregation(RobustStrategy, Strategy):
     """
 
     _grid: QuorumGrid | None = None  # of the run that is under way
+
+    def __init_subclass__(cls) -> None:
+        """Let what chooses nodes in a subclass wait for them no longer than the policy says, and its `start` end as the one here does."""
+        super().__init_subclass__()
+        if "start" in vars(cls):
+            type.__setattr__(cls, "start", with_progress(vars(cls)["start"]))
+        for name in ("configure_train", "configure_evaluate"):
+            if not hasattr(getattr(cls, name), "__wrapped__"):
+                type.__setattr__(cls, name, in_time(getattr(cls, name)))
 
     def _received(self, messages: list[Message], training: bool) -> list[Message]:
         """The replies that reach inspection: all of them, unless the strategy below filters.
@@ -76,22 +86,21 @@ class RobustAggregation(RobustStrategy, Strategy):
             self.core.state.require_progress()
         return _renumbered(result, done, arrays)
 
+    @in_time
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The messages of the strategy below, but for nodes in quarantine; remembers the model and who is asked."""
         below: Any = super()
-        self._attach(grid)
+        self._opens(server_round)
         self.core.begin(_payloads(arrays), arrays)
         config.update(self.core.step.config)
         number = self.core.number(server_round)
         with self.core.state.draws.of("train", number) as begin:
-            messages = self._allowed(server_round, below.configure_train(number, arrays, config, OrderedGrid(grid, begin)))
-        self.core.asked = [message.metadata.dst_node_id for message in messages]
-        return messages
+            return self._asked(server_round, list(below.configure_train(number, arrays, config, OrderedGrid(grid, begin))), grid)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> Aggregated:
         """Inspect, aggregate, and hand the aggregate to the strategy below."""
         received = self._replies(replies, training=True)
-        combined = self.core.round(server_round, received) if received or self.core.asked else None
+        combined = self.core.round(server_round, received, self.core.nobody) if received or self.core.asked or self.core.nobody else None
         if combined is None:
             return None, None
         aggregate, like = pack(combined.arrays), combined.replies[0].source
@@ -104,6 +113,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         model = self.core.finish(combined, made, type(self._below()).__name__)
         return (None if model is None else pack(model)), metrics_below
 
+    @in_time
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The messages of the strategy below, but for nodes in quarantine."""
         below: Any = super()
@@ -123,6 +133,17 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def _allowed(self, server_round: int, messages: Iterable[Message]) -> list[Message]:
         return [message for message in messages if self.core.allows(message.metadata.dst_node_id, server_round)]
+
+    def _asked(self, server_round: int, messages: list[Message], grid: Any) -> list[Message]:
+        """The training messages but for nodes in quarantine, to others in place of nodes that were silent; notes who is asked."""
+        there = grid.get_node_ids() if self.core.state.skipped else []
+        instead = self.core.substitutes(server_round, [message.metadata.dst_node_id for message in messages], there)
+        for message in messages:
+            node = message.metadata.dst_node_id
+            compat.set_metadata(message, dst_node_id=instead.get(node, node))
+        allowed = self._allowed(server_round, messages)
+        self.core.ask([message.metadata.dst_node_id for message in allowed], "all nodes sampled are in quarantine" if messages else "")
+        return allowed
 
     def _examples_key(self) -> str:
         return str(getattr(self._below(), "weighted_by_key", "num-examples"))
@@ -163,13 +184,11 @@ class RobustAggregation(RobustStrategy, Strategy):
         A subclass may have made them without `configure_train`.
         """
         training = is_train(messages[0])
-        allowed = self._allowed(self.core.current(training), messages)
         record = next(iter(messages[0].content.array_records.values()), None) if training else None
         if record is not None and record is not self.core.broadcast:
             self.core.begin(_payloads(record), record)
-        if training:
-            self.core.asked = [message.metadata.dst_node_id for message in allowed]
-        return allowed
+        current = self.core.current(training)
+        return self._asked(current, messages, self._grid) if training else self._allowed(current, messages)
 
     def _arrived(self, message: Message) -> bool:
         """Inspect a reply on its arrival; whether it counts towards the quorum."""

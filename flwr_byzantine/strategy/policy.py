@@ -26,12 +26,18 @@ class Policy:
             `InfeasibleRound`.
         max_skipped_rounds: so many skipped rounds in a row raise `InfeasibleRound`; so does a run in which no round was
             aggregated at all.
+        on_missing: nodes that answer with errors or not at all may be honest, so that f stays and the round is skipped where too few
+            are left ("keep-f"); with "lower-f" f falls by as many of them as it takes, not below 0: the guarantee of such a round,
+            as its report notes, then rests on these being Byzantine, and f attackers that answer well steer a model at f = 0.
         weighting: "uniform": what clients say of their number of examples never changes the model. "capped": a rule that
             averages a selection weighs it by num-examples, of which at most twice the median of the selection counts.
         report_path: file to which each round's report is added as a line of JSON with the run's id, or None. A run that goes on
             has each round in it once; other runs' lines stay. Where it cannot be written, the log says so and the run goes on.
         certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
             the replies.
+        node_timeout: seconds that a round waits for nodes to connect, where the strategy wants more than there are (Flower waits for
+            ever). Then it is run with those there if they are enough for the rule, else skipped; nobody waits for the others again
+            until they are back.
         reply_timeout: seconds after which a round, or its evaluation, goes on with what has come: a number, or a function of the
             server round; None leaves it to Flower's `timeout`, 3600 s by default.
         min_valid_replies: replies after which the grace period begins; None waits for n - f of the n nodes asked, and in training
@@ -54,9 +60,11 @@ class Policy:
 
     on_infeasible: Literal["skip", "error"] = "skip"
     max_skipped_rounds: int = 5
+    on_missing: Literal["keep-f", "lower-f"] = "keep-f"
     weighting: Literal["uniform", "capped"] = "uniform"
     report_path: str | Path | None = None
     certificate: bool = False
+    node_timeout: float = 600.0
     reply_timeout: float | Callable[[int], float | None] | None = None
     min_valid_replies: int | None = None
     grace: float | None = None
@@ -98,8 +106,10 @@ class Policy:
 CONSTRAINTS = {
     "on_infeasible": Constraint(str, choices=("skip", "error")),
     "max_skipped_rounds": Constraint(int, ge=1),
+    "on_missing": Constraint(str, choices=("keep-f", "lower-f")),
     "weighting": Constraint(str, choices=("uniform", "capped")),
     "certificate": Constraint(bool),
+    "node_timeout": Constraint(float, ge=0),
     "reply_timeout": Constraint(float, gt=0, optional=True),
     "min_valid_replies": Constraint(int, ge=1, optional=True),
     "grace": Constraint(float, ge=0, optional=True),

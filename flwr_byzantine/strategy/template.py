@@ -13,10 +13,13 @@ import numpy as np
 
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.flower.decode import decode
 from flwr_byzantine.flower.uploads import PER_ARRAY, RATIO
 from flwr_byzantine.flower.words import printable
+
+SERIALISED = (b'{"', b"{L", b"tree", b"CBM1", *(b"\x80" + bytes([k]) for k in range(2, 6)))  # JSON, UBJSON, LightGBM, CatBoost, pickle
+NOT_AVERAGED = "trees, and other models that are bytes and no numbers, cannot be averaged, nor told from a liar's by a rule"
 
 
 class Template:
@@ -42,8 +45,22 @@ class Template:
 
     @classmethod
     def of(cls, payloads: Mapping[str, bytes]) -> Template:
-        """The template of a model given as npy bytes, which are the server's own."""
-        return cls({name: decode(data) for name, data in payloads.items()})
+        """The template of a model given as npy bytes, which are the server's own.
+
+        Raises:
+            InvalidParameter: it has no numbers: no arrays, none with an entry, or arrays that hold the bytes of something else.
+
+        Example:
+            >>> Template.of({"0": b'{"learner": {}}'})
+            Traceback (most recent call last):
+            ...
+            flwr_byzantine.errors.InvalidParameter: strategy: expected a model of numbers, got array '0' of other bytes; trees, and \
+other models that are bytes and no numbers, cannot be averaged, nor told from a liar's by a rule
+        """
+        found = {name: _own(name, data) for name, data in payloads.items()}
+        if all(map(_holds_no_numbers, found.values())):
+            raise InvalidParameter(f"strategy: expected a model of numbers, got {list(found)[:3]} without any; {NOT_AVERAGED}")
+        return cls(found)
 
     @classmethod
     def of_majority(cls, replies: Iterable[Mapping[str, bytes] | None]) -> Template:
@@ -124,6 +141,20 @@ class Template:
     def unflatten(self, blocks: list[Array]) -> dict[str, Array]:
         """Name -> array of the model's shape and dtype from flat blocks."""
         return {name: block.reshape(shape) for name, block, shape in zip(self.names, blocks, self.shapes, strict=True)}
+
+
+def _own(name: str, data: bytes) -> Array:
+    try:
+        return decode(data)
+    except MalformedUpdate:
+        if data.startswith(b"\x93NUMPY"):
+            raise
+        raise InvalidParameter(f"strategy: expected a model of numbers, got array {name!r} of other bytes; {NOT_AVERAGED}") from None
+
+
+def _holds_no_numbers(value: Array) -> bool:
+    """Whether it is empty, or the beginning of a file as an array of bytes."""
+    return not value.size or (value.dtype == np.uint8 and value.ndim == 1 and value[:4].tobytes().startswith(SERIALISED))
 
 
 def _decoded(payloads: Mapping[str, bytes]) -> dict[str, Array]:

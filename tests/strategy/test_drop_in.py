@@ -53,7 +53,17 @@ def test_every_argument_is_an_attribute_that_can_be_set(cls):
             assert getattr(built, name) == OTHER[type(parameter.default)]
 
 
-CHOICES = {"resume", "on_infeasible", "weighting", "start_from", "smoothing", "keep", "num_malicious_nodes", "num_malicious_clients"}
+CHOICES = {
+    "resume",
+    "on_infeasible",
+    "on_missing",
+    "weighting",
+    "start_from",
+    "smoothing",
+    "keep",
+    "num_malicious_nodes",
+    "num_malicious_clients",
+}
 
 
 def test_attributes_set_after_construction_have_effect():

@@ -12,9 +12,11 @@ from flwr_byzantine.strategy.report import NodeReport, RoundReport
 DEFAULTS = {
     "on_infeasible": "skip",
     "max_skipped_rounds": 5,
+    "on_missing": "keep-f",
     "weighting": "uniform",
     "report_path": None,
     "certificate": False,
+    "node_timeout": 600.0,
     "reply_timeout": None,
     "min_valid_replies": None,
     "grace": None,
@@ -28,6 +30,8 @@ DEFAULTS = {
 EDGES = {
     "on_infeasible": (["skip", "error"], ["raise", None]),
     "max_skipped_rounds": ([1], [0, 1.5]),
+    "on_missing": (["keep-f", "lower-f"], ["skip", None]),
+    "node_timeout": ([0.0], [-1e-9, None]),
     "weighting": (["uniform", "capped"], ["examples"]),
     "certificate": ([True, False], [1]),
     "reply_timeout": ([1e-9, None, max], [0.0, -1.0, "long"]),

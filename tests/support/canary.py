@@ -9,11 +9,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.common import ndarrays_to_parameters
+from flwr.server import LegacyContext, Server, ServerConfig, SimpleClientManager
+from flwr.server.strategy import FedAvg as LegacyFedAvg
+from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
 from flwr.serverapp.strategy import FedAvg, FedMedian
 
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.flower import codec, compat
+from tests.support.legacy import RunGrid
 
 
 class Expectation(NamedTuple):
@@ -118,6 +123,35 @@ def proxies_know_their_grid() -> bool:
     return compat.grids_of([proxy(7, grid, 1), proxy(8, grid, 1), object()]) == [grid]
 
 
+class Asking:
+    """Answers Flower's loops with what `compat` knows of them when a round begins."""
+
+    def __init__(self) -> None:
+        self.known: list[tuple[int | None, bool]] = []
+
+    def ask(self, *_: object, **__: object) -> list[object]:
+        self.known.append((compat.planned_rounds(), compat.aggregates_securely()))
+        return []
+
+
+def loops_tell_their_rounds() -> bool:
+    """Strategy.start, Server.fit, the default workflow, and the default workflow with secure aggregation."""
+    asking = Asking()
+    strategy = FedAvg(fraction_evaluate=0.0)
+    strategy.configure_train = asking.ask  # type: ignore[method-assign, assignment]
+    grid = RunGrid(None, 2)
+    strategy.start(grid, ArrayRecord([np.ones(1)]), 3)  # type: ignore[arg-type]
+    for workflow in (None, DefaultWorkflow(), DefaultWorkflow(SecAggPlusWorkflow(3, 2))):
+        legacy = LegacyFedAvg(fraction_evaluate=0.0, initial_parameters=ndarrays_to_parameters([np.ones(1)]))
+        legacy.configure_fit = asking.ask  # type: ignore[method-assign, assignment]
+        if workflow is None:
+            Server(client_manager=SimpleClientManager(), strategy=legacy).fit(4, None)
+        else:
+            context = Context(1, 0, {}, RecordDict(), {})
+            workflow(grid, LegacyContext(context, ServerConfig(num_rounds=5), legacy))  # type: ignore[arg-type]
+    return asking.known == [(3, False)] * 3 + [(4, False)] * 4 + [(5, False)] * 5 + [(5, True)] * 5
+
+
 EXPECTED = [
     Expectation("legacy_result", "recorddict_to_fitres(content, keep_input=True) to make a FitRes", legacy_replies_convert),
     Expectation("grids_of", "a legacy GridClientProxy to have its Grid as the attribute grid", proxies_know_their_grid),
@@ -127,6 +161,8 @@ EXPECTED = [
     Expectation("copy_content", "records to keep their items in the attribute _data", copies_share_nothing),
     Expectation("strategy.fedavg", "FedAvg to call its hooks _construct_messages and _check_and_log_replies", fedavg_has_its_hooks),
     Expectation("is_flowers_average", "strategies to average metrics by strategy_utils.aggregate_metricrecords", averages_are_flowers),
+    Expectation("planned_rounds", "loops to be called start, fit and __call__, and know num_rounds", loops_tell_their_rounds),
+    Expectation("aggregates_securely", "a workflow of secure aggregation to be a SecAggPlusWorkflow", loops_tell_their_rounds),
     Expectation("aggregation", "flwr.server.strategy.aggregate to take [(layers, examples)]", legacy_aggregations_aggregate),
     Expectation("aggregation", "select_multikrum to take contents, and aggregate_n_closest_weights layers", multikrum_selects),
     Expectation("copy_content, as codec.pack uses it", "Array(value) to hold npy bytes, as codec.pack writes them", packed_is_flowers),
