@@ -166,4 +166,5 @@ class PresentManager(ClientManager):
             if self.short:
                 return []
             self.presence.settled, num_clients, wanted = there, min(num_clients, there), there
-        return self.manager.sample(num_clients, wanted, criterion)
+        only = {} if criterion is None else {"criterion": criterion}
+        return self.manager.sample(num_clients=num_clients, min_num_clients=wanted, **only)

@@ -16,9 +16,8 @@ from flwr_byzantine import InfeasibleRound, Krum, Robust, legacy, rules
 from flwr_byzantine.flower import presence
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.presence import Presence, PresentManager
-from tests.strategy.test_counting import proxy_of, server
 from tests.support.federation import N, client_app, start
-from tests.support.legacy import MODEL
+from tests.support.legacy import MODEL, proxy_of, server
 
 ALL = {"min_available_nodes": N, "min_train_nodes": N, "fraction_evaluate": 0.0}
 

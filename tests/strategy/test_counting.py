@@ -2,13 +2,12 @@
 
 import logging
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, RecordDict
-from flwr.common import FitRes, ndarrays_to_parameters
-from flwr.server import LegacyContext, Server, ServerConfig, SimpleClientManager
+from flwr.common import ndarrays_to_parameters
+from flwr.server import LegacyContext, ServerConfig
 from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
 from flwr.serverapp import strategy as flower
 
@@ -16,7 +15,7 @@ from flwr_byzantine import InfeasibleRound, InvalidParameter, Krum, Quarantine, 
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.counting import feasible, silence, substitutes
 from tests.support.federation import N, client_app, start, values
-from tests.support.legacy import MODEL, OK, RunGrid
+from tests.support.legacy import MODEL, RunGrid, proxy_of, server
 
 
 @pytest.mark.parametrize(
@@ -141,24 +140,6 @@ def test_a_loop_outside_of_any_strategy_can_ask():
         strategy.aggregate_train(number, grid.send_and_receive(strategy.configure_train(number, start(), ConfigRecord(), grid)))
     with pytest.raises(InfeasibleRound, match="none of 2 rounds was aggregated"):
         strategy.require_progress()
-
-
-def proxy_of(number, answers):
-    """A legacy client that answers, or raises."""
-
-    def fit(ins, timeout, group_id):
-        if not answers:
-            raise RuntimeError("gone")
-        return FitRes(OK, ndarrays_to_parameters([value + number for value in MODEL]), 10, {})
-
-    return SimpleNamespace(cid=str(number), node_id=number, fit=fit)
-
-
-def server(strategy, silent=(), n=7):
-    manager = SimpleClientManager()
-    for number in range(1, n + 1):
-        manager.register(proxy_of(number, number not in silent))
-    return Server(client_manager=manager, strategy=strategy)
 
 
 ARGUMENTS = {"fraction_evaluate": 0.0, "min_evaluate_clients": 0, "initial_parameters": ndarrays_to_parameters(MODEL)}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 from flwr.common import Code, FitRes, Parameters, Status, ndarrays_to_parameters
+from flwr.server import Server, SimpleClientManager
 
 from flwr_byzantine.flower.local import LocalGrid
 
@@ -38,3 +39,22 @@ class RunGrid(LocalGrid):
     """With the run that Flower's legacy server loop asks its Grid for."""
 
     run = SimpleNamespace(run_id=1)
+
+
+def proxy_of(number, answers):
+    """A legacy client that answers, or raises."""
+
+    def fit(ins, timeout, group_id):
+        if not answers:
+            raise RuntimeError("gone")
+        return FitRes(OK, ndarrays_to_parameters([value + number for value in MODEL]), 10, {})
+
+    return SimpleNamespace(cid=str(number), node_id=number, fit=fit)
+
+
+def server(strategy, silent=(), n=7):
+    """Flower's legacy server with n clients, of which some never answer."""
+    manager = SimpleClientManager()
+    for number in range(1, n + 1):
+        manager.register(proxy_of(number, number not in silent))
+    return Server(client_manager=manager, strategy=strategy)
