@@ -83,8 +83,9 @@ class Descent:
             InvalidParameter: the schedule's γ_k is not a positive finite number.
         """
         gamma = self.gamma(k)
-        self.velocity = self._next_velocity(aggregate)
-        return [_descended(w, m, gamma) for w, m in zip(model, self.velocity, strict=True)]
+        with np.errstate(over="ignore"):  # what overflows counts as the largest number
+            self.velocity = self._next_velocity(aggregate)
+            return [_descended(w, m, gamma) for w, m in zip(model, self.velocity, strict=True)]
 
     def gamma(self, k: int) -> float:
         """γ_k.
@@ -111,7 +112,8 @@ class Descent:
             return list(aggregate)
         if self.velocity is None:
             return [np.array(block, np.float64) for block in aggregate]
-        return [self.momentum * old + block for old, block in zip(self.velocity, aggregate, strict=True)]
+        top = np.finfo(np.float64).max
+        return [np.clip(self.momentum * old + block, -top, top) for old, block in zip(self.velocity, aggregate, strict=True)]
 
 
 def _descended(w: Array, m: Array, gamma: float) -> Array:

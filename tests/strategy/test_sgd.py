@@ -16,6 +16,7 @@ from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.client import client_app as task_client_app
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.mods import byzantine_mod
+from flwr_byzantine.strategy.steps import Descent
 from tests.support.devices import each_device
 
 N, F, D = 11, 2, 6
@@ -272,3 +273,14 @@ def test_messages_say_that_a_gradient_is_wanted():
     (message, *_) = strategy.configure_train(1, start(), ConfigRecord(), LocalGrid(client_app(), N))
     assert isinstance(message, Message)
     assert message.content["config"]["reply-kind"] == "gradient"
+
+
+def test_momentum_forgets_an_aggregate_that_overflows():
+    step, model = Descent(0.5, momentum=0.5), [np.ones(2)]
+    for k in range(3):
+        model = step.step(k, model, [np.full(2, 1.7e308)])
+        assert np.isfinite(model[0]).all()
+        assert np.isfinite(step.velocity[0]).all()
+    for k in range(3, 9):
+        step.step(k, model, [np.zeros(2)])
+    assert step.velocity[0].max() <= np.finfo(np.float64).max / 2**6
