@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.flower import compat
+from flwr_byzantine.flower import compat, console
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
@@ -209,17 +209,20 @@ class RobustWrapper(RobustStrategy):
 
     @contextmanager
     def _metrics_answered(self, name: str, metrics: Any) -> Iterator[None]:
-        """Let the wrapped strategy's metrics function of that name, if it has a place for one, answer with these metrics meanwhile."""
+        """Let the wrapped strategy's metrics function of that name, if it has a place for one, answer with these metrics meanwhile.
+
+        What it logs of the aggregate, which it takes for the only reply, is left out.
+        """
         own = vars(self.strategy)
-        if name not in own:
-            yield
-            return
-        function = own[name]
-        setattr(self.strategy, name, lambda *_: metrics)
+        function = own.get(name)
         try:
-            yield
+            if name in own:
+                setattr(self.strategy, name, lambda *_: metrics)
+            with console.without_lines(console.OF_ONE_REPLY):
+                yield
         finally:
-            setattr(self.strategy, name, function)
+            if name in own:
+                setattr(self.strategy, name, function)
 
 
 class Descends(RobustWrapper):

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.flower import compat
+from flwr_byzantine.flower import compat, console
 from flwr_byzantine.flower.codec import pack
 from flwr_byzantine.flower.grids import QuorumGrid, is_flowers
 from flwr_byzantine.flower.patience import Patience
@@ -44,19 +44,26 @@ class RobustAggregation(RobustStrategy, Strategy):
                 type.__setattr__(cls, name, in_time(getattr(cls, name)))
 
     def _received(self, messages: list[Message], training: bool) -> list[Message]:
-        """The replies that reach inspection: all of them, unless the strategy below filters.
+        """The replies that reach inspection: all of them, unless the strategy below filters. Logs how many have come.
 
         Args:
             messages: as the Grid gave them.
             training: whether they answer a training message, or an evaluation.
         """
+        failures = sum(message.has_error() for message in messages)
+        name = "aggregate_train" if training else "aggregate_evaluate"
+        compat.log(INFO, f"{name}: received {len(messages) - failures} results and {failures} failures")
         return messages
 
     def summary(self) -> None:
-        """Log the rule, then the summary of the strategy below."""
+        """Log the rule and how replies are weighted, then the summary of the strategy below."""
         compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self._below()).__name__}")
+        uniform = "uniform; what clients say of their number of examples counts for nothing"
+        capped = f"by {self._examples_key()!r}, of which at most twice the median counts"
+        compat.log(INFO, f"weighting: {uniform if self.weighting == 'uniform' else capped}")
         below: Any = super()
-        below.summary()
+        with console.without_lines(console.WEIGHTED):
+            below.summary()
 
     def start(
         self,

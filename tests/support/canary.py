@@ -17,7 +17,7 @@ from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
 from flwr.serverapp.strategy import FedAvg, FedMedian
 
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.flower import codec, compat
+from flwr_byzantine.flower import codec, compat, console
 from tests.support.legacy import RunGrid
 
 
@@ -123,6 +123,12 @@ def proxies_know_their_grid() -> bool:
     return compat.grids_of([proxy(7, grid, 1), proxy(8, grid, 1), object()]) == [grid]
 
 
+def lines_are_flowers() -> bool:
+    """The texts of the lines that are left out are those that Flower logs."""
+    functions = (FedAvg._check_and_log_replies, LegacyFedAvg.aggregate_fit, LegacyFedAvg.aggregate_evaluate, FedAvg.summary)
+    return {text for function in functions for text in function.__code__.co_consts} >= {*console.OF_ONE_REPLY, *console.WEIGHTED}
+
+
 class Asking:
     """Answers Flower's loops with what `compat` knows of them when a round begins."""
 
@@ -161,6 +167,7 @@ EXPECTED = [
     Expectation("copy_content", "records to keep their items in the attribute _data", copies_share_nothing),
     Expectation("strategy.fedavg", "FedAvg to call its hooks _construct_messages and _check_and_log_replies", fedavg_has_its_hooks),
     Expectation("is_flowers_average", "strategies to average metrics by strategy_utils.aggregate_metricrecords", averages_are_flowers),
+    Expectation("console.without_lines", "FedAvg to log the lines OF_ONE_REPLY and WEIGHTED", lines_are_flowers),
     Expectation("planned_rounds", "loops to be called start, fit and __call__, and know num_rounds", loops_tell_their_rounds),
     Expectation("aggregates_securely", "a workflow of secure aggregation to be a SecAggPlusWorkflow", loops_tell_their_rounds),
     Expectation("aggregation", "flwr.server.strategy.aggregate to take [(layers, examples)]", legacy_aggregations_aggregate),
