@@ -20,6 +20,8 @@ class Advice:
     Attributes:
         rule: the rule as it should be declared.
         sampling: f, sample size and failure probability, or why it is impossible.
+        silent: nodes that answer with errors or not at all and thereby stop a round; 0 where no round is possible.
+        silence: the smallest sample in which f silent nodes stop no round, or None where the federation is too small for that.
         kappa: declared κ at this sample size, or None where none is known.
         noise_ratio: largest √d σ / ‖g‖ for which κ certifies resilience, or None.
         krum_noise_ratio: the same by Krum's η, for Krum only.
@@ -29,6 +31,8 @@ class Advice:
 
     rule: str
     sampling: SamplingPlan
+    silent: int
+    silence: int | None
     kappa: float | None
     noise_ratio: float | None
     krum_noise_ratio: float | None
@@ -46,9 +50,17 @@ class Advice:
             ("rule", self.rule, plan.reason),
             ("declare f", str(plan.f), "the most bad replies that a round may hold"),
             ("sample size", str(plan.sample_size), f"the rule needs {plan.min_n} at least"),
+            ("silent nodes", str(self.silent), self._silence()),
             ("failure", f"{plan.failure:.2g}", "probability that some round of the run has more bad replies than f"),
         ]
         return found + self._certified() if plan.feasible else found
+
+    def _silence(self) -> str:
+        """What silence costs, and how many to sample for it to cost nothing."""
+        stop = "so many that answer with errors or not at all stop a round, honest or not"
+        if self.silent > self.sampling.f:
+            return stop
+        return f"{stop}; " + ("no sample bears f of them" if self.silence is None else f"a sample of {self.silence} bears f of them")
 
     def _certified(self) -> list[tuple[str, str, str]]:
         """What the theory certifies at this sample size, and what it takes to get there."""
@@ -95,9 +107,17 @@ def advise(
     sampling = plan_sampling(clients, malicious, sample, rounds, epsilon, parse(rule, 0))
     chosen = parse(rule, sampling.f)
     kappa = chosen.kappa(sampling.sample_size) if sampling.feasible else None
+    silent = max(0, sampling.sample_size - sampling.min_n + 1)
+    silence = next((size for size in range(1, clients + 1) if _bears_silence(clients, malicious, size, rounds, epsilon, chosen)), None)
     ratio = _noise_ratio(kappa, sampling)
     by_eta = _krum_ratio(chosen, sampling)
-    return Advice(str(chosen), sampling, kappa, ratio, by_eta, _factor(noise, ratio), _factor(noise, by_eta))
+    return Advice(str(chosen), sampling, silent, silence, kappa, ratio, by_eta, _factor(noise, ratio), _factor(noise, by_eta))
+
+
+def _bears_silence(clients: int, malicious: int, size: int, rounds: int, epsilon: float, rule: Rule) -> bool:
+    """Whether a sample is large enough for the f that it needs though f of its nodes are silent; a sample that needs none is no answer."""
+    plan = plan_sampling(clients, malicious, size, rounds, epsilon, rule)
+    return size - plan.f >= plan.min_n and (plan.f >= 1 or malicious == 0)
 
 
 def _factor(noise: float | None, ratio: float | None) -> int | None:

@@ -64,6 +64,7 @@ def test_the_lines_of_advice_say_what_theory_says():
         "rule",
         "declare f",
         "sample size",
+        "silent nodes",
         "failure",
         "κ",
         *["√d σ/‖g‖ below"] * 2,
@@ -74,6 +75,7 @@ def test_the_lines_of_advice_say_what_theory_says():
         f"Krum(f={f})",
         str(f),
         "30",
+        str(30 - (2 * f + 3) + 1),
         f"{theory.failure_probability(100, 10, 30, f, 50):.2g}",
         f"{kappa:.3g}",
         f"{ratio:.3g}",
@@ -87,12 +89,28 @@ def test_advice_without_noise_without_kappa_and_without_any_error():
     assert lines(100, 10, 30, 50, 0.01, "nnm+trimmed-mean")["batch size"] == "× (today / limit)²"
     unknown = lines(100, 10, 40, 1, 0.2, "cge", noise=1.0)
     assert unknown["κ"] == "none known"
-    assert len(unknown) == 5
+    assert len(unknown) == 6
     exact = advise(10, 0, 5, 1, 0.1, "trimmed-mean", noise=3.0)
     assert (exact.kappa, exact.noise_ratio, exact.batch_factor, exact.krum_noise_ratio) == (0.0, math.inf, 1, None)
     impossible = advise(20, 9, 10, 1, 0.001, "krum", noise=1.0)
     assert (impossible.kappa, impossible.noise_ratio, impossible.krum_noise_ratio, impossible.batch_factor) == (None,) * 4
-    assert list(lines(20, 9, 10, 1, 0.001, "krum")) == ["rule", "declare f", "sample size", "failure"]
+    assert list(lines(20, 9, 10, 1, 0.001, "krum")) == ["rule", "declare f", "sample size", "silent nodes", "failure"]
+
+
+def test_silent_nodes_are_counted_and_a_sample_that_bears_them_is_named():
+    found = advise(100, 10, None, 50, 0.01, "krum")
+    f, n = found.sampling.f, found.sampling.sample_size
+    assert (found.silent, n) == (1, 2 * f + 3)
+    bears, one_less = (theory.plan_sampling(100, 10, size, 50, 0.01, rules.Krum(f=0)) for size in (found.silence, found.silence - 1))
+    assert bears.sample_size >= 3 * bears.f + 3
+    assert one_less.sample_size < 3 * one_less.f + 3
+    assert "so many that answer with errors or not at all stop a round" in dict((row[0], row[2]) for row in found.rows())["silent nodes"]
+    assert f"a sample of {found.silence} bears f of them" in found.rows()[3][2]
+    assert advise(100, 45, None, 50, 0.01, "krum").rows()[3][2].endswith("no sample bears f of them")
+    enough = advise(100, 10, found.silence, 50, 0.01, "krum")
+    assert enough.silent == enough.sampling.sample_size - enough.sampling.min_n + 1 > enough.sampling.f
+    assert enough.rows()[3][2].endswith("honest or not")
+    assert advise(20, 9, 10, 1, 0.001, "krum").silent == 0
 
 
 def test_the_batch_is_the_least_that_brings_the_noise_below_the_limit():
