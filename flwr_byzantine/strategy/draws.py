@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,10 @@ class Draws:
     """Seeds for each round and purpose.
 
     Args:
-        seed: of the whole run; empty before one is drawn.
+        seeds: of the whole run, for Python's and for NumPy's generator; empty before they are drawn.
 
     Example:
-        >>> draws, samples = Draws("7"), []
+        >>> draws, samples = Draws(("7", "8")), []
         >>> for _ in range(2):
         ...     with draws.of("train", 3):
         ...         samples.append(random.sample(range(1000), 3))
@@ -31,13 +31,13 @@ class Draws:
         True
     """
 
-    def __init__(self, seed: str = "") -> None:
-        self.seed = seed
+    def __init__(self, seeds: Sequence[str] = ()) -> None:
+        self.seeds = list(seeds)
         self._outside: list[Any] = []
 
-    def draw_seed(self) -> None:
-        """Take a seed from both global generators, so that whoever seeds them decides."""
-        self.seed = f"{random.getrandbits(64):x}.{np.random.randint(1 << 62):x}"  # noqa: NPY002 - Flower's and the users' own
+    def choose(self) -> None:
+        """Draw the seeds, each from its generator, so that whoever seeds one decides what comes of it."""
+        self.seeds = [f"{random.getrandbits(64):x}", f"{np.random.randint(1 << 62):x}"]  # noqa: NPY002 - Flower's and the users' own
 
     @contextmanager
     def of(self, purpose: str, server_round: int) -> Iterator[Callable[[], None]]:
@@ -50,14 +50,14 @@ class Draws:
         Yields:
             A function that begins the block's draws anew.
         """
-        if not self.seed:
-            self.draw_seed()
+        if not self.seeds:
+            self.choose()
         outside = _states()
 
         def begin() -> None:
-            digest = hashlib.sha256(f"{self.seed}/{purpose}/{server_round}".encode()).digest()
-            random.seed(digest)
-            np.random.seed(np.frombuffer(digest, np.uint32))  # noqa: NPY002
+            python, numpy = (hashlib.sha256(f"{seed}/{purpose}/{server_round}".encode()).digest() for seed in self.seeds)
+            random.seed(python)
+            np.random.seed(np.frombuffer(numpy, np.uint32))  # noqa: NPY002
 
         begin()
         self._outside.append(outside)

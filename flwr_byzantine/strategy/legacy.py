@@ -57,8 +57,8 @@ class RobustAggregation(RobustStrategy, Strategy):
         below: Any = super()
         self._attach(getattr(client_manager, "all", dict)().values())
         given: Parameters | None = below.initialize_parameters(client_manager)
-        model = None if given is None else {str(k): decode(data) for k, data in enumerate(given.tensors)}
-        saved = self.core.resume(model)
+        tensors = None if given is None else given.tensors
+        saved = self.core.resume(None if tensors is None else lambda: {str(k): decode(data) for k, data in enumerate(tensors)})
         if given is None and saved is None and not self._patient(client_manager, training=False).wait_for(1):
             raise InfeasibleRound(f"no client has connected in {self.node_timeout:g} s, and the strategy has no initial_parameters")
         return given if saved is None else _parameters(saved)

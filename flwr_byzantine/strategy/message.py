@@ -82,7 +82,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         """
         self._grid = self._quorum_grid(grid)
         watched: Any = self._grid
-        with self.core.running(_shapes(initial_arrays), compat.app_of(grid)) as saved:
+        with self.core.running(lambda: _arrays(initial_arrays), compat.app_of(grid)) as saved:
             arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
             evaluate = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
             left = self.core.rounds_left(num_rounds)
@@ -204,7 +204,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         return self.core.arrived(reply) if training else reply.metrics is not None
 
 
-def _shapes(record: ArrayRecord) -> dict[str, Array]:
+def _arrays(record: ArrayRecord) -> dict[str, Array]:
     return {name: array.numpy() for name, array in record.items()}
 
 

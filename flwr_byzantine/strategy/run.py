@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from logging import INFO, WARNING
-from typing import Any
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
@@ -17,7 +16,7 @@ from flwr_byzantine.strategy.keeper import Keeper
 from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
-from flwr_byzantine.strategy.run_state import RunState
+from flwr_byzantine.strategy.run_state import Expected, RunState
 from flwr_byzantine.strategy.steps import ServerStep
 
 OURS = {item.name for item in fields(Policy)} | {"core", "descent", "_grid", "_parameters"}  # attributes that are no state of a run
@@ -59,11 +58,11 @@ class Run:
         """Flower's number of a round, with the rounds of the run that was resumed."""
         return server_round + self.state.offset
 
-    def resume(self, model: Mapping[str, Any] | None = None, app: str = "", idle: bool = True) -> dict[str, Array] | None:
+    def resume(self, model: Expected = None, app: str = "", idle: bool = True) -> dict[str, Array] | None:
         """The model to go on from, with everything else restored, or None to begin anew.
 
         Args:
-            model: name -> array that the program begins with; None where it is not known.
+            model: gives name -> array that the program begins with; None where it is not known.
             app: Flower's name of the app, where it is known.
             idle: nobody will tell when the run is over.
 
@@ -104,7 +103,7 @@ class Run:
             self.state.identity = mine.require(asdict(self.state.identity), self.keeper.target)
 
     @contextmanager
-    def running(self, model: Mapping[str, Any], app: str) -> Iterator[dict[str, Array] | None]:
+    def running(self, model: Expected, app: str) -> Iterator[dict[str, Array] | None]:
         """A whole run, which ends with the block; yields what `resume` gives."""
         found = self.resume(model, app, idle=False)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -20,6 +20,8 @@ from flwr_byzantine.strategy.plain import pack, unpack
 from flwr_byzantine.strategy.quarantine import Ledger, Quarantine
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.steps import ServerStep
+
+Expected = Callable[[], Mapping[str, Any]] | None
 
 
 @dataclass
@@ -52,7 +54,7 @@ class RunState:
     def begin(self) -> None:
         """A run begins, which may turn out to be one that goes on."""
         self.run, self.identity, self.draws = uuid4().hex, None, Draws()
-        self.draws.draw_seed()
+        self.draws.choose()
 
     def ledger_under(self, conditions: Quarantine | None) -> Ledger | None:
         """The records under these conditions, which may change during a run; None without a quarantine."""
@@ -89,7 +91,7 @@ class RunState:
             "rule_round": state.round,
             "ledger": None if self.ledger is None else self.ledger.to_json(),
             "skipped": self.skipped,
-            "seed": self.draws.seed,
+            "seeds": self.draws.seeds,
             "outside": pack(self.draws.outside(), "states", outside),
             "attributes": forms,
         }
@@ -104,7 +106,7 @@ class RunState:
         return found
 
     def restore(
-        self, snapshot: Snapshot, path: object, quarantine: Quarantine | None, step: ServerStep, expected: Mapping[str, Any] | None
+        self, snapshot: Snapshot, path: object, quarantine: Quarantine | None, step: ServerStep, expected: Expected
     ) -> dict[str, Array]:
         """Take up what was saved, and give back its model.
 
@@ -113,7 +115,7 @@ class RunState:
             path: where it was saved, for messages.
             quarantine: the conditions that hold by now.
             step: the server's step.
-            expected: name -> array of the model that the program has, or None where it is not known.
+            expected: gives name -> array of the model that the program has; None where it is not known.
 
         Raises:
             InvalidParameter: it is of another model, rule, strategy or run; nothing is changed.
@@ -121,7 +123,7 @@ class RunState:
         facts, model = snapshot.facts, snapshot.group("model")
         identity = None if self.identity is None else self.identity.require(facts["identity"], path)
         if expected is not None:
-            require_model(model, expected, path)
+            require_model(model, expected(), path)
         self.run, self.identity = facts["run"], identity
         self.offset, self.skipped = snapshot.server_round, facts["skipped"]
         self.rule = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
@@ -130,6 +132,6 @@ class RunState:
             self.ledger = Ledger.from_json(quarantine, facts["ledger"])
         step.arrays = snapshot.group("velocity")
         self.attributes.restore(facts["attributes"], snapshot.group("attributes"))
-        self.draws = Draws(facts["seed"])
+        self.draws = Draws(facts["seeds"])
         self.draws.resume(unpack(facts["outside"], snapshot.group("outside")))
         return model

@@ -243,6 +243,17 @@ def test_a_seeded_run_samples_the_same_nodes_whether_or_not_it_was_cut(build, tm
     assert {len(row) for row in nodes} == {5}
 
 
+def test_who_seeds_python_alone_has_the_same_nodes_again():
+    def nodes():
+        random.seed(4)
+        strategy = ours.FedMedian(**SAMPLED)
+        run(strategy, 3)
+        return [sorted(report.nodes) for report in strategy.reports]
+
+    DRAW(5)  # of a generator that nobody seeds
+    assert nodes() == nodes()
+
+
 def test_a_program_s_own_generators_are_not_moved_by_sampling(tmp_path):
     random.seed(3)
     strategy = ours.FedMedian(**SAMPLED)

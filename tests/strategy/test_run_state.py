@@ -42,7 +42,7 @@ def test_the_rule_s_state_the_step_s_velocity_and_the_ledger_go_through_a_snapsh
     state.ledger_under(Quarantine()).records[3] = 1.5
     found = state.snapshot(5, MODEL, step)
     again, other = RunState(), Descent(0.1, momentum=0.5)
-    model = again.restore(found, "run", Quarantine(), other, MODEL)
+    model = again.restore(found, "run", Quarantine(), other, lambda: MODEL)
     assert (again.run, again.offset, again.skipped, again.rule.round) == (state.run, 5, 2, 3)
     assert again.rule.arrays["previous"].tolist() == [1.0, 1.0]
     assert (list(model), again.ledger.records) == (list(MODEL), {3: 1.5})

@@ -1,0 +1,142 @@
+"""SIGKILL of ServerApp, SuperLink and SuperNodes at random moments, then `flwr run` again: the model is the uninterrupted one's."""
+
+import os
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from flwr_byzantine.strategy.checkpoint import load
+from tests.support.deployment import Federation, needs_keys, write_app
+
+KILLS = int(os.environ.get("KILLS", "3"))  # under each kind of participation; twenty in all are KILLS=10
+NODES = 5
+SERVER = """
+import json, random
+from pathlib import Path
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from flwr.serverapp import ServerApp
+from flwr_byzantine import FedTrimmedAvg
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    config = context.run_config
+    random.seed(7)
+    np.random.seed(7)
+    strategy = FedTrimmedAvg(
+        f=1, fraction_train=config["share"], fraction_evaluate=0.4, min_available_nodes=5,
+        checkpoint=config["path"], resume=True, report_path=config["path"] + ".jsonl",
+    )
+    model = ArrayRecord({"w": Array(np.zeros(200_000))})
+    result = strategy.start(grid, model, num_rounds=config["rounds"])
+    sampled = [sorted(report.nodes) for report in strategy.reports]
+    found = {"bytes": result.arrays["w"].numpy().tobytes().hex()[:4000], "sampled": sampled}
+    found["sum"] = float(result.arrays["w"].numpy().sum()).hex()
+    Path(config["results"]).write_text(json.dumps(found))
+"""
+CLIENT = """
+import time
+import numpy as np
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+
+@app.train()
+def train(message, context):
+    rng = np.random.default_rng([context.node_config["partition-id"], message.content["config"]["server-round"]])
+    value = message.content["arrays"]["w"].numpy()
+    time.sleep(0.1)
+    model = ArrayRecord({"w": Array(value + (1 - value) / 2 + rng.normal(size=value.shape))})
+    return Message(RecordDict({"arrays": model, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+
+@app.evaluate()
+def evaluate(message, context):
+    return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1, "accuracy": 0.5})}), reply_to=message)
+"""
+
+
+class Killer:
+    """Kills roles of a federation while a run goes on, and starts again what must be.
+
+    Args:
+        federation: a `Federation`.
+        begin: starts `flwr run` and returns the `Run`.
+        checkpoint: the run's.
+
+    Attributes:
+        kills: how often each kind of process was killed.
+    """
+
+    def __init__(self, federation, begin, checkpoint):
+        self.federation, self.begin, self.checkpoint, self.kills = federation, begin, checkpoint, Counter()
+        self.run = begin()
+
+    def wait(self, role, patience=120):
+        """Until there is a process of the role to kill.
+
+        Raises:
+            AssertionError: there is none.
+        """
+        deadline = time.monotonic() + patience
+        while not self.federation.pids(role):
+            assert time.monotonic() < deadline, self.run.log[-3000:] + self.federation.log("link")[-3000:]
+            time.sleep(0.05)
+
+    def done(self):
+        """Rounds in the checkpoint, which is whole whenever it is read."""
+        found = load(self.checkpoint)
+        return 0 if found is None else found.server_round
+
+    def kill(self, role):
+        """Kill a role now, start it again, and begin the run again.
+
+        A round in which a SuperNode dies has one answer less, and another model: that run is ended before it makes one.
+        """
+        kind = role.rstrip("0123456789")
+        self.federation.kill(role)
+        self.kills[kind] += 1
+        if kind == "node":
+            self.federation.kill("serverapp")
+        if kind != "serverapp":
+            self.federation.start(role)
+        self.run.process.kill()
+        self.run.process.wait()
+        self.run = self.begin()
+
+
+@needs_keys
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [1.0, 0.6], ids=["all nodes", "three of five"])
+def test_a_federation_that_is_killed_again_and_again_ends_with_the_same_model(share, tmp_path):
+    rng, rounds = random.Random(str(share)), KILLS // 2 + 4
+    app = write_app(tmp_path / "app", SERVER, CLIENT, path="", share=1.0, rounds=3)
+    (tmp_path / "federation").mkdir()
+    with Federation(tmp_path / "federation", NODES, tmp_path / "link.db") as federation:
+
+        def begin(name):
+            return federation.run(app, path=str(tmp_path / name), share=share, rounds=rounds)
+
+        expected = begin("whole").result(400)
+        killer = Killer(federation, lambda: begin("killed"), tmp_path / "killed")
+        roles = ["serverapp", "link", "node"]
+        for k in range(KILLS):
+            killer.wait("serverapp")
+            time.sleep(8 * rng.random())
+            assert killer.done() < rounds  # there is still something to lose
+            role = roles[k % len(roles)]
+            killer.kill(f"node{rng.randrange(NODES)}" if role == "node" else role)
+        found = killer.run.result(400)
+    print(dict(killer.kills), found["sampled"])
+    assert sum(killer.kills.values()) == KILLS
+    assert found == expected
+    lines = (tmp_path / "killed.jsonl").read_text().splitlines()
+    assert len(lines) == rounds
+    assert sorted(path.name for path in tmp_path.iterdir() if "killed" in path.name) == ["killed", "killed.jsonl"]
