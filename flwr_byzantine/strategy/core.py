@@ -76,6 +76,7 @@ class Core(Run):
         self.ensure_begun()
         self.template, self.broadcast = Template.of(payloads), broadcast
         self._model = self.template.unflatten(self.template.values)
+        self.compare(self._model)
         if self.step.gradients:
             self.template.measure_from_zero()
 

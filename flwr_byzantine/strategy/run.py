@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from logging import INFO, WARNING
 
+import numpy as np
+
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.strategy.attributes import Attributes
@@ -21,8 +23,12 @@ from flwr_byzantine.strategy.steps import ServerStep
 
 OURS = {item.name for item in fields(Policy)} | {"core", "descent", "_grid", "_parameters"}  # attributes that are no state of a run
 NOT_BEGUN = (
-    "strategy: resume=True goes on in start() (legacy API: in initialize_parameters), which was not called; "
-    "where another strategy wraps this one, put it inside instead: Robust(rule, strategy=...)"
+    "strategy: resume=True goes on in start() (legacy API: in initialize_parameters), which was not called; a strategy around this "
+    "one, such as differential privacy, makes another model of each round, which no checkpoint of this one holds: leave out resume="
+)
+CHANGED = (
+    "the model of round {} was changed before it was sent: a strategy around this one did it, and neither that nor its state is in "
+    "the checkpoint, so that a restart is another run"
 )
 
 
@@ -48,6 +54,7 @@ class Run:
         self.keeper = Keeper(policy, log)
         self.last_model: Mapping[str, Array] | None = None
         self.last_round = 0
+        self._told = False
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -137,6 +144,15 @@ class Run:
             if self.policy.resume:
                 raise InvalidParameter(NOT_BEGUN)
             self.resume()
+
+    def compare(self, model: Mapping[str, Array]) -> None:
+        """Say, once, that the model that is sent is not the one in the checkpoint."""
+        kept = self.last_model
+        if self.policy.checkpoint is None or kept is None or self._told:
+            return
+        if kept.keys() != model.keys() or any(not np.array_equal(kept[name], value, equal_nan=True) for name, value in model.items()):
+            self._told = True
+            self.log(WARNING, CHANGED.format(self.last_round))
 
     def keep(self, server_round: int, model: Mapping[str, Array]) -> None:
         """Keep the model after a round, and write the checkpoint."""

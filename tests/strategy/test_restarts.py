@@ -176,10 +176,19 @@ def test_without_resume_no_checkpoint_is_overwritten(tmp_path):
     assert checkpoint.load(path).facts["run"] != elsewhere.core.state.run
 
 
-def test_resume_without_start_is_refused(tmp_path):
-    outer = flower.DifferentialPrivacyServerSideFixedClipping(median(tmp_path / "run", resume=True), 0.1, 1.0, N)
-    with pytest.raises(InvalidParameter, match=r"resume=True goes on in start\(\)"):
-        run(outer, 1)
+def private(inner):
+    return flower.DifferentialPrivacyServerSideFixedClipping(inner, 0.1, 1.0, N)
+
+
+def test_under_a_strategy_around_this_one_resume_is_refused_and_its_change_of_the_model_is_said_once(tmp_path, caplog):
+    with pytest.raises(InvalidParameter, match=r"resume=True goes on in start\(\).*a strategy around this one"):
+        run(private(median(tmp_path / "run", resume=True)), 1)
+    with caplog.at_level(logging.WARNING, "flwr"):
+        run(private(median(tmp_path / "run")), 3)
+    assert caplog.text.count("the model of round 1 was changed before it was sent") == 1
+    caplog.clear()
+    run(median(tmp_path / "plain"), 3)
+    assert "was changed" not in caplog.text
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_the_first_goes_on(tmp_path, monkeypatch):
