@@ -1,4 +1,4 @@
-"""`Robust` and `ByzantineSGD` for the Message API: any rule over any Flower strategy."""
+"""`Robust` and `ByzantineSGD` for the Message API: any rule over a Flower strategy."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Robust(Wrapper):
     Args:
         rule: a rule or chain; a name such as "nnm+trimmed-mean", with f; or a function from the number of replies that
             arrived to a rule.
-        strategy: the Flower strategy to wrap; `FedAvg()` by default.
+        strategy: the Flower strategy to wrap; `FedAvg()` by default. Those that would not do inside what they are for are refused.
         f: with a name, the replies of a round that may be Byzantine: a count, or a share of those that arrive.
 
     The fields of `Policy` follow by keyword: `on_infeasible`, `weighting`, `report_path`, `certificate`, `reply_timeout`,

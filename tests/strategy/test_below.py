@@ -1,5 +1,7 @@
 """Which of Flower's strategies `Robust` may wrap: each of them works, with attackers among the clients, or is refused by one sentence."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord
@@ -59,6 +61,13 @@ def strategies(module):
 def test_every_strategy_of_flowers_is_in_the_table():
     assert strategies(flower) == {*TABLE, *ONLY_MESSAGE}
     assert strategies(legacy_flower) == {*TABLE, *ONLY_LEGACY}
+
+
+def test_readme_says_what_the_table_says():
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    rows = [row.split("|") for row in readme.read_text(encoding="utf-8").split("<!-- wrapped -->")[1].split("\n\n")[0].splitlines()[3:]]
+    said = {name.strip("`"): verdict.startswith(" yes") for _, names, verdict, _ in rows for name in names.split()}
+    assert said == {name: isinstance(entry, dict) for name, entry in (TABLE | ONLY_MESSAGE | ONLY_LEGACY).items()}
 
 
 def working(table):
