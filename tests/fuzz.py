@@ -120,6 +120,7 @@ def by_legacy(strategy: Any, mutants: Mutants) -> tuple[Any, dict[str, Any]]:
         clients.register(Proxy(node, Case("fuzz", lambda reply, node=node: _legacy_spoil(mutants, node, reply)), node in mutants.nodes))
     strategy.initial_parameters = ndarrays_to_parameters(list(start().values()))
     server = Server(client_manager=clients, strategy=strategy)
+    server.set_max_workers(1)
     history, _ = server.fit(ROUNDS, timeout=None)
     found = {**history.metrics_distributed_fit, **history.metrics_distributed, "loss": history.losses_distributed}
     return parameters_to_ndarrays(server.parameters), {name: value for name, pairs in found.items() for _, value in pairs}

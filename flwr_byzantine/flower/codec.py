@@ -6,6 +6,7 @@ For messages of one's own and of clients that are trusted; replies that may be h
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,6 +22,7 @@ from flwr_byzantine.flower.compat import copy_content
 
 MAGIC = 8  # bytes before the length of the header: magic string and version
 MAX_HEADER = 10_000  # bytes; NumPy's own limit for headers from untrusted files
+_ONE_AT_A_TIME = threading.Lock()  # filters of warnings are not for several threads, nor is the parser of Python 3.11 (gh-106905)
 Layout = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
@@ -82,7 +84,7 @@ def layout(data: bytes) -> tuple[Layout, int]:
 def _layout(header: bytes) -> Layout:
     stream = io.BytesIO(header)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
-    with warnings.catch_warnings():
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python and NumPy quote what they find odd in a client's header
         return read(stream, max_header_size=MAX_HEADER)
 
