@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from flwr.server import SimpleClientManager
+
+LOOK = 0.5  # seconds between two looks for nodes
 
 
 class Draws:
@@ -100,8 +103,13 @@ class OrderedGrid:
         return getattr(self.grid, name)
 
     def get_node_ids(self) -> list[int]:
-        """The nodes, sorted."""
-        nodes = sorted(self.grid.get_node_ids())
+        """The nodes, sorted, once those that the strategy waits for are there: Flower counts its sample from those there before.
+
+        Raises:
+            NodesMissing: they do not come in time, where the Grid has a limit.
+        """
+        while len(nodes := sorted(self.grid.get_node_ids())) < getattr(self.grid, "wanted", 0):
+            time.sleep(LOOK)
         self.begin()
         return nodes
 

@@ -263,6 +263,19 @@ def test_who_seeds_python_alone_has_the_same_nodes_again():
     assert nodes() == nodes()
 
 
+def test_a_node_that_comes_back_late_changes_no_sample():
+    class Late(LocalGrid):
+        calls = 0
+
+        def get_node_ids(self):
+            self.calls += 1
+            return super().get_node_ids()[: N - (self.calls == 1)]
+
+    strategy = ours.FedMedian(**{**SAMPLED, "fraction_train": 1.0})
+    strategy.start(Late(client_app(), N), start(), 1)
+    assert sorted(strategy.reports[0].nodes) == list(range(1, N + 1))
+
+
 def test_a_program_s_own_generators_are_not_moved_by_sampling(tmp_path):
     random.seed(3)
     strategy = ours.FedMedian(**SAMPLED)
