@@ -54,7 +54,11 @@ def test_arrays_and_generators_come_back_as_they_were():
     assert (again[0].random(), again[1].random(), again[2].rand()) == (rng.random(), python.random(), old.rand())
 
 
-@pytest.mark.parametrize("value", [object(), np.array([None]), {"x": object()}, [partial(print)], type("Norms", (dict,), {})()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), np.array([None]), {"x": object()}, [partial(print)], type("Norms", (dict,), {})()],
+    ids=lambda value: type(value).__name__,
+)
 def test_anything_else_is_no_plain_data(value):
     with pytest.raises(NotPlain):
         pack(value, "x", {})
