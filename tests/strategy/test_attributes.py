@@ -35,7 +35,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("value", PLAIN, ids=repr)
+@pytest.mark.parametrize("value", PLAIN, ids=range(len(PLAIN)))
 def test_plain_data_comes_back_as_it_was(value):
     arrays = {}
     found = unpack(pack(value, "x", arrays), arrays)
