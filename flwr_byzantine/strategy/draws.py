@@ -108,8 +108,10 @@ class OrderedGrid:
         Raises:
             NodesMissing: they do not come in time, where the Grid has a limit.
         """
+        pause = 0.0  # the second look, at once, is the first that is told of the waiting
         while len(nodes := sorted(self.grid.get_node_ids())) < getattr(self.grid, "wanted", 0):
-            time.sleep(LOOK)
+            time.sleep(pause)
+            pause = LOOK
         self.begin()
         return nodes
 
