@@ -10,7 +10,7 @@ from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
 from flwr_byzantine.errors import ByzantineError, MalformedUpdate
-from flwr_byzantine.flower import compat
+from flwr_byzantine.flower import compat, superlink
 from flwr_byzantine.flower.pulls import Pulls
 from flwr_byzantine.flower.uploads import Cost
 from flwr_byzantine.flower.words import printable
@@ -54,6 +54,7 @@ def exchange(grid: Any, sent: Sequence[Message], clock: Clock, timeout: float | 
 
 
 def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[Message], bool]) -> list[Message]:
+    superlink.make_unguessable(sent)
     pushed = {key for key in grid.push_messages(sent) if key}  # a message that could not be sent has none
     waiting = {key: message for message in sent if (key := message.metadata.message_id) in pushed}
     replies: list[Message] = []

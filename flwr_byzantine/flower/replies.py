@@ -85,7 +85,7 @@ def from_legacy(message: Message, node: int) -> Reply:
     except ByzantineError:  # Flower is not as expected: not the node's fault
         raise
     except Exception as error:
-        raise MalformedUpdate(f"expected a legacy result, got content that raises {type(error).__name__}: {error}") from None
+        raise MalformedUpdate(f"expected a legacy result, got content that raises {type(error).__name__}: {printable(error, 80)}") from None
     if excess:
         raise MalformedUpdate(excess)
     if isinstance(result, FitRes):

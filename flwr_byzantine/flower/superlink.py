@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from random import SystemRandom
 from typing import Any
 
 from flwr.app import Array, Message
@@ -24,6 +25,16 @@ Fetch = Callable[[Upload], list[Any]]  # pulls one reply, counting what it costs
 def is_superlinks(grid: Any) -> bool:
     """Whether a Grid is Flower's own way to a SuperLink, by which a reply's parts come one by one."""
     return type(grid) is inside(f"{GRIDS}.http_grid", "HttpGrid", "is_superlinks")
+
+
+def make_unguessable(messages: Iterable[Message]) -> None:
+    """Shorten each message's time to live by up to a thousandth, at random, so that its id, a hash of it, cannot be guessed.
+
+    A SuperLink takes a reply for that of the node that was asked where its envelope names the message: who could guess the id
+    of another node's message could answer it.
+    """
+    for message in messages:
+        message.metadata.ttl *= 1 - SystemRandom().random() / 1000
 
 
 def announced(grid: Any, keys: Collection[str]) -> dict[str, Fetch]:

@@ -178,7 +178,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         return QuorumGrid(grid, self._patience, self._sent, self._arrived)
 
     def _attach(self, grid: Any) -> None:
-        """In a loop of the user's own, let a Grid of Flower's believe nothing that replies say of themselves."""
+        """In a loop of the user's own, let a Grid of Flower's believe nothing that replies say, from its next exchange on."""
         if self._grid is None and is_flowers(grid):
             self._quorum_grid(grid).attach()
 

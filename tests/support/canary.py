@@ -19,6 +19,8 @@ from flwr.serverapp.strategy import FedAvg, FedMedian
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.flower import codec, compat, console
 from tests.support.legacy import RunGrid
+from flwr_byzantine.flower.grids import wait_for_all
+from tests.support.superlink import Link, http_grid, reply_to, upload
 
 
 class Expectation(NamedTuple):
@@ -158,7 +160,16 @@ def loops_tell_their_rounds() -> bool:
     return asking.known == [(3, False)] * 3 + [(4, False)] * 4 + [(5, False)] * 5 + [(5, True)] * 5
 
 
+def superlinks_give_replies_one_by_one() -> bool:
+    sent = [message()]
+    (reply,) = wait_for_all(http_grid(Link(lambda metadata: upload(reply_to(metadata)))), sent, 20.0)
+    return reply.has_content() and reply.content["arrays"]["w"].numpy().size == 1000
+
+
 EXPECTED = [
+    Expectation(
+        "inside, or flower.superlink", "HttpGrid to pull replies part by part through its client", superlinks_give_replies_one_by_one
+    ),
     Expectation("legacy_result", "recorddict_to_fitres(content, keep_input=True) to make a FitRes", legacy_replies_convert),
     Expectation("grids_of", "a legacy GridClientProxy to have its Grid as the attribute grid", proxies_know_their_grid),
     Expectation("ensure_task_identity", "Message(...) to need run, node and task of TaskIdentity and nothing else", identity_is_enough),
