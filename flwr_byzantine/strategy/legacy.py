@@ -19,7 +19,7 @@ from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.decode import decode
 from flwr_byzantine.flower.grids import LONGEST, QuorumGrid, is_flowers
-from flwr_byzantine.flower.patience import Patience, Quorum
+from flwr_byzantine.flower.patience import LONG, SHORTEST, Patience
 from flwr_byzantine.flower.presence import PresentManager
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_error, from_evaluate, from_failure, from_fit, from_legacy, with_distinct_nodes
@@ -157,7 +157,7 @@ class RobustAggregation(RobustStrategy, Strategy):
             self._grid.unusable.clear()
 
     def _patience(self, sent: list[Message], limit: float) -> Patience:
-        return self._clock or Patience(Quorum(1), None, limit)
+        return self._clock or self.core.patience(len(sent), False, min(limit, LONG * SHORTEST))  # before the first round
 
     def _arrived(self, message: Message) -> bool:
         """Look at a reply on its arrival; whether it counts towards the quorum.

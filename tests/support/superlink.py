@@ -44,7 +44,7 @@ class Link:
                 continue
             asked = self.waiting.pop(key)
             outer, tree, parts = reply
-            self.parts.update(parts)
+            self.parts.update({name: part for name, part in parts.items() if part is not None or name not in self.parts})
             outer.metadata.reply_to_message_id, outer.metadata.src_node_id = key, asked.dst_node_id
             response.messages_list.append(outer)
             response.message_object_trees.append(tree)
