@@ -48,13 +48,14 @@ class Reply:
     source: Any = field(default=None, repr=False)
 
 
-def from_message(message: Message, node: int, examples_key: str) -> Reply:
-    """A reply of the Message API, to training or to evaluation.
+def from_message(message: Message, node: int, examples_key: str, training: bool = True) -> Reply:
+    """A reply of the Message API.
 
     Args:
         message: as the Grid gave it.
         node: who was asked, whatever the message says of its sender.
         examples_key: name of the metric with the number of examples.
+        training: whether it answers a training message, or an evaluation, which has no model.
     """
     try:
         if message.has_error():
@@ -68,6 +69,8 @@ def from_message(message: Message, node: int, examples_key: str) -> Reply:
         return Reply(node, error=excess, source=message)
     said = dict(metrics[0]) if len(metrics) == 1 else None
     examples = None if said is None else said.get(examples_key)
+    if not training:
+        return Reply(node, None, said, examples, f"expected one MetricRecord, got {len(metrics)}", source=message)
     if len(arrays) != 1:
         return Reply(node, None, said, examples, f"expected one ArrayRecord, got {len(arrays)}", source=message)
     return Reply(node, {name: array.data for name, array in arrays[0].items()}, said, examples, source=message)

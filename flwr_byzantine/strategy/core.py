@@ -22,7 +22,7 @@ from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspec
 from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
-from flwr_byzantine.strategy.report import NodeReport, RoundReport, unused, verdicts
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, troubles, unused, verdicts
 from flwr_byzantine.strategy.run import Run
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
@@ -39,6 +39,7 @@ class Core(Run):
         nobody: why nobody was, where that is no intention of the strategy below.
         planned: rounds of the loop that runs this strategy, where they are known.
         told: whether this run has said how many silent nodes stop a round.
+        evaluating: those that are to evaluate it.
         broadcast: the model as the API at hand has it.
     """
 
@@ -50,6 +51,7 @@ class Core(Run):
         self.asked: list[int] = []
         self.nobody, self.told = "", False
         self.planned: int | None = None
+        self.evaluating: list[int] = []
         self._model: Mapping[str, Array] = {}
         self.broadcast: Any = None
 
@@ -106,6 +108,16 @@ class Core(Run):
     def arrived(self, reply: Reply) -> bool:
         """Inspect a reply when it arrives; true where it is valid."""
         return self.template is not None and self.inspector.arrived(reply, self.template)
+
+    def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
+        """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
+        usable = {reply.node: reply for reply in replies if reply.metrics is not None}
+        others = {node: NodeReport("missing", "no reply") for node in self.evaluating}
+        others |= {reply.node: NodeReport(reply.status, reply.error) for reply in replies}
+        for text in troubles({node: others[node] for node in sorted(set(others) - set(usable))}):
+            self.log(WARNING, f"round {self.number(server_round)}, evaluation: {text}")
+        self.evaluating = []
+        return [usable[node] for node in sorted(usable)]
 
     def round(self, server_round: int, replies: Sequence[Reply], veto: str = "") -> Combined | None:
         """Inspect, decide, aggregate, report and take the step; None where the round is skipped.

@@ -127,9 +127,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         """
         replies = [from_fit(result, node_of(proxy)) for proxy, result in results]
         failed = [from_failure(failure[1], node_of(failure[0])) for failure in failures if isinstance(failure, tuple)]
-        unusable = {} if self._grid is None else self._grid.unusable
-        refused = [from_error(message, node) for node, message in unusable.items()]
-        received = with_distinct_nodes([*replies, *failed, *refused], bool(self.core.asked))
+        received = with_distinct_nodes([*replies, *failed, *self._refused()], bool(self.core.asked))
         veto = objection(self._below(), "completion_rate_fit", len(results), len(failures))
         combined = self.core.round(server_round, received, veto) if results or failures or self.core.asked else None
         if combined is None:
@@ -155,6 +153,10 @@ class RobustAggregation(RobustStrategy, Strategy):
         self._clock = self.core.patience(len(proxies), training, LONGEST)
         if self._grid is not None:
             self._grid.unusable.clear()
+
+    def _refused(self) -> list[Reply]:
+        """The nodes whose replies did not reach Flower's loop as results, as far as the Grid knows them."""
+        return [] if self._grid is None else [from_error(message, node) for node, message in self._grid.unusable.items()]
 
     def _patience(self, sent: list[Message], limit: float) -> Patience:
         return self._clock or self.core.patience(len(sent), False, min(limit, LONG * SHORTEST))  # before the first round
@@ -183,6 +185,7 @@ class RobustAggregation(RobustStrategy, Strategy):
             asked = below.configure_evaluate(number, parameters, patient.over(OrderedClients(patient.manager, begin)))
         allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
         self._begin_exchange([proxy for proxy, _ in allowed], training=False)
+        self.core.evaluating = [node_of(proxy) for proxy, _ in allowed]
         return allowed
 
     def aggregate_evaluate(self, server_round: int, results: list[Evaluate], failures: list[Evaluate | BaseException]) -> Evaluated:
@@ -190,13 +193,15 @@ class RobustAggregation(RobustStrategy, Strategy):
 
         None where that does not accept the failures.
         """
+        given = [from_evaluate(result, node_of(proxy)) for proxy, result in results]
+        replies = self.core.evaluated(server_round, [*given, *self._refused()])
         if objection(self._below(), "completion_rate_evaluate", len(results), len(failures)):
             return None, {}
         losses = robust_metrics([{"loss": result.loss} for _, result in results], "")
         if "loss" not in losses:
             return None, {}
         ordered = sorted(results, key=lambda item: node_of(item[0]))
-        metrics = self._said([from_evaluate(result, node_of(proxy)) for proxy, result in ordered], "evaluate_metrics_aggregation_fn")
+        metrics = self._said(replies, "evaluate_metrics_aggregation_fn")
         loss, metrics_below = self._apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), ordered[0])
         return loss, metrics_below or metrics
 

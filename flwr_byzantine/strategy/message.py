@@ -130,10 +130,9 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The median of each metric over the replies that are well formed, by way of the strategy below."""
-        usable = {reply.node: reply for reply in self._replies(replies, training=False) if reply.metrics is not None}
-        if not usable:
+        ordered = self.core.evaluated(server_round, self._replies(replies, training=False))
+        if not ordered:
             return None
-        ordered = [usable[node] for node in sorted(usable)]
         metrics = self._round_metrics(ordered, "evaluate_metrics_aggr_fn")
         found: MetricRecord | None = self._apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
         return found
@@ -165,14 +164,14 @@ class RobustAggregation(RobustStrategy, Strategy):
         """The replies in the core's form; under `spill=` each loses its arrays before the next one is asked for."""
         replies = []
         for message in messages:
-            replies.append(self._reply(message))
+            replies.append(self._reply(message, training))
             if training and self.spill is not None:
                 self.core.arrived(replies[-1])
         kept = {id(message) for message in self._received([reply.source for reply in replies], training)}
         return with_distinct_nodes([reply for reply in replies if id(reply.source) in kept], bool(self.core.asked) or not training)
 
-    def _reply(self, message: Message) -> Reply:
-        return from_message(message, message.metadata.src_node_id, self._examples_key())
+    def _reply(self, message: Message, training: bool) -> Reply:
+        return from_message(message, message.metadata.src_node_id, self._examples_key(), training)
 
     def _quorum_grid(self, grid: Any) -> QuorumGrid:
         return QuorumGrid(grid, self._patience, self._sent, self._arrived)
@@ -195,12 +194,16 @@ class RobustAggregation(RobustStrategy, Strategy):
         if record is not None and record is not self.core.broadcast:
             self.core.begin(_payloads(record), record)
         current = self.core.current(training)
-        return self._asked(current, messages, self._grid) if training else self._allowed(current, messages)
+        if training:
+            return self._asked(current, messages, self._grid)
+        allowed = self._allowed(current, messages)
+        self.core.evaluating = [message.metadata.dst_node_id for message in allowed]
+        return allowed
 
     def _arrived(self, message: Message) -> bool:
         """Inspect a reply on its arrival; whether it counts towards the quorum."""
-        reply = self._reply(message)
         training = self.core.template is not None and is_train(message)
+        reply = self._reply(message, training)
         return self.core.arrived(reply) if training else reply.metrics is not None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from logging import INFO, WARNING
 
@@ -87,9 +87,8 @@ class RoundReport:
         yield INFO, f"{head}{self.rule} kept {len(self.with_status('kept'))} of {self.n_sampled} nodes"
         if self.note:
             yield WARNING, head + self.note
-        for node, entry in self.nodes.items():
-            if entry.status in ("invalid", "failed", "missing"):
-                yield WARNING, f"{head}node {node} {entry.status}: {entry.reason or 'no reply'}"
+        for text in troubles(self.nodes):
+            yield WARNING, head + text
 
     def to_json(self) -> str:
         """One line of JSON; node ids become strings."""
@@ -112,6 +111,13 @@ def unused(report: RoundReport, reason: str) -> RoundReport:
     skipped = NodeReport("rejected", "the round was skipped")
     nodes = {node: skipped if entry.status in ("kept", "rejected") else entry for node, entry in report.nodes.items()}
     return replace(report, aggregated=False, note=f"{reason}; the model stays as it was", nodes=nodes)
+
+
+def troubles(nodes: Mapping[int, NodeReport]) -> Iterator[str]:
+    """What a log says of the nodes whose replies could not be used."""
+    for node, entry in nodes.items():
+        if entry.status in ("invalid", "failed", "missing"):
+            yield f"node {node} {entry.status}: {entry.reason or 'no reply'}"
 
 
 def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, NodeReport]:
