@@ -142,7 +142,7 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def _asked(self, server_round: int, messages: list[Message], grid: Any) -> list[Message]:
         """The training messages but for nodes in quarantine, to others in place of nodes that were silent; notes who is asked."""
-        there = grid.get_node_ids() if self.core.state.skipped else []
+        there = grid.get_node_ids() if self.core.state.skipped and grid is not None else []
         instead = self.core.substitutes(server_round, [message.metadata.dst_node_id for message in messages], there)
         for message in messages:
             node = message.metadata.dst_node_id
