@@ -93,7 +93,10 @@ def test_a_clients_words_are_one_short_line_that_keeps_its_end(tmp_path, caplog)
     assert reason.isprintable()
     ours_said = [record for record in caplog.records if "flwr-byzantine" in record.getMessage()]
     assert all(len(record.getMessage()) < 400 and record.getMessage().isprintable() for record in ours_said)
-    assert [record.levelname for record in ours_said if f"node {ODD} failed" in record.getMessage()] == ["WARNING"]
+    named = [
+        (record.levelname, record.getMessage().split("node")[0]) for record in ours_said if f"node {ODD} failed" in record.getMessage()
+    ]
+    assert named == [("WARNING", "flwr-byzantine: round 1: "), ("WARNING", "flwr-byzantine: round 1, evaluation: ")]
     assert len((tmp_path / "rounds.jsonl").read_text()) < 5_000
     assert json.loads((tmp_path / "rounds.jsonl").read_text())["nodes"][str(ODD)]["reason"] == reason
 

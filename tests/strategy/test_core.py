@@ -299,3 +299,13 @@ def test_the_strategys_model_is_brought_into_the_broadcast_ones_form():
     found = made.finish(combined, {"b": np.array([[0.1, 0.2]]), "w": np.arange(6)})
     assert list(found) == ["w", "b"]
     assert (found["w"].shape, found["w"].dtype, found["b"].shape, found["b"].dtype) == ((2, 3), np.float64, (2,), np.float32)
+
+
+def test_an_evaluation_names_the_nodes_whose_replies_cannot_be_used():
+    made, log = core(rules.Mean())
+    made.evaluating = [1, 2, 3, 9]
+    given = [Reply(3, metrics={"a": 1}), Reply(2, error="gone", status="failed"), Reply(1, error="no record")]
+    assert [reply.node for reply in made.evaluated(4, given)] == [3]
+    said = ["node 1 invalid: no record", "node 2 failed: gone", "node 9 missing: no reply"]
+    assert log == [(WARNING, f"round 4, evaluation: {text}") for text in said]
+    assert made.evaluating == []

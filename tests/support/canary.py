@@ -18,8 +18,8 @@ from flwr.serverapp.strategy import FedAvg, FedMedian
 
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.flower import codec, compat, console
-from tests.support.legacy import RunGrid
 from flwr_byzantine.flower.grids import wait_for_all
+from tests.support.legacy import RunGrid
 from tests.support.superlink import Link, http_grid, reply_to, upload
 
 
