@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 import pytest
 
-from tests.support.processes import end_all, free_ports, processes_of
+from tests.support.processes import command_of, end_all, free_ports, processes_of, resident
 
 BIN, ROOT = Path(sys.executable).parent, Path(__file__).parents[2]
 WORDS = {"serverapp": "flwr-serverapp", "clientapp": "flwr-clientapp"}
@@ -60,22 +60,6 @@ def write_app(folder, server, client, **config):
         (folder / "deployed" / f"{name}.py").write_text(text)
     (folder / "pyproject.toml").write_text(PYPROJECT + keys)
     return folder
-
-
-def command_of(pid):
-    """The command line of a process, empty where it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def resident(pid):
-    """Bytes of memory that a process holds, 0 where it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 class Federation:
@@ -132,7 +116,7 @@ class Federation:
         return self.started[role]
 
     def start(self, role):
-        """Start the SuperLink and wait until it answers, or a registered node; again after a kill, with the same state or key."""
+        """Start the SuperLink and wait until it answers, or a registered node; a database and a key are what they go on from."""
         if role == "link":
             database = ("--database", str(self.database)) if self.database else ()
             self.launch(role, "flower-superlink", *SECURE, *self._place(self.port), "--disable-runtime-dependency-installation", *database)
@@ -142,6 +126,16 @@ class Federation:
         key = ("--root-certificates", "ca.crt", "--auth-supernode-private-key", role)
         config = ("--node-config", f"partition-id={index} num-partitions={self.nodes}")
         self.launch(role, "flower-supernode", "--superlink", f"127.0.0.1:{self.port}", *key, *self._place(self.node_ports[index]), *config)
+
+    def restart(self, role, patience=150):
+        """Start a role again after a kill, as often as it takes: a node that was killed is refused for a minute, as it seems online."""
+        deadline, known = time.monotonic() + patience, len(self.log(role))
+        self.start(role)
+        while role != "link" and "SuperNode ID" not in self.log(role)[known:]:
+            assert time.monotonic() < deadline, f"{role} not back after {patience} s: {self.log(role)[-2000:]}"
+            if self.started[role].poll() is not None:
+                self.start(role)
+            time.sleep(0.5)
 
     def _place(self, port):
         return "--host", "127.0.0.1", "--port", str(port)

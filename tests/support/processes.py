@@ -21,6 +21,22 @@ def processes_of(home):
     return found
 
 
+def command_of(pid):
+    """The command line of a process, empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def resident(pid):
+    """Bytes of memory that a process holds, 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def left_behind(home, patience):
     """Those that are still there after some seconds: the operating system takes a moment to end them."""
     deadline = time.monotonic() + patience
