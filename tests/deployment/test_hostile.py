@@ -5,6 +5,7 @@ were sent plus one, so that the right model is known bit for bit, whoever of the
 """
 
 import json
+import re
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -19,15 +20,18 @@ HERE = Path(__file__).parent / "hostile"
 HONEST, HOSTILE, AGAIN = 4, 4, 5  # honest nodes; indices of the hostile node, and of the id under which it comes back
 GRACE, SLACK = 3.0, 5.0  # seconds
 BASE = 100 << 20  # bytes that a round may take, whatever comes
-COUNTED = {"honest", "twice"}  # the node has given one good reply
-
+STATUS = {  # of the hostile node, "invalid" where nothing is said here
+    **dict.fromkeys(("honest", "twice"), "kept"),
+    **dict.fromkeys(("silent", "late", "last-round", "announced", "drip"), "missing"),
+    **dict.fromkeys(("error-text", "reconnect"), "failed"),
+}
 PLAYS = {  # API and kind of exchange: the mode of each round
     ("message", "train"): """honest replay twice forged-source forged-reply-id other-type garbage-body no-content no-message
-        unknown-child content-config record-deep npy-dims pickle chunk-index array-names metric-keys late honest silent last-round
-        announced drip error-text repeated many-objects chunk-bomb big reconnect garbage-body""",
-    ("message", "evaluate"): """honest replay forged-both garbage-body content-array content-metrics no-content record-names
-        metric-names metric-list config-huge announced drip error-text""",
-    ("legacy", "train"): "honest forged-source garbage-body content-array metric-keys chunk-bomb announced late",
+        unknown-child content-config record-deep npy-dims pickle chunk-index array-names metric-keys late silent last-round announced
+        drip error-text repeated many-objects chunk-bomb big reconnect garbage-body""",
+    ("message", "evaluate"): """honest forged-both garbage-body no-content content-metrics record-names metric-names metric-list
+        config-huge announced error-text""",
+    ("legacy", "train"): "honest forged-source garbage-body content-array chunk-bomb late announced",
     ("legacy", "evaluate"): "honest garbage-body content-metrics announced",
 }
 EXCHANGES = [(*play, number, mode) for play, modes in PLAYS.items() for number, mode in enumerate(modes.split(), 1)]
@@ -36,6 +40,7 @@ each_api = pytest.mark.parametrize("api", ["message", "legacy"])
 each_exchange = pytest.mark.parametrize(("api", "kind", "number", "mode"), EXCHANGES)
 each_hostile = pytest.mark.parametrize(("api", "kind", "number", "mode"), HOSTILE_EXCHANGES)
 each_round = pytest.mark.parametrize(("api", "kind", "number", "mode"), [exchange for exchange in EXCHANGES if exchange[1] == "train"])
+each_evaluation = pytest.mark.parametrize(("api", "kind", "number", "mode"), [each for each in EXCHANGES if each[1] == "evaluate"])
 
 
 class Played:
@@ -54,10 +59,10 @@ class Played:
         return {(each["kind"], each["round"]): each for each in self.found["exchanges"] if "decided" in each}
 
     @cached_property
-    def uploads(self):
-        """(kind, round) -> bytes that the hostile node has uploaded."""
+    def diary(self):
+        """(kind, round) -> what the hostile node noted."""
         diary = map(json.loads, (self.folder / "diary").read_text().splitlines())
-        return {(each["phase"], each["round"]): each["uploaded"] for each in diary}
+        return {(each["phase"], each["round"]): each for each in diary}
 
     def honest(self, kind, number):
         """When the last honest client had made its reply."""
@@ -84,8 +89,14 @@ def played(federation):
     return {api: Played(federation, api) for api in ("message", "legacy")}
 
 
-def test_every_mode_is_played():
+def test_every_mode_has_its_round():
     assert {mode for *_, mode in EXCHANGES} == set(MODES)
+
+
+@each_exchange
+def test_the_mode_was_played(played, api, kind, number, mode):
+    noted = played[api].diary[kind, number]
+    assert [noted["mode"], noted["error"]] == [mode, ""]
 
 
 @each_api
@@ -110,7 +121,7 @@ def test_nobody_waits_longer_than_the_grace_period(played, api, kind, number, mo
 def test_the_server_holds_three_times_what_was_uploaded_at_most(played, api, kind, number, mode):
     exchange = played[api].exchanges[kind, number]
     most, before = played[api].run.peak(exchange["start"], exchange["decided"])
-    assert most - before <= 3 * played[api].uploads.get((kind, number), 0) + BASE
+    assert most - before <= 3 * played[api].diary[kind, number]["uploaded"] + BASE
 
 
 @each_round
@@ -118,10 +129,17 @@ def test_the_hostile_node_is_named_and_nobody_else(played, api, kind, number, mo
     report = played[api].report(number)
     assert [report.pop(index)["status"] for index in range(HONEST)] == ["kept"] * HONEST
     (entry,) = report.values()
-    assert entry["status"] == "kept" if mode in COUNTED else entry["status"] in ("invalid", "failed", "missing")
+    assert entry["status"] == STATUS.get(mode, "invalid")
     assert entry["reason"].isprintable()
     assert len(entry["reason"]) <= 200
     assert bool(entry["reason"]) == (entry["status"] != "kept")
+
+
+@each_evaluation
+def test_the_log_names_it_in_an_evaluation_and_nobody_else(played, api, kind, number, mode):
+    named = re.findall(rf"round {number}, evaluation: node (\d+) (\w+): \S", played[api].run.log)
+    status = STATUS.get(mode, "invalid")
+    assert [(played[api].indices[node] >= HONEST, said) for node, said in named] == ([] if status == "kept" else [(True, status)])
 
 
 @each_api

@@ -1,6 +1,7 @@
 """What a hostile node may answer: each mode by its name, a function of the round's `Task`."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from flwr.app import ConfigRecord, MetricRecord
@@ -24,9 +25,9 @@ def instead(wrong):
     return lambda task: task.send(task.reply(wrong))
 
 
-def beside(record):
-    """A mode: an honest reply with one more record."""
-    return lambda task: task.send(task.reply(with_record(task.good, record())))
+def measured(more):
+    """A mode: an honest reply with more metrics in each of its MetricRecords, which are made when they are needed."""
+    return tampered("MetricRecord", lambda found: replace(found, body=found.body + more().body))
 
 
 def with_record(content, record):
@@ -169,9 +170,9 @@ MODES = {
     "chunk-bomb": tampered("Array", with_data(bytes(5_000_000), [0] * 400)),
     "npy-dims": tampered("Array", with_data(header(f"({'1,' * 65})"))),
     "pickle": pickled,
-    "metric-keys": beside(lambda: piece(MetricRecord({f"k{index}": 1.0 for index in range(300_000)}))),
-    "metric-names": beside(lambda: piece(MetricRecord({"n" * 2_000_000: 1.0, ESCAPES: float("nan")}))),
-    "metric-list": beside(lambda: numbers(10_000_000)),
-    "config-huge": beside(lambda: piece(ConfigRecord({"blob": bytes(50_000_000)}))),
+    "metric-keys": measured(lambda: piece(MetricRecord({f"k{index}": 1.0 for index in range(100_000)}))),
+    "metric-names": measured(lambda: piece(MetricRecord({"n" * 2_000_000: 1.0, ESCAPES: float("nan")}))),
+    "metric-list": measured(lambda: numbers(10_000_000)),
+    "config-huge": lambda task: task.send(task.reply(with_record(task.good, piece(ConfigRecord({"blob": bytes(50_000_000)}))))),
     "error-text": lambda task: task.send(task.reply(error=Error(code=2, reason=ESCAPES + "x" * 1_000_000))),
 }
