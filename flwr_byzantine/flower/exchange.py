@@ -111,11 +111,11 @@ def _claims(reply: Message, asked: Message) -> str:
     """What a reply claims to be that it is not; "" for an honest one."""
     said, true = reply.metadata, asked.metadata
     if said.reply_to_message_id not in ("", true.message_id):
-        return f"it says that it answers message {printable(said.reply_to_message_id, 40)!r}, which this node was not sent in this round"
+        return f"it says that it answers message '{printable(said.reply_to_message_id, 40)}', which this node was not sent in this round"
     if said.src_node_id != true.dst_node_id:
         return f"it says that it comes from node {printable(said.src_node_id, 40)}"
     if said.message_type != true.message_type:
-        return f"it says that it answers a message of type {printable(said.message_type, 40)!r}, and was asked to {true.message_type!r}"
+        return f"it says that it answers a message of type '{printable(said.message_type, 40)}', and was asked to '{true.message_type}'"
     return ""
 
 

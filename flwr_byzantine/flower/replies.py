@@ -109,9 +109,10 @@ def from_fit(result: FitRes, node: int) -> Reply:
 
 
 def from_evaluate(result: EvaluateRes, node: int) -> Reply:
-    """An evaluation result of the legacy API."""
-    metrics = result.metrics if isinstance(result.metrics, dict) and not _excess(1, [result.metrics]) else {}
-    return Reply(node, None, metrics, result.num_examples, "no model was asked for", source=result)
+    """An evaluation result of the legacy API; without metrics where these cost too much."""
+    metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    excess = _excess(1, [metrics])
+    return Reply(node, None, None if excess else metrics, result.num_examples, excess, source=result)
 
 
 def from_failure(result: FitRes | EvaluateRes, node: int) -> Reply:

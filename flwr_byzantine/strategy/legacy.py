@@ -197,16 +197,16 @@ class RobustAggregation(RobustStrategy, Strategy):
         replies = self.core.evaluated(server_round, [*given, *self._refused()])
         if objection(self._below(), "completion_rate_evaluate", len(results), len(failures)):
             return None, {}
-        losses = robust_metrics([{"loss": result.loss} for _, result in results], "")
+        losses = robust_metrics([{"loss": reply.source.loss} for reply in replies], "")
         if "loss" not in losses:
             return None, {}
-        ordered = sorted(results, key=lambda item: node_of(item[0]))
+        like = next((proxy, result) for proxy, result in results if result is replies[0].source)
         metrics = self._said(replies, "evaluate_metrics_aggregation_fn")
-        loss, metrics_below = self._apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), ordered[0])
+        loss, metrics_below = self._apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), like)
         return loss, metrics_below or metrics
 
     def _said(self, replies: list[Reply], name: str) -> dict[str, Any]:
-        said = [(reply.source.num_examples, reply.source.metrics) for reply in replies]
+        said = [(reply.source.num_examples, dict(reply.metrics or {})) for reply in replies]
         return self._metrics_of(replies, name, "", lambda function: function(said))
 
 
