@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections import Counter
+from threading import Event, Thread
 
 import pytest
 
@@ -78,6 +79,7 @@ class Killer:
     def __init__(self, federation, begin, checkpoint):
         self.federation, self.begin, self.checkpoint, self.kills = federation, begin, checkpoint, Counter()
         self.run = begin()
+        self.over, self.thread = Event(), Thread(target=self.supervise)
 
     def wait(self, role, patience=120):
         """Until there is a process of the role to kill.
@@ -105,26 +107,26 @@ class Killer:
         self.kills[kind] += 1
         if kind == "node":
             self.federation.kill("serverapp")
-        elif kind == "link":
+        if kind == "link":
             self.federation.start(role)
         self.run.process.kill()
         self.run.process.wait()
         self.run = self.begin()
-        if kind == "node":
-            self.revive(role)
 
-    def revive(self, role, patience=120):
-        """Start a SuperNode until it stays: while the SuperLink takes the killed one to be alive, for up to a minute, it refuses it.
+    def supervise(self):
+        """Start SuperNodes that have ended until all is over: while the SuperLink takes a killed one to be alive, it refuses it."""
+        while not self.over.wait(2):
+            for index in range(NODES):
+                if not self.federation.pids(f"node{index}"):
+                    self.federation.start(f"node{index}")
 
-        Raises:
-            AssertionError: it does not stay.
-        """
-        deadline = time.monotonic() + patience
-        while not self.federation.pids(role):
-            assert time.monotonic() < deadline, self.federation.log(role)[-3000:]
-            self.federation.start(role)
-            for _ in range(60):
-                time.sleep(0.1 if self.federation.pids(role) else 0)
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
 
 
 @needs_keys
@@ -140,15 +142,13 @@ def test_a_federation_that_is_killed_again_and_again_ends_with_the_same_model(sh
             return federation.run(app, path=str(tmp_path / name), share=share, rounds=rounds)
 
         expected = begin("whole").result(400)
-        killer = Killer(federation, lambda: begin("killed"), tmp_path / "killed")
-        roles = ["serverapp", "link", "node"]
-        for k in range(KILLS):
-            killer.wait("serverapp")
-            time.sleep(15 * rng.random())
-            assert killer.done() < rounds  # there is still something to lose
-            role = roles[k % len(roles)]
-            killer.kill(f"node{rng.randrange(NODES)}" if role == "node" else role)
-        found = killer.run.result(400)
+        with Killer(federation, lambda: begin("killed"), tmp_path / "killed") as killer:
+            for k in range(KILLS):
+                killer.wait("serverapp")
+                time.sleep(15 * rng.random())
+                assert killer.done() < rounds  # there is still something to lose
+                killer.kill([f"node{rng.randrange(NODES)}", "serverapp", "link"][(k + 1) % 3])
+            found = killer.run.result(400)
     print(dict(killer.kills), found["sampled"])
     assert sum(killer.kills.values()) == KILLS
     assert found == expected
