@@ -24,11 +24,12 @@ STATUS = {  # of the hostile node, "invalid" where nothing is said here
     **dict.fromkeys(("honest", "twice"), "kept"),
     **dict.fromkeys(("silent", "late", "last-round", "announced", "drip"), "missing"),
     **dict.fromkeys(("error-text", "reconnect"), "failed"),
+    "forged-by-guess": "rejected",
 }
 PLAYS = {  # API and kind of exchange: the mode of each round
-    ("message", "train"): """honest replay twice forged-source forged-reply-id other-type garbage-body no-content no-message
-        unknown-child content-config record-deep npy-dims pickle chunk-index array-names metric-keys late silent last-round announced
-        drip error-text repeated many-objects chunk-bomb big reconnect garbage-body""",
+    ("message", "train"): """honest replay twice forged-source forged-reply-id forged-by-guess other-type garbage-body no-content
+        no-message unknown-child content-config record-deep npy-dims pickle chunk-index array-names metric-keys late silent
+        last-round announced drip error-text repeated many-objects chunk-bomb big reconnect garbage-body""",
     ("message", "evaluate"): """honest forged-both garbage-body no-content content-metrics record-names metric-names metric-list
         config-huge announced error-text""",
     ("legacy", "train"): "honest forged-source garbage-body content-array chunk-bomb late announced",

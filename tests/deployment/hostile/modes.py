@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from flwr.app import ConfigRecord, MetricRecord
 from flwr.proto.error_pb2 import Error
+from flwr.proto.message_pb2 import Message as Envelope
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.recorddict_pb2 import MetricRecord as Metrics
 
@@ -50,6 +51,28 @@ def forged(*stolen, **said):
         task.send(task.reply(task.bad(), **{name: known[name] for name in stolen}, **said))
 
     return play
+
+
+def by_guess(task):
+    """Takes an honest node's place at the SuperLink, beside its own, if the id of that node's message is one that it would try.
+
+    It tries its own message with that node as destination, made within 5 ms of its own: what differs, if nothing secret does.
+    """
+    node, message = task.victim()
+    own = piece(task.message)
+    assert own.id == task.message.metadata.message_id
+    if message in {guess(own, node, offset).id for offset in range(-5_000, 5_000)}:
+        names = {"src_node_id": node, "reply_to_message_id": message}
+        task.send(task.reply(task.bad(), **names), **names)
+    task.send(task.reply(task.bad()))
+
+
+def guess(own, node, offset):
+    """A message as it would be for another node, some microseconds before or after."""
+    letter = Envelope.FromString(own.body)
+    letter.metadata.dst_node_id = node
+    letter.metadata.created_at = (round(letter.metadata.created_at * 10**6) + offset) / 10**6
+    return replace(own, body=letter.SerializeToString(deterministic=True))
 
 
 def other_type(task):
@@ -145,6 +168,7 @@ MODES = {
     "reconnect": lambda task: None,  # the node comes back under another id
     "forged-source": forged("src_node_id", reply_to_message_id="0" * 64),
     "forged-reply-id": forged("reply_to_message_id"),
+    "forged-by-guess": by_guess,
     "forged-both": forged("src_node_id", "reply_to_message_id"),
     "other-type": other_type,
     "twice": twice,
