@@ -10,7 +10,7 @@ from clients import GaussianClient, LabelFlipClient, NaNClient, ScalingClient, S
 from flwr_byzantine import attacks, errors
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.flower.records import arrays_of
+from flwr_byzantine.flower.records import arrays_of, partition_in
 from flwr_byzantine.mods import byzantine_mod
 
 N = 6
@@ -143,3 +143,11 @@ def test_label_flip_client_trains_on_flipped_labels_and_puts_them_back():
 def test_clients_wrap_numpy_clients_only():
     with pytest.raises(TypeError, match="wraps an honest NumPyClient"):
         SignFlipClient(object())
+
+
+@pytest.mark.parametrize("said", [float("nan"), float("inf"), -float("inf"), 0.5, [1], "1"])
+def test_a_partition_that_is_no_number_is_none(said):
+    record = (
+        {"config": ConfigRecord({"partition-id": said})} if isinstance(said, str) else {"metrics": MetricRecord({"partition-id": said})}
+    )
+    assert partition_in(Message(RecordDict(record), 7, "train")) is None

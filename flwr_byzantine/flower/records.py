@@ -72,7 +72,7 @@ def partition_in(reply: Message) -> int | None:
     """The "partition-id" that a reply carries in its metrics, or None."""
     kinds = (MetricRecord, ConfigRecord)  # the legacy format has a config
     found = [record.get("partition-id") for kind in kinds for record in reply.content.values() if isinstance(record, kind)]
-    return next((int(value) for value in found if isinstance(value, int | float)), None)
+    return next((int(value) for value in found if isinstance(value, int | float) and float(value).is_integer()), None)
 
 
 def wants_gradients(configs: Iterable[Mapping[str, Any]]) -> bool:
