@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from logging import WARNING
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from flwr_byzantine.flower.uploads import Cost
 from flwr_byzantine.flower.words import printable
 
 POLL = 0.1  # seconds between two looks; Flower's own is 3 s in deployments
+LAST = 3.0  # seconds at most, after the end, for replies that had come and were still to be pulled
 
 
 class Unreadable(Error):
@@ -58,13 +60,21 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
     pushed = {key for key in grid.push_messages(sent) if key}  # a message that could not be sent has none
     waiting = {key: message for message in sent if (key := message.metadata.message_id) in pushed}
     replies: list[Message] = []
+
+    def take() -> None:
+        for key, found in pulls.finished(POLL):
+            reply, usable = _taken(found, waiting.pop(key), valid)
+            replies.append(reply)
+            clock.answered(usable)
+
     with Pulls(grid, Cost.like(sent)) as pulls:
         while waiting and not clock.over():
             pulls.look(set(waiting))
-            for key, found in pulls.finished(POLL):
-                reply, usable = _taken(found, waiting.pop(key), valid)
-                replies.append(reply)
-                clock.answered(usable)
+            take()
+        pulls.look(set(waiting))
+        end = time.monotonic() + LAST
+        while waiting and pulls.busy() and time.monotonic() < end:  # what was there in time
+            take()
         late = [Message(Late(0, "it was announced, and not there in time"), reply_to=waiting[key]) for key in pulls.unfinished()]
     return [*replies, *(marked(reply, waiting[reply.metadata.reply_to_message_id]) for reply in late)]
 

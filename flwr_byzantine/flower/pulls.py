@@ -31,7 +31,7 @@ class Pulls:
         self._active: dict[str, Upload] = {}
         self._claimed: set[str] = set()
         self._done: queue.Queue[tuple[str, Any]] = queue.Queue(self.at_once)
-        self._over = threading.Event()
+        self._over, self._lock = threading.Event(), threading.Lock()
 
     def __enter__(self) -> Pulls:
         return self
@@ -42,17 +42,15 @@ class Pulls:
             upload.cancel()
 
     def look(self, keys: set[str]) -> None:
-        """Ask which of these messages have been answered, and begin to pull the replies."""
+        """Ask which of these messages have been answered."""
         free = keys - self._claimed
         found = superlink.announced(self.grid, free) if free else {}
         self._claimed |= set(found)
         self._ready.extend(found.items())
-        busy = sum(not upload.stalled for upload in list(self._active.values()))
-        for k in range(min(len(self._ready), self.at_once - busy)):
-            threading.Thread(target=self._work, daemon=True, name=f"pull {k}").start()
 
     def finished(self, wait: float) -> Iterator[tuple[str, Any]]:
         """Pairs of a message's id and its reply, or what pulling it raised; waits so many seconds for the first."""
+        self._employ()
         with suppress(queue.Empty):
             found = self._done.get(timeout=wait)
             while True:
@@ -60,23 +58,36 @@ class Pulls:
                 self._done.task_done()
                 found = self._done.get_nowait()
 
+    def _employ(self) -> None:
+        """Let threads pull what has been answered, beside those whose reply has stalled."""
+        busy = sum(not upload.stalled for upload in list(self._active.values()))
+        for k in range(min(len(self._ready), self.at_once - busy)):
+            threading.Thread(target=self._work, daemon=True, name=f"pull {k}").start()
+
+    def busy(self) -> bool:
+        """Whether replies are on their way, beside those that have stalled."""
+        with self._lock:
+            moving = any(not upload.stalled for upload in self._active.values())
+            return moving or bool(self._ready or self._done.unfinished_tasks)
+
     def unfinished(self) -> list[str]:
         """Messages whose replies were announced and have not come."""
         return [key for key, upload in list(self._active.items()) if upload.announced]
 
     def _work(self) -> None:
         while not self._over.is_set():
-            try:
+            with self._lock:
+                if not self._ready:
+                    return
                 key, fetch = self._ready.popleft()
-            except IndexError:
-                return
-            upload = self._active[key] = Upload(self.cost)
+                upload = self._active[key] = Upload(self.cost)
             try:
                 self._put(key, fetch(upload))
             except Exception as error:
                 self._put(key, [error])
             finally:
-                del self._active[key]
+                with self._lock:
+                    del self._active[key]
 
     def _put(self, key: str, found: list[Any]) -> None:
         if not found:

@@ -193,3 +193,11 @@ def test_waiting_for_all_takes_what_comes_within_the_time():
     sent = [Message(RecordDict({"arrays": start(), "config": ConfigRecord({"server-round": 1})}), node, "train") for node in (1, 2, 3)]
     replies = wait_for_all(SlowGrid([0.0, 0.0, None]), sent, 1.0)
     assert sorted(reply.metadata.src_node_id for reply in replies) == [1, 2]
+
+
+def test_replies_that_have_come_are_taken_even_when_the_quorum_ends_the_wait_at_once():
+    """Eleven replies lie there; after the first valid one no more time is given."""
+    for _ in range(3):
+        strategy = ours.FedTrimmedAvg(f=2, grace=0.0, min_valid_replies=1, min_train_nodes=N, fraction_evaluate=0.0)
+        strategy.start(SlowGrid([0.0] * N), start(), 1)
+        assert strategy.reports[0].n_valid == N
