@@ -75,8 +75,8 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
         end = time.monotonic() + LAST
         while waiting and pulls.busy() and time.monotonic() < end:  # what was there in time
             take()
-        late = [Message(Late(0, "it was announced, and not there in time"), reply_to=waiting[key]) for key in pulls.unfinished()]
-    return [*replies, *(marked(reply, waiting[reply.metadata.reply_to_message_id]) for reply in late)]
+        late = [waiting[key] for key in pulls.unfinished() if key in waiting]
+    return [*replies, *(marked(Message(Late(0, "it was announced, and not there in time"), reply_to=asked), asked) for asked in late)]
 
 
 def _taken(found: Any, asked: Message, valid: Callable[[Message], bool]) -> tuple[Message, bool]:
