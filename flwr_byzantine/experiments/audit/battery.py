@@ -152,6 +152,17 @@ def _cases() -> Iterator[Case]:
     yield Case("empty content", _set(array_records=0, metric_records=0), legacy=False)
     yield Case("error reply", _set(failure="out of memory"))
     yield Case("no reply", _set(silent=True))
+    yield from _forms()
+    yield from _bytes()
+    yield from _numbers()
+    yield from _metrics()
+    yield from _costly()
+    yield from _words()
+    for name, tamper in forgeries():
+        yield Case(name, tamper=tamper, legacy=False)
+
+
+def _forms() -> Iterator[Case]:
     for name, shape in {"larger": (30, 30), "transposed": (3, 2), "flat": (6,), "one value": (1,), "0-d": (), "empty": (0,)}.items():
         yield Case(f"shape: {name}", _instead(npy(np.ones(shape, np.float32))))
     for dtype in ("float64", "float16", ">f4", "int64", "int8", "uint8", "complex64"):
@@ -160,13 +171,6 @@ def _cases() -> Iterator[Case]:
         yield Case(f"dtype: {name}", _typed(kind))
     yield Case("dtype: datetime64", _all(lambda own, _: np.zeros(own.shape, "datetime64[s]")))
     yield Case("dtype: structured", _all(lambda own, _: np.zeros(own.shape, [("a", "f4")])))
-    yield from _bytes()
-    yield from _numbers()
-    yield from _metrics()
-    yield from _costly()
-    yield from _words()
-    for name, tamper in forgeries():
-        yield Case(name, tamper=tamper, legacy=False)
 
 
 def _bytes() -> Iterator[Case]:
