@@ -187,8 +187,7 @@ class TensorUpdates(Updates):
         centre = total / (window.high - window.low)
         if not window.length:
             return centre
-        starts = len(values) - window.length + 1
-        first = torch.maximum(centre - values[:starts], values[window.length - 1 :] - centre).argmin(dim=0)
+        first = (centre - values[: len(values) - window.length] > values[window.length :] - centre).sum(dim=0)
         total.zero_()
         for rank, row in enumerate(values):
             total += torch.where((first <= rank) & (rank < first + window.length), row, 0)

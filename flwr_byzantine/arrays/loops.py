@@ -189,17 +189,14 @@ def mean_of_ranks(tile, ranks, total):
 
 
 @_kernel()
-def nearest(tile, length, total, best, first):
-    """Replace the centres in `total` by the means of the `length` values nearest to them, in each column of a sorted tile."""
+def nearest(tile, length, total, first):
+    """Replace the centres in `total` by the means of the `length` values nearest to them, as `Window.first` finds them in each column."""
     n, lanes = tile.shape
-    best[:] = np.inf
     first[:] = 0
-    for s in range(n - length + 1):
-        lows, highs = tile[s], tile[s + length - 1]
+    for s in range(n - length):
+        lows, highs = tile[s], tile[s + length]
         for k in range(lanes):
-            reach = max(total[k] - lows[k], highs[k] - total[k])
-            if reach < best[k]:
-                best[k], first[k] = reach, s
+            first[k] += total[k] - lows[k] > highs[k] - total[k]
     total[:] = 0.0
     for r in range(n):
         for k in range(lanes):
@@ -212,7 +209,7 @@ def nearest(tile, length, total, best, first):
 def windows(places, like, width, pairs, ranks, length, tile, limit, out):
     """Write the window means of the sorted columns to `out`; whether all values are finite."""
     (n, lanes), base = tile.shape, uintp(tile.ctypes.data)
-    poison, total, best, first = np.zeros(lanes, tile.dtype), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes, np.int64)
+    poison, total, first = np.zeros(lanes, tile.dtype), np.zeros(lanes), np.zeros(lanes, np.int64)
     for start in range(0, width, lanes):
         c = min(lanes, width - start)
         tile[:, c:] = tile.dtype.type(0)
@@ -229,7 +226,7 @@ def windows(places, like, width, pairs, ranks, length, tile, limit, out):
                 _exchange(base + pairs[p, 0], base + pairs[p, 1], like)
         mean_of_ranks(tile, ranks, total)
         if length > 0:
-            nearest(tile, length, total, best, first)
+            nearest(tile, length, total, first)
         to = out[start : start + c]
         for k in range(c):
             to[k] = min(max(total[k], -limit), limit)

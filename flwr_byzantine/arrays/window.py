@@ -13,8 +13,12 @@ from flwr_byzantine.arrays.typing import Array
 class Window:
     """Which values of an ascending column are averaged: those of ranks [low, high), or the `length` values nearest to their mean.
 
-    The `length` values nearest to the mean are a contiguous window of the column: among the n - length + 1 windows, the one whose
-    farthest end is nearest; ties go to the lower values. Sums run in float64, in the order of the ranks.
+    The `length` values nearest to the mean are what is left of the column where its farther end is dropped, n - length times; of two
+    ends that are equally far the upper one goes. Equal values are dropped one by one. Sums run in float64, in the order of the ranks.
+
+    Example:
+        >>> Window(2, 4, length=4).mean(np.array([[-1.0, -1.0, 0.0, 0.0, 0.0, 1.0]])).tolist()  # 1 goes, then a -1
+        [-0.25]
     """
 
     low: int
@@ -26,12 +30,16 @@ class Window:
         return (0, n) if self.length else (self.low, self.high)
 
     def first(self, values: Array) -> tuple[Array, int]:
-        """First rank of the averaged window in each row of (c, n) ascending values, and its length."""
+        """First rank of the averaged window in each row of (c, n) ascending values, and its length.
+
+        Of the ranks s and s + length one has to go: s where it is farther. So those that go below are as many as such s.
+        """
         if not self.length:
             return np.full(len(values), self.low), self.high - self.low
         centre = _mean_of_ranks(values, self.low, self.high)[:, None]
-        reach = np.maximum(centre - values[:, : values.shape[1] - self.length + 1], values[:, self.length - 1 :] - centre)
-        return np.asarray(np.argmin(reach, axis=1)), self.length
+        with np.errstate(over="ignore"):  # on one side of the centre at most, which is the farther one
+            dropped = centre - values[:, : values.shape[1] - self.length] > values[:, self.length :] - centre
+        return np.asarray(dropped.sum(axis=1)), self.length
 
     def mean(self, values: Array) -> Array:
         """(c,) float64 means of the windows of (c, n) ascending values."""

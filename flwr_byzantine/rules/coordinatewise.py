@@ -78,7 +78,7 @@ class TrimmedMean(Coordinatewise):
 
 @dataclass(frozen=True)
 class NearestMedian(Coordinatewise):
-    """The mean of the n - drop values nearest the median of each coordinate (Bulyan's second step)."""
+    """The mean of the n - drop values nearest the median of each coordinate, ties as in `MeaMed` (Bulyan's second step)."""
 
     drop: int = param(0, ge=0)
 
@@ -104,6 +104,10 @@ def nearest_kappa(f: int, n: int, centre: float) -> float:
 class MeaMed(Coordinatewise):
     """Mean around the median: in each coordinate, the mean of the n - f values nearest the median.
 
+    Convention: the farther end of the sorted values is dropped, f times; of two ends that are equally far the upper one goes.
+    Equal values count one by one, so that colluders who send one row gain nothing by it. ByzFL takes of such values those of the
+    rows that its partition puts first.
+
     Args:
         f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.
         keep: how many values are averaged: "n-f", or "n-2f" as acfa-flower has it.
@@ -114,6 +118,8 @@ class MeaMed(Coordinatewise):
         >>> import numpy as np
         >>> MeaMed(f=1)(np.array([[1.0], [2.0], [3.0], [90.0]])).tolist()
         [2.0]
+        >>> MeaMed(f=2)(np.array([[-1.0], [-1.0], [0.0], [0.0], [0.0], [1.0]])).tolist()  # 1 goes, then a -1
+        [-0.25]
     """
 
     f: int = param(ge=0)
@@ -133,6 +139,8 @@ class MeaMed(Coordinatewise):
 @dataclass(frozen=True)
 class Phocas(Coordinatewise):
     """In each coordinate, the mean of the n - f values nearest the trimmed mean (f per side).
+
+    Convention: ties as in `MeaMed`, the upper one of two ends that are equally far goes.
 
     Args:
         f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.

@@ -197,7 +197,7 @@ class Bulyan(Rule):
 
     Convention: the paper's. θ = n - 2f rows by picking with Krum, removing, scoring again (n' - f - 2 neighbours
     of the n' rows left, one at least); then in each coordinate the β = θ - 2f selected values nearest their median
-    (for even θ the mean of the middle two; the paper leaves open which). Flower's legacy Bulyan does the same, its
+    (for even θ the mean of the middle two; the paper leaves open which), ties as in `MeaMed`. Flower's legacy Bulyan does the same, its
     Message-API one scores once. For f = 1 and 2 the last picks look at one neighbour, so that the two nearest rows
     always tie: the first one is taken.
 

@@ -23,9 +23,10 @@ def averaged(rule, column):
         return range(n)[inner]
     length = n - (2 * f if getattr(rule, "keep", "n-f") == "n-2f" else f)
     centre = ascending[inner].mean()
-    reach = [max(centre - ascending[k], ascending[k + length - 1] - centre) for k in range(n - length + 1)]
-    first = int(np.argmin(reach))
-    return range(first, first + length)
+    low, high = 0, n
+    while high - low > length:  # the farther end goes, the upper one of two that are equally far
+        low, high = (low + 1, high) if centre - ascending[low] > ascending[high - 1] - centre else (low, high - 1)
+    return range(low, high)
 
 
 def owned(rule, X):

@@ -219,6 +219,15 @@ def flower_bulyan_reference():
     assert NearestMedian(drop=2)(np.array([[1.0], [-0.5], [10.0]])).tolist() == [1.0]
 
 
+def flower_nearest_ties():
+    theirs, ours = [], []
+    for values in ([-1.0, 0.0, 1.0], [1.0, 0.0, -1.0]):
+        theirs += aggregation("aggregate_n_closest_weights")([np.array([0.0])], [[np.array([value])] for value in values], 2)[0].tolist()
+        ours += NearestMedian(drop=1)(np.array(values)[:, None]).tolist()
+    assert sorted(theirs) == [-0.5, 0.5]
+    assert ours == [-0.5, -0.5]
+
+
 ROWS = {
     name.rstrip("_").replace("_", "-"): test
     for name, test in list(globals().items())
