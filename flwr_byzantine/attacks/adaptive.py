@@ -19,6 +19,7 @@ from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Coordinatewise
 
 STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # factors on the distance of a fixed attack's updates from the honest mean
+NEAR = (0.0, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # around the worst value found, in units of the honest values' range
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,17 @@ def _candidates(server: SimulatedRule, f: int, context: AttackContext) -> Iterat
 
 
 def _worst_values(server: SimulatedRule, f: int) -> Array:
-    """(f, d) all the same: in each coordinate the value, of some from below the honest ones to above, that does most damage there."""
-    low, high = server.honest.min(axis=0), server.honest.max(axis=0)
-    levels = [*np.quantile(server.honest, np.linspace(0, 1, 9), axis=0), *(low + x * (high - low) for x in (-1.0, -0.3, 1.3, 2.0))]
+    """(f, d) all the same: in each coordinate the value, of some from below the honest ones to above, that does most damage there.
+
+    Then of some near that one: MeaMed and Phocas average the most of values that are only just nearer than the farthest honest one.
+    """
+    low, reach = server.honest.min(axis=0), np.ptp(server.honest, axis=0)
+    levels = [*np.quantile(server.honest, np.linspace(0, 1, 9), axis=0), *(low + x * reach for x in (-1.0, -0.3, 1.3, 2.0))]
+    worst = _worst(server, f, levels)
+    return np.tile(_worst(server, f, [worst + x * reach for x in NEAR]), (f, 1))
+
+
+def _worst(server: SimulatedRule, f: int, levels: list[Array]) -> Array:
+    """(d,) in each coordinate the value, of these levels, that does most damage there when all f send it."""
     damage = server.damage_by_coordinate(np.array([server.shift(np.tile(level, (f, 1))) for level in levels]))
-    worst = np.take_along_axis(np.array(levels), damage.argmax(axis=0)[None], axis=0)
-    return np.tile(worst, (f, 1))
+    return np.asarray(np.take_along_axis(np.array(levels), damage.argmax(axis=0)[None], axis=0)[0])
