@@ -37,8 +37,8 @@ def decode(data: bytes) -> Array:
 
 def _viewed(data: bytes) -> Array:
     (shape, fortran, dtype), offset = layout(data)
-    if dtype.hasobject or dtype.kind not in "fiu":
-        raise MalformedUpdate(f"expected real numbers, got dtype {printable(dtype, 60)}")
+    if dtype.hasobject or dtype.kind not in "fiubc":
+        raise MalformedUpdate(f"expected numbers, got dtype {printable(dtype, 60)}")
     count = math.prod(shape)
     if any(side < 0 for side in shape) or count * dtype.itemsize != len(data) - offset:
         raise MalformedUpdate(

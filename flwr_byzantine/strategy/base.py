@@ -7,24 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower import compat, console
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
-from flwr_byzantine.strategy.below import check_bases, check_wrapped, standing_on
+from flwr_byzantine.strategy.below import SECURE, check_bases, check_wrapped, standing_on
 from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.steps import Descent, Replace, ServerStep
-
-SECURE = (
-    "strategy: secure aggregation (SecAgg, SecAgg+) hides the clients' updates and shows a strategy their average alone: no rule can tell "
-    "a liar from it; use the default workflow with a robust strategy, or secure aggregation with FedAvg"
-)
 
 
 class RobustStrategy(Policy):
@@ -142,8 +139,8 @@ class RobustStrategy(Policy):
     def _applied(self, combined: Combined, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
         """As `_apply`; a round in which the strategy below raises is reported before that ends the run."""
         try:
-            with self.core.state.draws.of("step", combined.server_round):
-                return self._apply(combined.server_round, aggregate, metrics, like)
+            with self.core.state.draws.of("step", combined.server_round), np.errstate(invalid="ignore" if combined.state else None):
+                return self._apply(combined.server_round, aggregate, metrics, like)  # of which infinite state is none of the optimiser's
         except Exception as error:
             self.core.abandon(combined, f"{type(self._below()).__name__} raised {type(error).__name__} on the aggregate")
             raise

@@ -19,6 +19,10 @@ REFUSED = {  # beginnings of the names of Flower's classes -> why none of them c
     "the strategy flwr_byzantine.{name} by itself",
     ("FedAvgAndroid",): "its tensors have a form of their own; use FedAvg() and clients that answer with NumPy arrays",
 }
+SECURE = (
+    "strategy: secure aggregation (SecAgg, SecAgg+) hides the clients' updates and shows a strategy their average alone: no rule can tell "
+    "a liar from it; use the default workflow with a robust strategy, or secure aggregation with FedAvg"
+)
 LEAST = ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes")  # attributes of the Message API's strategies
 RATES = {
     "completion_rate_fit": "min_completion_rate_fit",

@@ -2,40 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 
+from flwr_byzantine.arrays.parallel import AfterPart
+from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Updates
-from flwr_byzantine.flower.replies import Reply
+from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.rules.view import sq_distances_between
+from flwr_byzantine.strategy.carried import carried
+from flwr_byzantine.strategy.inspection import Inspected
 from flwr_byzantine.strategy.metrics import reported_noise
 from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
 
 
+@dataclass(frozen=True)
+class Aggregated:
+    """What was made of the valid replies of a round.
+
+    Attributes:
+        outcome: of the rule, for the judged arrays.
+        state: of the other arrays, flat, in the model's order.
+        certificate: whether the resilience condition held, where the policy asks for that.
+    """
+
+    outcome: Outcome
+    state: list[Array]
+    certificate: Certificate | None
+
+
 def combine(
-    policy: Policy, rule: Rule, updates: Updates, state: State | None, trusted: Array | None, used: Sequence[Reply]
-) -> tuple[Outcome, Certificate | None]:
-    """What the rule makes of the updates, and whether the resilience condition held, where the policy asks for that.
+    policy: Policy, rule: Rule, template: Template, seen: Inspected, state: State | None, trusted: Array | None, spill: Spill | None
+) -> Aggregated:
+    """What the rule makes of the judged arrays, and what becomes of the others.
 
     Args:
         policy: `weighting` and `certificate` are read.
         rule: of the round.
-        updates: of the valid replies.
+        template: the broadcast model.
+        seen: the valid replies.
         state: the rule's own, or None before its first round.
-        trusted: the server's own update, where there is one.
-        used: the valid replies, in the order of the updates.
+        trusted: the server's own update of the judged arrays, where there is one.
+        spill: the file that holds the rows, which is closed, or None.
     """
-    outcome = run(rule, updates, state, trusted)
-    if policy.weighting == "capped":
-        outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
-    if not policy.certificate:
-        return outcome, None
-    norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
-    return outcome, certify(rule, sq_distances_between(updates), norm, reported_noise(used))
+    nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
+    judged = zip(*(template.roles.judged(row) for row in seen.rows.values()), strict=True)
+    blocks = [Block(list(rows), origin) for rows, origin in zip(judged, template.roles.judged(template.origins), strict=True)]
+    updates = Updates(blocks, nodes, after_part)
+    with spill or nullcontext():
+        outcome = run(rule, updates, state, trusted)
+        if policy.weighting == "capped":
+            outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
+        certificate = None
+        if policy.certificate:
+            norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
+            certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used))
+        return Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate)
+
+
+def _state(template: Template, seen: Inspected, f: int, after_part: AfterPart | None) -> list[Array]:
+    """The state's arrays over all valid replies; as broadcast where replies are gradients, which state has none of."""
+    broadcast = template.roles.state(template.values)
+    if template.gradients:
+        return broadcast
+    state = zip(*(template.roles.state(row) for row in seen.rows.values()), strict=True)
+    return [carried(rows, origin, f, after_part) for rows, origin in zip(state, broadcast, strict=True)]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from logging import WARNING
 from typing import Any
 
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.combining import combine
+from flwr_byzantine.strategy.combining import Aggregated, combine
 from flwr_byzantine.strategy.counting import RuleFor, feasible, quorum, silence, substitutes
 from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, one_and_the_same
 from flwr_byzantine.strategy.metrics import Log
@@ -79,6 +77,7 @@ class Core(Run):
         self.template, self.broadcast = Template.of(payloads), broadcast
         self._model = self.template.unflatten(self.template.values)
         self.compare(self._model)
+        self.template.roles = self.decide(self.template)
         if self.step.gradients:
             self.template.measure_from_zero()
 
@@ -141,7 +140,7 @@ class Core(Run):
         return combined
 
     def _round(self, number: int, replies: Sequence[Reply], veto: str) -> Combined | None:
-        template = self.template or Template.of_majority([reply.payloads for reply in replies])
+        template = self.template or self._unknown(replies)
         try:
             seen = self.inspector.inspect(self.asked, replies, template)
             found = self._aggregate(number, template, seen, veto)
@@ -150,10 +149,15 @@ class Core(Run):
         if found is None:
             self.keep(number, self._model)
             return None
-        blocks, report = found
-        model = [value.reshape(-1) for value in self._model.values()] or template.zeros()
-        arrays = template.unflatten(self.step.step(number - 1, model, blocks))
-        return Combined(number, arrays, list(seen.replies.values()), template, report)
+        made, report = found
+        blocks = self.step.step(number - 1, template.roles.judged(template.values), made.outcome.blocks)
+        return Combined(number, blocks, made.state, list(seen.replies.values()), template, report)
+
+    def _unknown(self, replies: Sequence[Reply]) -> Template:
+        """What most replies look like, in a round whose model is not known."""
+        template = Template.of_majority([reply.payloads for reply in replies])
+        template.roles = self.decide(template)
+        return template
 
     def finish(self, combined: Combined, arrays: Mapping[str, Array] | None, below: str = "") -> dict[str, Array] | None:
         """End an aggregated round with the model that the strategy below has made of the aggregate, and report it.
@@ -169,7 +173,7 @@ class Core(Run):
         Raises:
             InfeasibleRound: too many rounds in a row have left the model as it was.
         """
-        model = None if arrays is None else combined.template.conform(arrays)
+        model = None if arrays is None else combined.template.conform(arrays, combined.state)
         try:
             if model is None:
                 self._leave(unused(combined.report, f"{below} made no model of the aggregate"))
@@ -186,8 +190,8 @@ class Core(Run):
         self._publish(unused(combined.report, reason))
         self.keeper.report(self.reports)
 
-    def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> tuple[list[Array], RoundReport] | None:
-        """One flat block per model array and the round's report, or None where the round is skipped, which is reported at once."""
+    def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> tuple[Aggregated, RoundReport] | None:
+        """What is made of the replies and the round's report, or None where the round is skipped, which is reported at once."""
         nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
         silent = len(statuses) - statuses.count("invalid") if self.policy.on_missing == "lower-f" else 0
         rule, note = feasible(self.rule, len(nodes), statuses.count("invalid"), silent)
@@ -201,13 +205,10 @@ class Core(Run):
         trusted = server_delta(self.policy.server_update, server_round, self.broadcast, template)
         if trusted is None and trusts(rule):
             raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
-        blocks = [Block([seen.rows[node][k] for node in nodes], origin) for k, origin in enumerate(template.origins)]
-        spill = self.inspector.spill
-        updates = Updates(blocks, nodes, None if spill is None else spill.after_part)
-        with spill or nullcontext():
-            outcome, certificate = combine(self.policy, rule, updates, self.state.rule, trusted, list(seen.replies.values()))
-        self.state.rule = outcome.state
-        return outcome.blocks, replace(report, certificate=certificate, nodes={**seen.dropped, **verdicts(nodes, outcome, rule)})
+        made = combine(self.policy, rule, template, seen, self.state.rule, trusted, self.inspector.spill)
+        self.state.rule = made.outcome.state
+        decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
+        return made, replace(report, certificate=made.certificate, nodes=decided)
 
     def _skip(self, report: RoundReport, rule: Rule, seen: Inspected, veto: str) -> None:
         least, kept = max(rule.min_n(), 1), {node: NodeReport("kept") for node in seen.rows}

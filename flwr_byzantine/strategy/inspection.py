@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,17 +38,25 @@ class Combined:
 
     Attributes:
         server_round: its number, earlier runs counted.
-        arrays: name -> array of the next model.
+        judged: what became of the judged arrays, flat.
+        state: what became of the others, flat.
         replies: the valid replies, by node id.
         template: what the model looks like.
         report: of the round, which is published once the strategy below has made a model of the aggregate.
     """
 
     server_round: int
-    arrays: Mapping[str, Array]
+    judged: list[Array]
+    state: list[Array]
     replies: list[Reply]
     template: Template
     report: RoundReport
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Name -> array of the aggregate as the strategy below gets it: state as it was broadcast, which no optimiser is to move."""
+        roles = self.template.roles
+        return self.template.unflatten(roles.merged(self.judged, roles.state(self.template.values)))
 
 
 class Inspector:

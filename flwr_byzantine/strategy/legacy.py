@@ -138,7 +138,8 @@ class RobustAggregation(RobustStrategy, Strategy):
         parameters, metrics_below = self._applied(combined, aggregate, metrics, like)
         tensors = None if parameters is None else {str(k): decode(data) for k, data in enumerate(parameters.tensors)}
         model = self.core.finish(combined, combined.arrays if parameters is aggregate else tensors, type(self._below()).__name__)
-        return (aggregate if parameters is aggregate else None if model is None else _parameters(model)), metrics_below or metrics
+        untouched = parameters is aggregate and not combined.state
+        return (aggregate if untouched else None if model is None else _parameters(model)), metrics_below or metrics
 
     def _attach(self, proxies: Iterable[ClientProxy]) -> None:
         """Let Flower's legacy loop send through a Grid that waits for nobody too long, and believes nothing that replies say."""

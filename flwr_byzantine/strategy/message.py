@@ -113,12 +113,10 @@ class RobustAggregation(RobustStrategy, Strategy):
         aggregate, like = pack(combined.arrays), combined.replies[0].source
         metrics = self._round_metrics(combined.replies, "train_metrics_aggr_fn")
         arrays, metrics_below = self._applied(combined, aggregate, metrics, like)
-        if arrays is aggregate:
-            self.core.finish(combined, combined.arrays)
-            return aggregate, metrics_below
-        made = None if arrays is None else {name: array.numpy() for name, array in arrays.items()}
+        untouched = arrays is aggregate
+        made = combined.arrays if untouched else None if arrays is None else _arrays(arrays)
         model = self.core.finish(combined, made, type(self._below()).__name__)
-        return (None if model is None else pack(model)), metrics_below
+        return (aggregate if untouched and not combined.state else None if model is None else pack(model)), metrics_below
 
     @in_time
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:

@@ -12,6 +12,7 @@ from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.strategy.places import file_place, folder_place
 from flwr_byzantine.strategy.quarantine import Quarantine
+from flwr_byzantine.strategy.roles import Judge, check_judge
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,6 +55,11 @@ class Policy:
         quarantine: a `Quarantine`, or None to sample every node whatever its record.
         server_update: for rules that trust the server (FLTrust), called in each round with its number and the broadcast model,
             an ArrayRecord (legacy API: a list of ndarrays), to return the model as trained on the server's own clean data.
+        judge: which arrays decide whom a rule keeps: "trained", all floats but running statistics, counters and quantisation by
+            the names of PyTorch, Keras, Flax and Haiku; "all"; patterns of names, such as `trained_names(model)`; positions in the
+            model (legacy API, whose tensors have no names); or a function of name and array. Everything else is state: aggregated by
+            itself, coordinate by coordinate over all valid replies, and never shown to rules and server optimisers. So are booleans,
+            and arrays that are not finite in the run's first model, whatever this says.
         spill: folder on a disk to whose temporary file each reply's arrays are moved when they arrive (legacy API: when they
             are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
@@ -73,6 +79,7 @@ class Policy:
     run_name: str | None = None
     quarantine: Quarantine | None = None
     server_update: Callable[[int, Any], Any] | None = None
+    judge: Judge = "trained"
     spill: str | Path | None = None
 
     if not TYPE_CHECKING:  # a type checker would take it to mean that any attribute may be set
@@ -85,6 +92,8 @@ class Policy:
             """
             if name in CONSTRAINTS and not (name == "reply_timeout" and callable(value)):
                 check("strategy", name, value, CONSTRAINTS[name])
+            if name == "judge":
+                check_judge(value)
             if name in PLACES and value is not None:
                 value = PLACES[name](name, value)
             super().__setattr__(name, value)

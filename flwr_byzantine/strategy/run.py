@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from logging import INFO, WARNING
@@ -18,8 +18,10 @@ from flwr_byzantine.strategy.keeper import Keeper
 from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.roles import Judge, Roles, decide, not_finite
 from flwr_byzantine.strategy.run_state import Expected, RunState
 from flwr_byzantine.strategy.steps import ServerStep
+from flwr_byzantine.strategy.template import Template
 
 OURS = {item.name for item in fields(Policy)} | {"core", "descent", "_grid", "_parameters"}  # attributes that are no state of a run
 NOT_BEGUN = (
@@ -29,6 +31,11 @@ NOT_BEGUN = (
 CHANGED = (
     "the model of round {} was changed before it was sent: a strategy around this one did it, and neither that nor its state is in "
     "the checkpoint, so that a restart is another run"
+)
+
+NOT_FINITE = (
+    "strategy: array {!r} of the model is not finite any more, and was when the run began: a server optimiser that diverged, most likely; "
+    "give it a smaller step. last_model is the model of the round before"
 )
 
 
@@ -55,6 +62,7 @@ class Run:
         self.last_model: Mapping[str, Array] | None = None
         self.last_round = 0
         self._told = False
+        self._judged_by: Judge | None = None
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -130,6 +138,34 @@ class Run:
             text = f"already complete: {done} of {num_rounds} rounds are in {self.keeper.target}; nothing is left to do"
             self.log(WARNING, text)
         return max(0, num_rounds - done)
+
+    def decide(self, template: Template) -> Roles:
+        """The roles of the model's arrays, which the log says once; a rule that kept vectors of other arrays begins anew.
+
+        Raises:
+            InvalidParameter: `judge=` does not fit the model, or an array that is judged is not finite any more.
+        """
+        arrays, flat = template.unflatten(template.values), dict(zip(template.names, template.values, strict=True))
+        infinite = not_finite(flat)
+        if self.state.infinite is None and arrays:
+            self.state.infinite = infinite
+        roles = decide(arrays, self._judge(template.names), self.state.infinite or ())
+        judged = roles.judged(template.names)
+        if lost := [name for name in infinite if name in judged]:
+            raise InvalidParameter(NOT_FINITE.format(lost[0]))
+        if judged != self.state.judged and arrays:
+            self.state.rule = self.state.rule if self.state.judged is None else None
+            self.state.judged = judged
+            if roles.kinds:
+                self.log(INFO, str(roles))
+        return roles
+
+    def _judge(self, names: Collection[str]) -> Judge:
+        """What says which arrays are judged: the arrays that were, unless `judge=` has been set anew since or the model is another."""
+        now, before = self.policy.judge, self._judged_by
+        self._judged_by = now
+        known = now is before or (before is None and callable(now))
+        return self.state.judged if self.state.judged and known and set(self.state.judged) <= set(names) else now
 
     def end(self) -> None:
         """The last round is over; the core forgets it."""

@@ -36,6 +36,8 @@ class RunState:
         ledger: every node's record, where there is a quarantine.
         run: the run's id, made when it begins and kept when it goes on; empty before.
         identity: what the program that goes on must have in common with the one that began; None without a checkpoint.
+        judged: names of the judged arrays, None before the first round.
+        infinite: names of those that were not finite in the first model, None before.
         draws: the run's randomness.
         attributes: the strategies' own state.
     """
@@ -47,13 +49,15 @@ class RunState:
     ledger: Ledger | None = None
     run: str = ""
     identity: Identity | None = None
+    judged: list[str] | None = None
+    infinite: list[str] | None = None
     draws: Draws = field(default_factory=Draws)
     attributes: Attributes = field(default_factory=lambda: Attributes([]))
     _unsaved: dict[str, bool] = field(default_factory=dict)  # what no checkpoint holds, and whether it was named
 
     def begin(self) -> None:
         """A run begins, which may turn out to be one that goes on."""
-        self.run, self.identity, self.draws = uuid4().hex, None, Draws()
+        self.run, self.identity, self.draws, self.judged, self.infinite = uuid4().hex, None, Draws(), None, None
         self.draws.choose()
 
     def ledger_under(self, conditions: Quarantine | None) -> Ledger | None:
@@ -91,6 +95,8 @@ class RunState:
             "rule_round": state.round,
             "ledger": None if self.ledger is None else self.ledger.to_json(),
             "skipped": self.skipped,
+            "judged": self.judged,
+            "infinite": self.infinite,
             "seeds": self.draws.seeds,
             "outside": pack(self.draws.outside(), "states", outside),
             "attributes": forms,
@@ -126,6 +132,7 @@ class RunState:
             require_model(model, expected(), path)
         self.run, self.identity = facts["run"], identity
         self.offset, self.skipped = snapshot.server_round, facts["skipped"]
+        self.judged, self.infinite = facts["judged"], facts["infinite"]
         self.rule = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
         self.reports[:] = [RoundReport.from_json(line) for line in facts["reports"]]
         if quarantine is not None and facts["ledger"] is not None:

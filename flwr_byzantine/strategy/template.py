@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -17,6 +17,7 @@ from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.flower.decode import decode
 from flwr_byzantine.flower.uploads import PER_ARRAY, RATIO
 from flwr_byzantine.flower.words import printable
+from flwr_byzantine.strategy.roles import Roles
 
 SERIALISED = (b'{"', b"{L", b"tree", b"CBM1", *(b"\x80" + bytes([k]) for k in range(2, 6)))  # JSON, UBJSON, LightGBM, CatBoost, pickle
 NOT_AVERAGED = "trees, and other models that are bytes and no numbers, cannot be averaged, nor told from a liar's by a rule"
@@ -27,6 +28,12 @@ class Template:
 
     Args:
         arrays: name -> array, in the model's order.
+
+    Attributes:
+        roles: which arrays are judged; all of them, unless the run says otherwise.
+        gradients: whether replies are vectors of their own.
+
+    Complex arrays are pairs of real numbers in all flat arrays.
 
     Example:
         >>> import numpy as np
@@ -39,9 +46,11 @@ class Template:
         self.names = list(arrays)
         self.shapes = [value.shape for value in arrays.values()]
         self.dtypes = [value.dtype for value in arrays.values()]
-        self.values = [np.ascontiguousarray(value).reshape(-1) for value in arrays.values()]
+        self.values = [_flat(value) for value in arrays.values()]
         self.origins: list[Array | None] = list(self.values)
+        self.gradients = False
         self.size = sum(value.nbytes for value in arrays.values())
+        self.roles = Roles({name: value.size for name, value in arrays.items()}, {})
 
     @classmethod
     def of(cls, payloads: Mapping[str, bytes]) -> Template:
@@ -76,16 +85,12 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         forms = Counter(tuple((name, value.shape, value.dtype) for name, value in model.items()) for model in models)
         form, count = forms.most_common(1)[0] if forms else ((), 0)
         template = cls({name: np.broadcast_to(np.zeros((), dtype), shape) for name, shape, dtype in form if 2 * count > len(given)})
-        template.measure_from_zero()
+        template.origins = [None] * len(template.names)
         return template
-
-    def zeros(self) -> list[Array]:
-        """A flat model of this form."""
-        return [np.zeros(value.size, value.dtype) for value in self.values]
 
     def measure_from_zero(self) -> None:
         """Let replies be vectors of their own (gradients), not points near the broadcast model."""
-        self.origins = [None] * len(self.names)
+        self.gradients, self.origins = True, [None] * len(self.names)
 
     def read(self, payloads: Mapping[str, Any]) -> list[Array]:
         """One flat array per model array, in the model's order and dtypes, from a reply's npy bytes.
@@ -105,8 +110,8 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         """As `read`, from arrays."""
         self._check_names(arrays)
         return [
-            self._check_one(name, arrays[name], shape, dtype)
-            for name, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True)
+            self._check_one(name, arrays[name], shape, dtype, own)
+            for name, shape, dtype, own in zip(self.names, self.shapes, self.dtypes, self.values, strict=True)
         ]
 
     def _check_names(self, given: Mapping[str, Any]) -> None:
@@ -116,31 +121,45 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         if missing or extra:
             raise MalformedUpdate(f"expected the model's {len(self.names)} arrays, got missing {missing[:3]} and unknown {extra}")
 
-    def _check_one(self, name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    def _check_one(self, name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype[Any], own: Array) -> Array:
         if value.shape != shape:
             raise MalformedUpdate(f"array {name!r}: expected shape {shape}, got {value.shape}")
-        flat = np.ascontiguousarray(value).reshape(-1)
-        if flat.dtype != dtype:
-            flat = _convert(name, flat, dtype)
-        if not kernels.finite(flat):
+        flat = _flat(value if value.dtype == dtype else _convert(name, value, dtype))
+        if not (kernels.finite(flat) or _repeats(flat, own)):
             raise MalformedUpdate(f"array {name!r}: expected finite values, got NaN or infinity")
         return flat
 
-    def conform(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """`arrays` in the model's order, shapes and dtypes, whatever a wrapped strategy made of them."""
-        found = {}
-        for name, shape, dtype in zip(self.names, self.shapes, self.dtypes, strict=True):
-            values = arrays[name].reshape(-1)
-            if values.dtype != dtype:
-                block = np.empty(values.shape, dtype)
-                kernels.round_into(values, block)
-                values = block
-            found[name] = values.reshape(shape)
-        return found
+    def conform(self, arrays: Mapping[str, Array], state: Sequence[Array]) -> dict[str, Array]:
+        """The model with the judged ones of `arrays`, in its order, shapes and dtypes whatever made them, and with this state."""
+        forms = zip(self.roles.judged(self.names), self.roles.judged(self.values), strict=True)
+        return self.unflatten(self.roles.merged([_rounded(_flat(arrays[name]), own) for name, own in forms], state))
 
-    def unflatten(self, blocks: list[Array]) -> dict[str, Array]:
+    def unflatten(self, blocks: Sequence[Array]) -> dict[str, Array]:
         """Name -> array of the model's shape and dtype from flat blocks."""
-        return {name: block.reshape(shape) for name, block, shape in zip(self.names, blocks, self.shapes, strict=True)}
+        forms = zip(self.names, blocks, self.dtypes, self.shapes, strict=True)
+        return {name: block.view(dtype).reshape(shape) for name, block, dtype, shape in forms}
+
+
+def _flat(value: Array) -> Array:
+    """The values in one row; complex numbers as pairs, and any byte but 0 as true."""
+    flat = np.ascontiguousarray(value).reshape(-1)
+    if flat.dtype.kind == "b":
+        return np.asarray(flat.view(np.uint8) != 0)
+    return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+
+
+def _repeats(flat: Array, own: Array) -> bool:
+    """Whether what is not finite is the broadcast model's: a mask, an observer that saw nothing."""
+    odd = ~np.isfinite(flat)
+    return np.array_equal(flat[odd], own[odd], equal_nan=True)
+
+
+def _rounded(values: Array, like: Array) -> Array:
+    if values.dtype == like.dtype:
+        return values
+    block = np.empty(values.shape, like.dtype)
+    kernels.round_into(values, block)
+    return block
 
 
 def _own(name: str, data: bytes) -> Array:
@@ -165,7 +184,7 @@ def _decoded(payloads: Mapping[str, bytes]) -> dict[str, Array]:
 
 def _convert(name: str, flat: Array, dtype: np.dtype[Any]) -> Array:
     """Floats are rounded to the model's float type; integers must fit exactly; nothing crosses between the two."""
-    if flat.dtype.kind == "f" and dtype.kind == "f":
+    if flat.dtype.kind == dtype.kind and dtype.kind in "fc":
         with np.errstate(over="ignore"):
             return flat.astype(dtype)
     if flat.dtype.kind in "iu" and dtype.kind in "iu":

@@ -25,7 +25,7 @@ def trusts(rule: Rule) -> bool:
 
 
 def server_delta(train: ServerUpdate | None, server_round: int, model: Any, template: Template) -> Array | None:
-    """(d,) float64 delta of what `train` makes of the broadcast model, or None where there is no such function.
+    """(d,) float64 delta, of the judged arrays, of what `train` makes of the broadcast model, or None where there is no such function.
 
     Args:
         train: the user's function; it returns arrays as it got them (an ArrayRecord, or a list), or name -> array.
@@ -46,7 +46,7 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
         raise InvalidParameter(f"server_update must return the model as trained in round {server_round}: {error}") from error
     deltas = [
         row.astype(np.float64) if origin is None else np.subtract(row, origin, dtype=np.float64)
-        for row, origin in zip(rows, template.origins, strict=True)
+        for row, origin in zip(template.roles.judged(rows), template.roles.judged(template.origins), strict=True)
     ]
     return np.concatenate(deltas) if deltas else np.zeros(0)
 

@@ -26,11 +26,13 @@ DEFAULTS = {
     "quarantine": None,
     "server_update": None,
     "spill": None,
+    "judge": "trained",
 }
 EDGES = {
     "on_infeasible": (["skip", "error"], ["raise", None]),
     "max_skipped_rounds": ([1], [0, 1.5]),
     "on_missing": (["keep-f", "lower-f"], ["skip", None]),
+    "judge": (["all", "*.weight", ["a", "b.*"], [0, 2], bool], ["", [], [None], [True], 3, None]),
     "node_timeout": ([0.0], [-1e-9, None]),
     "weighting": (["uniform", "capped"], ["examples"]),
     "certificate": ([True, False], [1]),

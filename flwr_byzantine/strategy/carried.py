@@ -1,0 +1,59 @@
+"""State that comes along with the weights (running statistics, counters, masks): aggregated by itself, whoever was kept for his weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.parallel import AfterPart
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.window import Window
+
+
+def carried(rows: Sequence[Array], origin: Array, f: int, after_part: AfterPart | None = None) -> Array:
+    """One array of state from those of all valid replies, in its dtype: each value lies among those of the honest ones.
+
+    Numbers are the mean without the f smallest and the f largest of each coordinate where the rule has an f and the replies are
+    enough, else the median; integers are rounded. Booleans are the majority's, and at a tie the broadcast model's. Where the
+    broadcast value is not finite, the median counts replies that repeat it among the others.
+
+    Args:
+        rows: flat, one for each reply.
+        origin: the broadcast values.
+        f: of the rule.
+        after_part: as for `Updates`.
+
+    Example:
+        >>> carried([np.array([k, 1.0]) for k in (1.0, 2.0, 1e30)], np.array([0.0, np.inf]), f=1).tolist()
+        [2.0, 1.0]
+    """
+    if origin.dtype == np.bool_:
+        votes = 2 * np.sum(rows, axis=0)
+        return np.asarray(np.where(votes == len(rows), origin, votes > len(rows)))
+    out, fixed = np.empty_like(origin), _not_finite(origin)
+    if fixed is None:
+        kernels.windows(rows, None, _window(len(rows), f), None, out, after_part)
+        return out
+    free = ~fixed
+    out[fixed] = _extended_median([row[fixed] for row in rows])
+    if free.any():
+        out[free] = carried([row[free] for row in rows], origin[free], f)
+    return out
+
+
+def _window(n: int, f: int) -> Window:
+    return Window(f, n - f) if f > 0 and 2 * f < n else Window((n - 1) // 2, n // 2 + 1)
+
+
+def _not_finite(origin: Array) -> Array | None:
+    """(c,) where the values are not finite, or None where all are."""
+    return None if kernels.finite(origin) else np.asarray(~np.isfinite(origin))
+
+
+def _extended_median(rows: Sequence[Array]) -> Array:
+    """(c,) medians of numbers and infinities, NaN being the largest."""
+    values = np.sort(np.array(rows, np.float64), axis=0)
+    low, high = values[(len(rows) - 1) // 2], values[len(rows) // 2]
+    return np.asarray(np.where(low == high, low, low / 2 + high / 2))

@@ -1,0 +1,157 @@
+"""Which arrays of a model are judged, and which are state that decides nothing: what is trained, and what only comes along."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.errors import InvalidParameter
+
+Judge = str | Sequence[str] | Sequence[int] | Callable[[str, Array], bool]
+Item = TypeVar("Item")
+KINDS = {  # of arrays that are not trained -> what the frameworks call them
+    "BatchNorm": r"(^|[./_])(running_(mean|var|std)|num_batches_tracked|moving_(mean|variance|var)(:0)?|batch_stats[./].+"
+    r"|(mean|var)_ema[./].+|(bn|batch_?norm)[^./]*[./](mean|var))$",
+    "normalisation": r"(^|[./])normalization[_0-9]*[./](mean|variance|count)(:0)?$",
+    "quantisation": r"(activation_post_process|fake_quant)[_0-9]*\.|(^|[./])(min_val|max_val|zero_point|(fake_quant|observer)_enabled)$",
+    "power iteration": r"(^|\.)parametrizations\.\w+\.\d+\._[uv]$",
+}
+_PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in KINDS.items()}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The role of each array of a model.
+
+    Attributes:
+        sizes: name -> number of values, in the model's order.
+        kinds: name -> what it is, of each array that is state; all others are judged.
+
+    Example:
+        >>> roles = Roles({"w": 6, "n": 1, "b": 2}, {"n": "integer"})
+        >>> roles.judged(["W", "N", "B"]), roles.state(["W", "N", "B"]), str(roles)
+        (['W', 'B'], ['N'], 'judged 2 arrays, 8 values; state: 1 integer array')
+    """
+
+    sizes: Mapping[str, int]
+    kinds: Mapping[str, str]
+
+    def judged(self, items: Iterable[Item]) -> list[Item]:
+        """Of one item for each array, those of the judged ones."""
+        return [item for name, item in zip(self.sizes, items, strict=True) if name not in self.kinds]
+
+    def state(self, items: Iterable[Item]) -> list[Item]:
+        """Of one item for each array, those of the state."""
+        return [item for name, item in zip(self.sizes, items, strict=True) if name in self.kinds]
+
+    def merged(self, judged: Iterable[Item], state: Iterable[Item]) -> list[Item]:
+        """One item for each array, in the model's order, of the judged ones' and the state's."""
+        decide, carry = iter(judged), iter(state)
+        return [next(carry if name in self.kinds else decide) for name in self.sizes]
+
+    def __str__(self) -> str:
+        sizes = self.judged(self.sizes.values())
+        text = f"judged {_count(len(sizes))}, {_short(sum(sizes))} values"
+        kinds = Counter(self.kinds.values())
+        return f"{text}; state: {', '.join(_count(number, kind) for kind, number in kinds.items())}" if kinds else text
+
+
+def decide(arrays: Mapping[str, Array], judge: Judge, infinite: Collection[str] = ()) -> Roles:
+    """The roles of a model's arrays.
+
+    Args:
+        arrays: name -> array of the broadcast model.
+        judge: which arrays are judged, as `Policy.judge` says.
+        infinite: names of arrays that were not finite in the run's first model: these are state, as are booleans.
+
+    Raises:
+        InvalidParameter: `judge` names what is not there, or leaves nothing to judge.
+
+    Example:
+        >>> import numpy as np
+        >>> model = {"0.weight": np.ones((2, 2)), "1.running_var": np.ones(2), "1.num_batches_tracked": np.array(7)}
+        >>> str(decide(model, "trained"))
+        'judged 1 array, 4 values; state: 2 BatchNorm arrays'
+        >>> str(decide(model, ["*.weight", "*.running_var"]))
+        'judged 2 arrays, 6 values; state: 1 BatchNorm array'
+    """
+    able = {name: value for name, value in arrays.items() if value.dtype.kind != "b" and name not in infinite}
+    chosen = _chosen(able, list(arrays), judge)
+    sizes = {name: value.size for name, value in arrays.items()}
+    if arrays and not sum(sizes[name] for name in chosen):
+        raise InvalidParameter(f"strategy: judge={judge!r} leaves no array of numbers to judge; the model has {list(arrays)[:5]}")
+    return Roles(sizes, {name: _kind(name, value, name in infinite) for name, value in arrays.items() if name not in chosen})
+
+
+def not_finite(arrays: Mapping[str, Array]) -> list[str]:
+    """Names of the arrays that hold infinities or NaN: fresh observers, additive masks.
+
+    Args:
+        arrays: name -> flat array.
+    """
+    return [name for name, value in arrays.items() if not kernels.finite(value)]
+
+
+def check_judge(judge: object) -> None:
+    """Refuse what cannot say which arrays are judged.
+
+    Raises:
+        InvalidParameter: one sentence says what may.
+    """
+    several = isinstance(judge, list | tuple) and bool(judge) and len({type(item) for item in judge} - {str, int}) == 0
+    if not (several or (isinstance(judge, str) and judge) or callable(judge)):
+        forms = '"trained", "all", patterns of names, positions, or a function of name and array'
+        raise InvalidParameter(f"strategy: judge must be {forms}, got {judge!r}")
+
+
+def _chosen(able: Mapping[str, Array], names: Sequence[str], judge: Judge) -> set[str]:
+    """Names of the arrays to judge."""
+    if callable(judge):
+        return {name for name, value in able.items() if judge(name, value)}
+    if judge == "all":
+        return set(able)
+    if judge == "trained":
+        trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not framework_state(name)}
+        return trained if any(able[name].size for name in trained) else set(able)  # a model of integers is judged by these
+    wanted: Sequence[str] | Sequence[int] = [judge] if isinstance(judge, str) else judge
+    return set(able).intersection(*[{name for item in wanted for name in _named(item, names)}])
+
+
+def _named(item: str | int, names: Sequence[str]) -> list[str]:
+    """The names at a position, or that are or match a pattern."""
+    if isinstance(item, int):
+        found = list(names[item : item + 1]) if item >= 0 else []
+    else:
+        found = [item] if item in names else [name for name in names if fnmatchcase(name, item)]
+    if not found:
+        raise InvalidParameter(f"strategy: judge must hold names, patterns or positions of the model's {len(names)} arrays, got {item!r}")
+    return found
+
+
+def framework_state(name: str) -> str:
+    """Of which kind an array of this name is that PyTorch, Keras, Flax or Haiku update without training it; "" for none.
+
+    Example:
+        >>> framework_state("layer1.0.bn2.running_var"), framework_state("layer1.0.bn2.weight")
+        ('BatchNorm', '')
+    """
+    return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(name)), "")
+
+
+def _kind(name: str, value: Array, infinite: bool) -> str:
+    of_dtype = {"b": "boolean", "i": "integer", "u": "integer"}
+    return framework_state(name) or ("non-finite" if infinite else of_dtype.get(value.dtype.kind, "unjudged"))
+
+
+def _count(number: int, kind: str = "") -> str:
+    return f"{number} {kind}{' ' if kind else ''}array{'' if number == 1 else 's'}"
+
+
+def _short(number: int) -> str:
+    return f"{number / 1e6:.1f} M" if number >= 100_000 else f"{number:,}"
