@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         SignGuard,
         TrimmedMean,
     )
+    from flwr_byzantine.strategy.trained import trained_names
 
 __version__ = "0.1.0"
 moved.install()
@@ -98,6 +99,7 @@ __all__ = [  # noqa: RUF022 (plainly sorted)
     "report",
     "rules",
     "theory",
+    "trained_names",
 ]
 
 _MODULES = {
@@ -106,7 +108,11 @@ _MODULES = {
     "poison": "attacks.poisoning",
     "report": "experiments.report",
 }
-_PLACES = {"citation": "declare.citations", "LocalGrid": "flower.local"}  # other names, and the modules that hold them
+_PLACES = {  # other names, and the modules that hold them
+    "citation": "declare.citations",
+    "LocalGrid": "flower.local",
+    "trained_names": "strategy.trained",
+}
 
 if not TYPE_CHECKING:  # to a type checker, the imports above are all there is: a name that is none is refused
 

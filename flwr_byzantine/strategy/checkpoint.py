@@ -21,7 +21,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.codec import unpack
 from flwr_byzantine.flower.words import printable
 
-MARK = b"flwr-byzantine checkpoint 2, SHA-256 of all bytes before: "  # begins the archive's comment, which ends the file
+MARK = b"flwr-byzantine checkpoint 3, SHA-256 of all bytes before: "  # begins the archive's comment, which ends the file
 DIGEST = 64  # hexadecimal digits, the last bytes of the file
 FACTS = "facts.json"
 

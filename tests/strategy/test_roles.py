@@ -211,7 +211,7 @@ def test_a_judge_that_does_not_fit_the_model_is_refused_in_the_first_round(judge
 @pytest.mark.parametrize(
     ("judge", "expected"),
     [("trained", "wc"), ("all", "wrnc"), (["w", "r*"], "wr"), ([0, 2], "wn"), ("[rn]", "rn"), (lambda name, value: value.ndim > 1, "w")],
-    ids=str,
+    ids=["trained", "all", "patterns", "positions", "pattern", "function"],
 )
 def test_who_says_what_is_judged(judge, expected):
     sizes = {"w": np.ones((2, 2)), "running_mean": np.ones(2), "n": np.array(3), "c": np.ones(2, np.complex64), "mask": np.array(True)}
