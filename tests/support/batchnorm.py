@@ -66,7 +66,7 @@ def weights_of(arrays):
     return {name: value for name, value in arrays.items() if name.endswith(("weight", "bias"))}
 
 
-def with_statistics(weights, raw):
+def with_statistics(weights, raw=False):
     """The model with the running statistics of all clients' data."""
     model = loaded(weights, raw).train()
     next(layer for layer in model if isinstance(layer, torch.nn.BatchNorm1d)).momentum = None
