@@ -203,6 +203,16 @@ def planned_rounds() -> int | None:
     return None
 
 
+def grid_of_loop() -> Any:
+    """The Grid of the Strategy whose `start` has called this, however indirectly; None where there is none.
+
+    Example:
+        >>> grid_of_loop() is None
+        True
+    """
+    return next((names["grid"] for owner, names in _loops() if hasattr(owner, "aggregate_train") and "grid" in names), None)
+
+
 def aggregates_securely() -> bool:
     """Whether a legacy workflow that has called this, however indirectly, is one of secure aggregation.
 

@@ -81,6 +81,8 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
 
 def _taken(found: Any, asked: Message, valid: Callable[[Message], bool]) -> tuple[Message, bool]:
     """The reply, marked, and whether it can be used."""
+    if isinstance(found, superlink.LinkFailed) and found.__cause__ is not None:
+        raise found.__cause__
     if isinstance(found, ByzantineError) and not isinstance(found, MalformedUpdate):
         raise found  # Flower is not as expected: not the node's fault
     if isinstance(found, Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from flwr.app import Message
@@ -40,13 +41,33 @@ class QuorumGrid:
     ) -> None:
         self.grid, self.patience, self.on_sent, self.valid = grid, patience, on_sent, valid
         self.unusable: dict[int, Message] = {}
+        self._held: list[Message] = []
+        self._holds_back = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grid, name)
 
-    def attach(self) -> None:
-        """Let whoever holds the wrapped Grid, such as Flower's legacy loop, send and receive through this one."""
-        vars(self.grid)["send_and_receive"] = self.send_and_receive
+    def attach(self, hold_back: bool = True) -> None:
+        """Let whoever holds the wrapped Grid, such as another strategy's loop, send and receive through this one.
+
+        Args:
+            hold_back: what cannot be used is kept from them, for `held_back`.
+
+        A Grid whose attributes cannot be set stays as it is.
+        """
+        whole, self._holds_back = self.grid, hold_back
+        with suppress(AttributeError, TypeError):
+            whole.send_and_receive = self.send_and_receive
+            self.grid = whole if isinstance(whole, Grid) else _AsMade(whole)
+
+    def grid_of(self, grid: Any) -> bool:
+        """Whether it wraps this Grid."""
+        return grid is self.grid or grid is vars(self.grid).get("whole")
+
+    def held_back(self) -> list[Message]:
+        """The replies of the last exchange that were held back, each once."""
+        held, self._held = self._held, []
+        return held
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send, and take what comes in time."""
@@ -59,7 +80,24 @@ class QuorumGrid:
         self.unusable.update({reply.metadata.src_node_id: reply for reply in replies if reply.has_error()})
         if not replies and sent[0].metadata.message_type == "get_parameters":
             return [unreadable(sent[0], "no reply in time")]  # Flower's legacy loop takes the first reply for granted
-        return replies
+        if not self._holds_back:
+            return replies
+        usable = {id(reply) for reply in replies if not reply.has_error() and self.valid(reply)}
+        self._held = [reply for reply in replies if id(reply) not in usable]
+        return [reply for reply in replies if id(reply) in usable]
+
+
+class _AsMade:
+    """A Grid to which another one is attached, as its class made it."""
+
+    def __init__(self, whole: Any) -> None:
+        self.whole = whole
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Any:
+        return type(self.whole).send_and_receive(self.whole, messages, timeout=timeout)
 
 
 def wait_for_all(grid: Any, sent: list[Message], timeout: float | None) -> list[Message]:

@@ -63,6 +63,7 @@ def from_message(message: Message, node: int, examples_key: str, training: bool 
         content = message.content
         arrays, metrics = _of_kind(content, ArrayRecord), _of_kind(content, MetricRecord)
         excess = _excess(len(content), [*metrics, *_of_kind(content, ConfigRecord)])
+        payloads = {name: array.data for record in arrays[:1] for name, array in record.items()}
     except Exception as error:  # content that does not even inflate
         return Reply(node, error=f"expected an ArrayRecord, got content that raises {type(error).__name__}", source=message)
     if excess:
@@ -73,7 +74,7 @@ def from_message(message: Message, node: int, examples_key: str, training: bool 
         return Reply(node, None, said, examples, f"expected one MetricRecord, got {len(metrics)}", source=message)
     if len(arrays) != 1:
         return Reply(node, None, said, examples, f"expected one ArrayRecord, got {len(arrays)}", source=message)
-    return Reply(node, {name: array.data for name, array in arrays[0].items()}, said, examples, source=message)
+    return Reply(node, payloads, said, examples, source=message)
 
 
 def from_legacy(message: Message, node: int) -> Reply:
@@ -103,8 +104,8 @@ def from_fit(result: FitRes, node: int) -> Reply:
         return Reply(node, error=excess, source=result)
     try:
         payloads = {str(k): data for k, data in enumerate(result.parameters.tensors)}
-    except (AttributeError, TypeError) as error:
-        return Reply(node, None, metrics, result.num_examples, f"expected tensors, got {error}", source=result)
+    except Exception as error:
+        return Reply(node, None, metrics, result.num_examples, f"expected tensors, got {printable(error, 80)}", source=result)
     return Reply(node, payloads, metrics, result.num_examples, source=result)
 
 
@@ -117,7 +118,8 @@ def from_evaluate(result: EvaluateRes, node: int) -> Reply:
 
 def from_failure(result: FitRes | EvaluateRes, node: int) -> Reply:
     """A failure of the legacy API whose client is known."""
-    return Reply(node, error=_reported(result.status.message), status="failed", source=result)
+    said = getattr(getattr(result, "status", None), "message", None)
+    return Reply(node, error=_reported(said), status="failed", source=result)
 
 
 def from_error(message: Message, node: int) -> Reply:

@@ -24,7 +24,8 @@ Fetch = Callable[[Upload], list[Any]]  # pulls one reply, counting what it costs
 
 def is_superlinks(grid: Any) -> bool:
     """Whether a Grid is Flower's own way to a SuperLink, by which a reply's parts come one by one."""
-    return type(grid) is inside(f"{GRIDS}.http_grid", "HttpGrid", "is_superlinks")
+    theirs = inside(f"{GRIDS}.http_grid", "HttpGrid", "is_superlinks")
+    return isinstance(grid, theirs) and type(grid).pull_messages is theirs.pull_messages
 
 
 def make_unguessable(messages: Iterable[Message]) -> None:
@@ -77,6 +78,17 @@ def _pulled(grid: Any, answer: Any, upload: Upload) -> list[Any]:
     return list(alone.pull_messages([answer.messages_list[0].metadata.reply_to_message_id]))
 
 
+class LinkFailed(Exception):
+    """The SuperLink did not answer as it should: no node's fault; the cause is what Flower raised."""
+
+
+def _linked(call: Callable[[Any], Any], request: Any) -> Any:
+    try:
+        return call(request)
+    except Exception as error:
+        raise LinkFailed from error
+
+
 class _Metered:
     """A SuperLink's client that knows of one reply, and counts its parts before Flower expands them."""
 
@@ -94,7 +106,7 @@ class _Metered:
     def PullObject(self, request: Any) -> Any:
         while True:
             self._upload.wait(0.0)
-            response = self._client.PullObject(request)
+            response = _linked(self._client.PullObject, request)
             if response.object_available or not response.object_found:
                 break
             self._upload.wait(0.2)
@@ -109,7 +121,7 @@ class _Metered:
 
     def ConfirmMessageReceived(self, request: Any) -> Any:
         """All parts are here, and nothing is expanded yet: Flower repeats a chunk as often as an array names it."""
-        confirmed = self._client.ConfirmMessageReceived(request)
+        confirmed = _linked(self._client.ConfirmMessageReceived, request)
         self._upload.expands(sum(map(self._expanded, self._arrays)))
         return confirmed
 

@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from flwr_byzantine.flower import compat
+from flwr_byzantine.flower.grids import is_flowers
 from flwr_byzantine.flower.presence import NodesMissing, PresentGrid
 from flwr_byzantine.strategy.below import content_with, least_nodes
 from flwr_byzantine.strategy.counting import enough
@@ -26,7 +27,7 @@ def in_time(configure: Configure) -> Configure:
         if isinstance(grid, PresentGrid):  # an override that calls this one is in time already
             return configure(self, server_round, arrays, config, grid)
         training = configure.__name__ == "configure_train"
-        if training:
+        if training and is_flowers(grid):
             self._attach(grid)
         return list(_with_nodes_there(self, lambda patient: configure(self, server_round, arrays, config, patient), grid, training))
 

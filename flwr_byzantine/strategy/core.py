@@ -110,7 +110,8 @@ class Core(Run):
 
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
-        usable = {reply.node: reply for reply in replies if reply.metrics is not None}
+        asked = set(self.evaluating) or {reply.node for reply in replies}
+        usable = {reply.node: reply for reply in replies if reply.metrics is not None and reply.node in asked}
         others = {node: NodeReport("missing", "no reply") for node in self.evaluating}
         others |= {reply.node: NodeReport(reply.status, reply.error) for reply in replies}
         for text in troubles({node: others[node] for node in sorted(set(others) - set(usable))}):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from logging import INFO, WARNING
 
-from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.patience import Quorum
 from flwr_byzantine.rules.base import Rule
 
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
+SLOW = 5  # one in so many may be slow whatever f is
 FURTHER = 1000  # nodes more than are asked: how far a better number of them is looked for
 
 
@@ -53,13 +53,15 @@ def enough(rule_for: RuleFor, n: int) -> bool:
 
 
 def quorum(rule_for: RuleFor, n: int, training: bool) -> Quorum:
-    """How many of the n nodes asked must have answered before the others get no more than the grace period."""
+    """How many of the n nodes asked must have answered before the others get no more than the grace period.
+
+    All but f, or all but a fifth where f is less: no rule says that nobody is slow or silent. In training as many as a rule needs.
+    """
     try:
-        rule = rule_for(n)
-    except InvalidParameter:  # a function of the user's that has no rule for so few
+        least = max(1, n - max(rule_for(n).f, n // SLOW))
+        return Quorum(least, next((m for m in range(least, n) if _enough(rule_for, m)), n) if training else least)
+    except Exception:  # a function of the user's that has no rule for so few
         return Quorum(n)
-    least = max(1, n - rule.f)
-    return Quorum(least, min(n, rule.min_n()) if training else least)
 
 
 def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:

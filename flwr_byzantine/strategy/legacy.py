@@ -146,7 +146,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         for grid in compat.grids_of(proxies):
             if is_flowers(grid) and (self._grid is None or self._grid.grid is not grid):
                 self._grid = QuorumGrid(grid, self._patience, list, self._arrived)
-                self._grid.attach()
+                self._grid.attach(hold_back=False)
 
     def _begin_exchange(self, proxies: Sequence[ClientProxy], training: bool) -> None:
         """One clock for all messages of a round's training, or evaluation: Flower's loop may send each by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from logging import INFO
 from typing import Any
 
@@ -13,13 +14,14 @@ from flwr.serverapp.strategy import Result, Strategy
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower import compat, console
 from flwr_byzantine.flower.codec import pack
-from flwr_byzantine.flower.grids import QuorumGrid, is_flowers
+from flwr_byzantine.flower.grids import QuorumGrid
 from flwr_byzantine.flower.patience import Patience
 from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
 from flwr_byzantine.strategy.choosing import in_time, with_progress
 from flwr_byzantine.strategy.draws import OrderedGrid
+from flwr_byzantine.strategy.inspection import rows_or_reason
 
 MetricsFn = Callable[[list[RecordDict], str], MetricRecord]
 Aggregated = tuple[ArrayRecord | None, MetricRecord | None]
@@ -33,6 +35,7 @@ class RobustAggregation(RobustStrategy, Strategy):
     """
 
     _grid: QuorumGrid | None = None  # of the run that is under way
+    _attached: QuorumGrid | None = None  # of a loop that is not this strategy's own
 
     def __init_subclass__(cls) -> None:
         """Let what chooses nodes in a subclass wait for them no longer than the policy says, and its `start` end as the one here does."""
@@ -57,6 +60,8 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def summary(self) -> None:
         """Log the rule and how replies are weighted, then the summary of the strategy below."""
+        if (grid := compat.grid_of_loop()) is not None:  # another strategy's loop, before its first exchange
+            self._attach(grid)
         compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self._below()).__name__}")
         uniform = "uniform; what clients say of their number of examples counts for nothing"
         capped = f"by {self._examples_key()!r}, of which at most twice the median counts"
@@ -80,7 +85,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         Raises:
             InfeasibleRound: too many rounds were skipped in a row, or all of them.
         """
-        self._grid = self._quorum_grid(grid)
+        self._grid = QuorumGrid(grid, self._patience, self._sent, self._arrived)
         watched: Any = self._grid
         with self.core.running(lambda: _arrays(initial_arrays), compat.app_of(grid)) as saved:
             arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
@@ -124,7 +129,9 @@ class RobustAggregation(RobustStrategy, Strategy):
         below: Any = super()
         number = self.core.number(server_round)
         with self.core.state.draws.of("evaluate", number) as begin:
-            return self._allowed(server_round, below.configure_evaluate(number, arrays, config, OrderedGrid(grid, begin)))
+            messages = self._allowed(server_round, below.configure_evaluate(number, arrays, config, OrderedGrid(grid, begin)))
+        self.core.evaluating = [message.metadata.dst_node_id for message in messages]
+        return messages
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The median of each metric over the replies that are well formed, by way of the strategy below."""
@@ -161,7 +168,7 @@ class RobustAggregation(RobustStrategy, Strategy):
     def _replies(self, messages: Iterable[Message], training: bool) -> list[Reply]:
         """The replies in the core's form; under `spill=` each loses its arrays before the next one is asked for."""
         replies = []
-        for message in messages:
+        for message in chain(messages, self._held_back()):
             replies.append(self._reply(message, training))
             if training and self.spill is not None:
                 self.core.arrived(replies[-1])
@@ -171,13 +178,16 @@ class RobustAggregation(RobustStrategy, Strategy):
     def _reply(self, message: Message, training: bool) -> Reply:
         return from_message(message, message.metadata.src_node_id, self._examples_key(), training)
 
-    def _quorum_grid(self, grid: Any) -> QuorumGrid:
-        return QuorumGrid(grid, self._patience, self._sent, self._arrived)
-
     def _attach(self, grid: Any) -> None:
-        """In a loop of the user's own, let a Grid of Flower's believe nothing that replies say, from its next exchange on."""
-        if self._grid is None and is_flowers(grid):
-            self._quorum_grid(grid).attach()
+        """In a loop that is not this strategy's own, let the Grid keep replies that cannot be used from all but this strategy."""
+        known = self._attached is not None and self._attached.grid_of(grid)
+        if self._grid is None and grid is not None and not known:
+            self._attached = QuorumGrid(grid, self._patience, self._sent, self._fits)
+            self._attached.attach()
+
+    def _held_back(self) -> list[Message]:
+        """Replies that the loop has not seen; each once."""
+        return [] if self._attached is None or self._grid is not None else self._attached.held_back()
 
     def _patience(self, sent: list[Message], limit: float) -> Patience:
         return self.core.patience(len(sent), is_train(sent[0]), limit)
@@ -197,6 +207,14 @@ class RobustAggregation(RobustStrategy, Strategy):
         allowed = self._allowed(current, messages)
         self.core.evaluating = [message.metadata.dst_node_id for message in allowed]
         return allowed
+
+    def _fits(self, message: Message) -> bool:
+        """Whether a reply can be used, as far as is known before others may have changed it."""
+        training = self.core.template is not None and is_train(message)
+        reply = self._reply(message, training)
+        if training and self.core.template is not None:
+            return not isinstance(rows_or_reason(reply, self.core.template), str)
+        return reply.metrics is not None
 
     def _arrived(self, message: Message) -> bool:
         """Inspect a reply on its arrival; whether it counts towards the quorum."""

@@ -30,7 +30,7 @@ def main(grid, context):
     random.seed(7)
     np.random.seed(7)
     strategy = FedTrimmedAvg(
-        f=1, fraction_train=config["share"], fraction_evaluate=0.4, min_available_nodes=5,
+        f=1, fraction_train=config["share"], fraction_evaluate=0.4, min_available_nodes=5, grace=300.0,
         checkpoint=config["path"], resume=True, report_path=config["path"] + ".jsonl",
     )
     model = ArrayRecord({"w": Array(np.zeros(200_000))})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.serverapp.strategy import DifferentialPrivacyServerSideAdaptiveClipping, DifferentialPrivacyServerSideFixedClipping
 
 import flwr_byzantine as ours
 from flwr_byzantine import attacks
@@ -201,3 +202,52 @@ def test_replies_that_have_come_are_taken_even_when_the_quorum_ends_the_wait_at_
         strategy = ours.FedTrimmedAvg(f=2, grace=0.0, min_valid_replies=1, min_train_nodes=N, fraction_evaluate=0.0)
         strategy.start(SlowGrid([0.0] * N), start(), 1)
         assert strategy.reports[0].n_valid == N
+
+
+@pytest.mark.parametrize("make", [Flowers, lambda spoil: LocalGrid(client_app(), N, spoil=spoil)], ids=["Flower's", "ours"])
+@pytest.mark.parametrize("outer", [DifferentialPrivacyServerSideFixedClipping, DifferentialPrivacyServerSideAdaptiveClipping])
+def test_a_strategy_around_this_one_sees_no_reply_that_cannot_be_used(outer, make):
+    """Differential privacy belongs around `Robust`, and would end or skip the round for one malformed reply."""
+
+    def spoil(reply):
+        if reply.metadata.src_node_id == HOSTILE and "arrays" in reply.content:
+            reply.content["arrays"]["w"] = Array("float32", (6,), "numpy.ndarray", b"garbage")
+        return compat.set_metadata(reply, src_node_id=HOSTILE) if reply.metadata.src_node_id == VICTIM else reply
+
+    inner = ours.Robust("trimmed-mean", f=2)
+    sizes = {"clipping_norm": 10.0} if outer is DifferentialPrivacyServerSideFixedClipping else {"initial_clipping_norm": 10.0}
+    result = outer(inner, noise_multiplier=1e-6, num_sampled_clients=N, **sizes).start(make(spoil), start_of_floats(), 2)
+    assert [report.with_status("invalid") for report in inner.reports] == [[HOSTILE, VICTIM]] * 2
+    assert [report.n_valid for report in inner.reports] == [N - 2] * 2
+    assert "w" in result.arrays
+    assert result.evaluate_metrics_clientapp[2]["accuracy"] == 0.5
+
+
+def start_of_floats():
+    return ArrayRecord({name: array for name, array in start().items() if name != "n"})
+
+
+def test_a_grid_with_another_strategy_attached_is_used_as_it_was_made():
+    grid = LocalGrid(client_app(), N)
+    for _ in range(3):
+        inner = ours.Robust("trimmed-mean", f=2)
+        DifferentialPrivacyServerSideFixedClipping(inner, 1e-6, 10.0, N).start(grid, start_of_floats(), 1)
+        assert inner.reports[0].n_valid == N
+    strategy = ours.FedTrimmedAvg(f=2, min_train_nodes=N)
+    strategy.start(grid, start(), 1)
+    assert strategy.reports[0].n_valid == N
+
+
+def test_a_superlink_that_is_gone_is_no_nodes_fault():
+    from tests.support.superlink import Link, http_grid, reply_to, upload
+
+    class Gone(Link):
+        def PullObject(self, request):
+            raise ConnectionError("the SuperLink is gone")
+
+    grid = http_grid(Gone(lambda metadata: upload(reply_to(metadata))))
+    grid.get_node_ids = lambda: range(1, N + 1)
+    strategy = ours.FedTrimmedAvg(f=2, min_train_nodes=N)
+    with pytest.raises(ConnectionError, match="is gone"):
+        strategy.start(grid, ArrayRecord({"w": Array(np.zeros(1000, np.float32))}), 1)
+    assert strategy.reports == []

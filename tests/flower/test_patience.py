@@ -2,12 +2,20 @@
 
 import pytest
 
+import flwr_byzantine
 from flwr_byzantine import rules
 from flwr_byzantine.flower import patience as module
 from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.strategy.core import Core
+from flwr_byzantine.strategy.fedavg import RobustFedAvg
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.steps import Replace
+
+NAMED = [
+    name
+    for name, kind in vars(flwr_byzantine).items()
+    if isinstance(kind, type) and issubclass(kind, RobustFedAvg) and name not in ("FLTrust", "RobustFedAvg")
+]
 
 
 @pytest.fixture
@@ -67,3 +75,12 @@ def test_the_limit_ends_it_in_any_case(clock):
     assert ends(clock, Patience(Quorum(9), 100.0, 20.0), at(5.0, 9)) == 20.0
     clock[0] = 0.0
     assert ends(clock, Patience(Quorum(9), 100.0, None), []) is None
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_no_named_strategy_waits_longer_by_default(clock, name):
+    """Two of eleven hang in training or evaluation, the others answer within five seconds."""
+    strategy = getattr(flwr_byzantine, name)()
+    for training in (True, False):
+        clock[0] = 0.0
+        assert ends(clock, strategy.core.patience(11, training, 3600.0), at(5.0, 9)) == 65.0
