@@ -141,7 +141,13 @@ def test_without_any_reply_every_rule_says_that_it_needs_one():
 
 @pytest.mark.parametrize(
     ("rule", "n", "enough", "needed"),
-    [(rules.Krum(f=2), 11, 9, 9), (rules.Krum(f=2), 7, 5, 7), (rules.Krum(f=2), 3, 1, 3), (rules.Mean(), 11, 9, 9), (rules.Mean(), 4, 4, 4)],
+    [
+        (rules.Krum(f=2), 11, 9, 9),
+        (rules.Krum(f=2), 7, 5, 7),
+        (rules.Krum(f=2), 3, 1, 3),
+        (rules.Mean(), 11, 9, 9),
+        (rules.Mean(), 4, 4, 4),
+    ],
 )
 def test_the_quorum_is_n_less_f_and_in_training_what_the_rule_needs(rule, n, enough, needed):
     made, _ = core(rule)
