@@ -139,11 +139,7 @@ def audit(
 
     from flwr_byzantine.experiments import audit as auditing
 
-    try:
-        given = encoder.loads(options)
-    except ValueError as error:
-        raise InvalidParameter(f"audit: --options must be JSON such as '{{\"m\": 5}}', got {options!r} ({error})") from None
-    make = auditing.load_strategy(strategy, f, given)
+    make = auditing.load_strategy(strategy, f, _parsed(options))
     findings = auditing.audit(make, auditing.BATTERY, f, legacy)
     clean = all(finding.outcome == "survived" for finding in findings)
     if json:
@@ -154,6 +150,15 @@ def audit(
         console.print(auditing.table(strategy, findings).console())
     if not clean:
         raise typer.Exit(1)
+
+
+def _parsed(options: str) -> Any:
+    import json
+
+    try:
+        return json.loads(options)
+    except ValueError as error:
+        raise InvalidParameter(f"audit: --options must be JSON such as '{{\"m\": 5}}', got {options!r} ({error})") from None
 
 
 @app.command()

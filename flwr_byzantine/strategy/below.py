@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ SECURE = (
     "a liar from it; use the default workflow with a robust strategy, or secure aggregation with FedAvg"
 )
 LEAST = ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes")  # attributes of the Message API's strategies
+CONTAINERS = (dict, list, tuple, set, frozenset)
 RATES = {
     "completion_rate_fit": "min_completion_rate_fit",
     "completion_rate_evaluate": "min_completion_rate_evaluate",
@@ -31,17 +32,30 @@ RATES = {
 
 
 def standing_on(strategy: Any) -> Iterator[Any]:
-    """The strategy, and those that it wraps, however deep.
+    """The strategy, and those that it wraps, however deep, in lists and dicts too; each once.
 
     Example:
         >>> from flwr.serverapp.strategy import FedAvg
         >>> [type(found).__name__ for found in standing_on(FedAvg())]
         ['FedAvg']
     """
-    yield strategy
-    for held in getattr(strategy, "__dict__", {}).values():
-        if hasattr(held, "configure_train") or hasattr(held, "configure_fit"):
-            yield from standing_on(held)
+    waiting, seen = [strategy], {id(strategy)}
+    for thing in waiting:  # which grows
+        if not isinstance(thing, CONTAINERS):
+            yield thing
+        for part in _parts(thing):
+            if id(part) not in seen and (isinstance(part, CONTAINERS) or _is_strategy(part)):
+                seen.add(id(part))
+                waiting.append(part)
+
+
+def _parts(thing: Any) -> Iterable[Any]:
+    held = thing if isinstance(thing, CONTAINERS) else getattr(thing, "__dict__", {})
+    return list(held.values() if isinstance(held, dict) else held)
+
+
+def _is_strategy(thing: Any) -> bool:
+    return hasattr(thing, "configure_train") or hasattr(thing, "configure_fit")
 
 
 def check_wrapped(strategy: Any, outer: str) -> None:

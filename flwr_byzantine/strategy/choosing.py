@@ -14,7 +14,7 @@ from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.grids import is_flowers
 from flwr_byzantine.flower.presence import NodesMissing, PresentGrid
 from flwr_byzantine.strategy.below import content_with, least_nodes
-from flwr_byzantine.strategy.counting import enough
+from flwr_byzantine.strategy.counting import enough, rule_or_reason
 
 Configure = Callable[..., Iterable[Message]]
 
@@ -55,7 +55,8 @@ def _with_nodes_there(strategy: Any, configure: Callable[[Any], Iterable[Message
     except NodesMissing as missing:
         there, after = missing.there, f"after {strategy.node_timeout:g} s, {wanted or 'more'} are wanted"
     if there == 0 or (training and not enough(strategy.rule_at, there)):
-        return _none(strategy, f"{there} nodes are there {after}, and {strategy.rule_at(there)} needs more", training)
+        rule = rule_or_reason(strategy.rule_at, there)
+        return _none(strategy, f"{there} nodes are there {after}, and {rule if isinstance(rule, str) else f'{rule} needs more'}", training)
     compat.log(WARNING, f"going on with the {there} nodes that are there {after}")
     presence.settled = there
     try:

@@ -13,9 +13,8 @@ from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
-from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.combining import Aggregated, combine
-from flwr_byzantine.strategy.counting import RuleFor, feasible, quorum, silence, substitutes
+from flwr_byzantine.strategy.counting import RuleFor, feasible, quorum, silence, substitutes, too_few
 from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, one_and_the_same
 from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
@@ -63,7 +62,7 @@ class Core(Run):
 
     def current(self, training: bool) -> int:
         """Flower's number of the round that is under way, in its training or in its evaluation."""
-        return len(self.reports) + training - self.state.offset
+        return len(self.state.own) + training
 
     def begin(self, payloads: Mapping[str, bytes], broadcast: Any) -> None:
         """A round begins with this model.
@@ -173,8 +172,13 @@ class Core(Run):
 
         Raises:
             InfeasibleRound: too many rounds in a row have left the model as it was.
+            InvalidParameter: that model has not the arrays of the one it was made of.
         """
-        model = None if arrays is None else combined.template.conform(arrays, combined.state)
+        try:
+            model = None if arrays is None else combined.template.conform(arrays, combined.state)
+        except InvalidParameter as error:
+            self.abandon(combined, reason := f"{below}: {error}")
+            raise InvalidParameter(reason) from None
         try:
             if model is None:
                 self._leave(unused(combined.report, f"{below} made no model of the aggregate"))
@@ -197,9 +201,10 @@ class Core(Run):
         silent = len(statuses) - statuses.count("invalid") if self.policy.on_missing == "lower-f" else 0
         rule, note = feasible(self.rule, len(nodes), statuses.count("invalid"), silent)
         replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
-        report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), rule.f, str(rule), True, True, note)
-        if veto or not nodes or len(nodes) < rule.min_n():
-            self._skip(report, rule, seen, veto)
+        f, short = (0, note) if rule is None else (rule.f, too_few(rule, len(nodes)))
+        report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), f, str(rule or "none"), True, True, note)
+        if veto or short or rule is None:
+            self._skip(report, short, seen, veto)
             return None
         if rule.f and one_and_the_same(list(seen.rows.values()), template.values):
             report = replace(report, note=f"{note}; {SAME}" if note else SAME)
@@ -211,10 +216,9 @@ class Core(Run):
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
         return made, replace(report, certificate=made.certificate, nodes=decided)
 
-    def _skip(self, report: RoundReport, rule: Rule, seen: Inspected, veto: str) -> None:
-        least, kept = max(rule.min_n(), 1), {node: NodeReport("kept") for node in seen.rows}
-        short = f"{rule} needs at least {least} valid replies, got {len(kept)}"
-        skipped = unused(replace(report, feasible=len(kept) >= least, nodes={**seen.dropped, **kept}), veto or short)
+    def _skip(self, report: RoundReport, short: str, seen: Inspected, veto: str) -> None:
+        nodes = seen.dropped | dict.fromkeys(seen.rows, NodeReport("kept"))
+        skipped = unused(replace(report, feasible=not short, nodes=nodes), veto or short)
         if self.policy.on_infeasible == "error" and not veto:
             self._publish(skipped)
             raise InfeasibleRound(f"round {report.server_round}: {skipped.note}; lower f, sample more, or pass on_infeasible='skip'")
@@ -232,8 +236,7 @@ class Core(Run):
 
     def patience(self, n: int, training: bool, limit: float) -> Patience:
         """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest."""
-        policy = self.policy
-        own = policy.reply_timeout(self.number(self.current(training))) if callable(policy.reply_timeout) else policy.reply_timeout
+        policy, own = self.policy, self.policy.reply_timeout_in(self.number(self.current(training)))
         least = quorum(self.rule, n, training) if policy.min_valid_replies is None else Quorum(min(n, policy.min_valid_replies))
         return Patience(least, policy.grace, limit if own is None else min(limit, own))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
 from logging import INFO, WARNING
 
 from flwr_byzantine.flower.patience import Quorum
@@ -15,8 +14,16 @@ SLOW = 5  # one in so many may be slow whatever f is
 FURTHER = 1000  # nodes more than are asked: how far a better number of them is looked for
 
 
-def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tuple[Rule, str]:
-    """The rule at n valid replies, and what it rests on.
+def rule_or_reason(rule_for: RuleFor, n: int) -> Rule | str:
+    """The rule at n replies, or why there is none: a function of the user's need not have one for every n, whatever it raises."""
+    try:
+        return rule_for(n)
+    except Exception as error:
+        return f"there is no rule for {n} replies: {type(error).__name__}: {error}"
+
+
+def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tuple[Rule | None, str]:
+    """The rule at n valid replies, and what it rests on; None where there is none for so many, and why.
 
     Where n is too few, f may fall by the replies found invalid (THEORY §5), and further by the silent where they count: by as
     many as it takes, and not below 0.
@@ -34,7 +41,9 @@ def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tu
         >>> feasible(lambda n: rules.TrimmedMean(f=2), n=3, silent=3)[0]
         TrimmedMean(f=1)
     """
-    rule = rule_for(n + invalid)
+    rule = rule_or_reason(rule_for, n + invalid)
+    if isinstance(rule, str):
+        return None, rule
     if n >= rule.min_n():
         return rule, ""
     lower = rule.with_f(max(0, rule.f - invalid))
@@ -49,7 +58,14 @@ def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tu
 
 def enough(rule_for: RuleFor, n: int) -> bool:
     """Whether n valid replies are enough for the rule."""
-    return n >= max(1, rule_for(n).min_n())
+    rule = rule_or_reason(rule_for, n)
+    return not (isinstance(rule, str) or too_few(rule, n))
+
+
+def too_few(rule: Rule, n: int) -> str:
+    """Why n valid replies are not enough for the rule; empty where they are."""
+    least = max(rule.min_n(), 1)
+    return "" if n >= least else f"{rule} needs at least {least} valid replies, got {n}"
 
 
 def quorum(rule_for: RuleFor, n: int, training: bool) -> Quorum:
@@ -75,12 +91,11 @@ def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
         >>> silence(lambda n: rules.Krum(f=2), 8)[1]
         'of 8 nodes asked f=2 may be Byzantine, but 2 that answer with errors or not at all stop a round; ask 9 or more'
     """
-    try:
-        rule = rule_for(n)
-    except Exception as error:  # a function of the user's need not have a rule for every n
-        return WARNING, f"{n} nodes are asked, and there is no rule for so many replies: {type(error).__name__}: {error}"
-    stops = next(k for k in range(n + 1) if not _enough(rule_for, n - k))
-    better = next((more for more in range(n, n + FURTHER) if _enough(rule_for, more - _faults(rule_for, more))), None)
+    rule = rule_or_reason(rule_for, n)
+    if isinstance(rule, str):
+        return WARNING, f"{n} nodes are asked, and {rule}"
+    stops = next(k for k in range(n + 1) if not enough(rule_for, n - k))
+    better = next((more for more in range(n, n + FURTHER) if enough(rule_for, more - _faults(rule_for, more))), None)
     advice = "" if better is None else f"; ask {better} or more"
     if stops == 0:
         return WARNING, f"{n} nodes are asked, and {rule} needs at least {rule.min_n()} valid replies: no round can be aggregated{advice}"
@@ -90,16 +105,9 @@ def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
     return INFO, f"of {n} nodes asked f={rule.f} may be Byzantine; {stops} that answer with errors or not at all stop a round"
 
 
-def _enough(rule_for: RuleFor, n: int) -> bool:
-    with suppress(Exception):  # as above
-        return enough(rule_for, n)
-    return False
-
-
 def _faults(rule_for: RuleFor, n: int) -> int:
-    with suppress(Exception):  # as above
-        return rule_for(n).f
-    return n
+    rule = rule_or_reason(rule_for, n)
+    return n if isinstance(rule, str) else rule.f
 
 
 def substitutes(asked: Sequence[int], silent: Collection[int], there: Iterable[int], seed: int) -> dict[int, int]:

@@ -8,7 +8,7 @@ import platform
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from logging import WARNING
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,14 @@ class Lock:
 
     def _try(self) -> bool:
         handle = self._open()
-        try:
-            mine = self._locked(handle)
-        except BaseException:
-            os.close(handle)
-            raise
-        if not mine:
-            os.close(handle)
-            return False
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+        with ExitStack() as unless_mine:
+            unless_mine.callback(os.close, handle)
+            if not self._locked(handle):
+                return False
+            with suppress(OSError):  # a full disk: what is in the file is for people only
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+            unless_mine.pop_all()
         self.release = weakref.finalize(self, _release, handle, self.path, os.getpid())
         _HELD[self.path] = self
         return True

@@ -98,6 +98,18 @@ class Policy:
                 value = PLACES[name](name, value)
             super().__setattr__(name, value)
 
+    def reply_timeout_in(self, server_round: int) -> float | None:
+        """Seconds after which a round goes on with what has come; None leaves it to Flower.
+
+        Raises:
+            InvalidParameter: the user's function of the round gives anything else.
+        """
+        if not callable(self.reply_timeout):
+            return self.reply_timeout
+        seconds = self.reply_timeout(server_round)
+        check("strategy", f"reply_timeout({server_round})", seconds, CONSTRAINTS["reply_timeout"])
+        return seconds
+
     def check_policy(self) -> None:
         """Refuse policies that do not go together, and files and folders that are not there.
 

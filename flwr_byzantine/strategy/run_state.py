@@ -29,7 +29,8 @@ class RunState:
     """The state of a run after its last round.
 
     Attributes:
-        reports: one for each training round, those of the run that was resumed included.
+        reports: one for each training round, those of the run that was resumed included, and of earlier runs of the same strategy.
+        earlier: how many of them are of rounds that ended before this run began, or went on.
         rule: the rule's own state, or None before its first round.
         offset: rounds done before this run, where it resumes another.
         skipped: how many rounds were skipped in a row.
@@ -43,6 +44,7 @@ class RunState:
     """
 
     reports: list[RoundReport] = field(default_factory=list)
+    earlier: int = 0
     rule: State | None = None
     offset: int = 0
     skipped: int = 0
@@ -58,7 +60,13 @@ class RunState:
     def begin(self) -> None:
         """A run begins, which may turn out to be one that goes on."""
         self.run, self.identity, self.draws, self.judged, self.infinite = uuid4().hex, None, Draws(), None, None
+        self.offset, self.skipped, self.earlier = 0, 0, len(self.reports)
         self.draws.choose()
+
+    @property
+    def own(self) -> list[RoundReport]:
+        """The reports of the rounds since this run began, or went on."""
+        return self.reports[self.earlier :]
 
     def ledger_under(self, conditions: Quarantine | None) -> Ledger | None:
         """The records under these conditions, which may change during a run; None without a quarantine."""
@@ -70,11 +78,11 @@ class RunState:
         return self.ledger
 
     def require_progress(self) -> None:
-        """Raise `InfeasibleRound` where rounds ran and none of them changed the model."""
-        if self.reports and not any(report.aggregated for report in self.reports):
-            last = self.reports[-1]
+        """Raise `InfeasibleRound` where rounds ran since the run began, or went on, and none of them changed the model."""
+        if self.own and not any(report.aggregated for report in self.own):
+            last = self.own[-1]
             reasons = [f"; node {node} {entry.status}: {entry.reason}" for node, entry in last.nodes.items() if entry.status != "rejected"]
-            raise InfeasibleRound(f"none of {len(self.reports)} rounds was aggregated; the last: {last.note}{''.join(reasons[:1])}")
+            raise InfeasibleRound(f"none of {len(self.own)} rounds was aggregated; the last: {last.note}{''.join(reasons[:1])}")
 
     def snapshot(self, server_round: int, model: Mapping[str, Array], step: ServerStep) -> Snapshot:
         """The run after a round.
@@ -135,6 +143,7 @@ class RunState:
         self.judged, self.infinite = facts["judged"], facts["infinite"]
         self.rule = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
         self.reports[:] = [RoundReport.from_json(line) for line in facts["reports"]]
+        self.earlier = len(self.reports)
         if quarantine is not None and facts["ledger"] is not None:
             self.ledger = Ledger.from_json(quarantine, facts["ledger"])
         step.arrays = snapshot.group("velocity")

@@ -130,9 +130,13 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         return flat
 
     def conform(self, arrays: Mapping[str, Array], state: Sequence[Array]) -> dict[str, Array]:
-        """The model with the judged ones of `arrays`, in its order, shapes and dtypes whatever made them, and with this state."""
-        forms = zip(self.roles.judged(self.names), self.roles.judged(self.values), strict=True)
-        return self.unflatten(self.roles.merged([_rounded(_flat(arrays[name]), own) for name, own in forms], state))
+        """The model with the judged ones of `arrays`, in its order, shapes and dtypes whatever made them, and with this state.
+
+        Raises:
+            InvalidParameter: one of them is missing, or of another size.
+        """
+        forms = self.roles.judged(list(zip(self.names, self.shapes, self.values, strict=True)))
+        return self.unflatten(self.roles.merged([_made(name, arrays, shape, own) for name, shape, own in forms], state))
 
     def unflatten(self, blocks: Sequence[Array]) -> dict[str, Array]:
         """Name -> array of the model's shape and dtype from flat blocks."""
@@ -152,6 +156,17 @@ def _repeats(flat: Array, own: Array) -> bool:
     """Whether what is not finite is the broadcast model's: a mask, an observer that saw nothing."""
     odd = ~np.isfinite(flat)
     return np.array_equal(flat[odd], own[odd], equal_nan=True)
+
+
+def _made(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], own: Array) -> Array:
+    """One array of a strategy's model, flat and in the dtype of the server's own."""
+    if name not in arrays:
+        raise InvalidParameter(f"a model without array {name!r} was made of the aggregate; keep the arrays that come in")
+    flat = _flat(arrays[name])
+    if flat.size != own.size:
+        got = f"{arrays[name].dtype} of shape {arrays[name].shape}"
+        raise InvalidParameter(f"array {name!r} made of the aggregate must be of shape {shape}, got {got}; keep the shapes that come in")
+    return _rounded(flat, own)
 
 
 def _rounded(values: Array, like: Array) -> Array:

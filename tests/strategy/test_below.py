@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord
+from flwr.app import Array, ArrayRecord
 from flwr.common import EvaluateRes, FitRes, Parameters, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server import strategy as legacy_flower
 from flwr.serverapp import strategy as flower
@@ -197,6 +197,60 @@ def test_an_inner_strategy_that_raises_ends_the_run_with_a_report():
     with pytest.raises(KeyError):
         strategy.start(LocalGrid(client_app(), N), start(), 2)
     assert strategy.reports[0].note == "Odd raised KeyError on the aggregate; the model stays as it was"
+
+
+class Drops(flower.FedAvg):
+    """An inner strategy that loses an array of the aggregate, or cuts it short."""
+
+    def __init__(self, cut, **arguments):
+        super().__init__(**arguments)
+        self.cut = cut
+
+    def aggregate_train(self, server_round, replies):
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        lost = arrays.pop("b")
+        if self.cut:
+            arrays["b"] = Array(lost.numpy()[1:])
+        return arrays, metrics
+
+
+@pytest.mark.parametrize(
+    ("cut", "says"),
+    [
+        (False, "Drops: a model without array 'b' was made of the aggregate; keep the arrays that come in"),
+        (
+            True,
+            r"Drops: array 'b' made of the aggregate must be of shape \(4,\), got float32 of shape \(3,\); keep the shapes that come in",
+        ),
+    ],
+)
+def test_an_inner_strategy_that_changes_the_form_of_the_model_is_named_with_the_array_and_reported(cut, says):
+    strategy = Robust(rules.TrimmedMean(f=2), Drops(cut, fraction_evaluate=0.0))
+    with pytest.raises(InvalidParameter, match=f"^{says}$"):
+        strategy.start(LocalGrid(client_app(), N), start(), 2)
+    assert [report.aggregated for report in strategy.reports] == [False]
+    assert "Drops: " in strategy.reports[0].note
+
+
+def test_a_legacy_inner_strategy_that_drops_an_array_is_named_with_it():
+    inner = legacy_flower.FedAvg()
+    inner.aggregate_fit = lambda server_round, results, failures: (ndarrays_to_parameters(MODEL[:1]), {})
+    strategy = legacy.Robust(rules.TrimmedMean(f=2), inner)
+    with pytest.raises(InvalidParameter, match=r"^FedAvg: a model without array '1'"):
+        one_round(strategy)
+    assert [report.aggregated for report in strategy.reports] == [False]
+
+
+def test_strategies_are_found_through_lists_dicts_and_circles_each_once():
+    strategy, noisy = flower.FedAvg(), unfit(flower, "DifferentialPrivacy", flower.DifferentialPrivacyServerSideFixedClipping)
+    strategy.me = strategy
+    strategy.others = [strategy, {"deep": (noisy, noisy)}]
+    strategy.others.append(strategy.others)
+    assert [type(found).__name__ for found in standing_on(strategy)] == ["FedAvg", type(noisy).__name__, "FedAvg"]
+    with pytest.raises(InvalidParameter, match="cannot wrap DifferentialPrivacyServerSideFixedClipping"):
+        Robust(rules.Krum(f=1), strategy)
+    strategy.others = []
+    Robust(rules.TrimmedMean(f=2), strategy).start(LocalGrid(client_app(), N), start(), 1)
 
 
 def fitted(strategy, failed):

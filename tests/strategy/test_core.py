@@ -165,6 +165,12 @@ def test_the_policy_says_how_long_an_exchange_may_take():
     assert unsure.patience(3, False, 9.0).quorum == (3, 0)
 
 
+@pytest.mark.parametrize("odd", [0.0, -1, "60", (60,), float("nan"), float("-inf")])
+def test_a_reply_timeout_by_round_gives_a_positive_number_or_none(odd):
+    with pytest.raises(InvalidParameter, match=r"reply_timeout\(1\) must be a number > 0 or None, got "):
+        core(rules.Krum(f=2), reply_timeout=lambda number: odd)[0].patience(11, True, 60.0)
+
+
 def test_gradients_are_measured_from_zero_and_the_model_descends():
     made, _ = core(rules.CGE(f=1), Descent(0.5))
     found = ended(made, 1, replies(*[0.0] * 3, 50.0)).arrays

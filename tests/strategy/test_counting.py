@@ -83,6 +83,38 @@ def test_a_rule_that_is_not_known_for_every_n_ends_no_run():
     assert strategy.reports[0].aggregated
 
 
+def test_a_rule_that_cannot_be_made_of_fewer_replies_skips_the_round_and_says_why():
+    strategy = Robust(lambda n: rules.Krum(f=10 // (n - 4)), flower.FedAvg(fraction_evaluate=0.0))
+    with pytest.raises(InfeasibleRound, match=r"none of 1 rounds .* there is no rule for 4 replies: ZeroDivisionError: "):
+        strategy.start(quiet(*range(5, N + 1)), start(), 1)
+    report = strategy.reports[0]
+    assert (report.feasible, report.aggregated, report.rule, report.f) == (False, False, "none", 0)
+    assert feasible(lambda n: {}[n], 4) == (None, "there is no rule for 4 replies: KeyError: 4")
+    strict = Robust(lambda n: rules.Krum(f=10 // (n - 4)), flower.FedAvg(fraction_evaluate=0.0), on_infeasible="error")
+    with pytest.raises(InfeasibleRound, match="round 1: there is no rule for 4 replies"):
+        strict.start(quiet(*range(5, N + 1)), start(), 1)
+
+
+def test_a_second_run_counts_from_one_and_must_make_progress_of_its_own():
+    asked = []
+    strategy = Krum(f=1, fraction_evaluate=0.0, reply_timeout=lambda number: asked.append(number))
+    strategy.start(quiet(), start(), 2)
+    strategy.start(quiet(), start(), 2)
+    assert asked == [report.server_round for report in strategy.reports] == [1, 2, 1, 2]
+    with pytest.raises(InfeasibleRound, match="none of 2 rounds was aggregated"):
+        strategy.start(quiet(*range(1, N)), start(), 2)
+    assert len(strategy.reports) == 6
+
+
+def test_a_resumed_run_must_make_progress_of_its_own(tmp_path):
+    given = {"fraction_evaluate": 0.0, "checkpoint": tmp_path / "run", "resume": True}
+    Krum(f=1, **given).start(quiet(), start(), 1)
+    again = Krum(f=1, **given)
+    with pytest.raises(InfeasibleRound, match="none of 2 rounds was aggregated"):
+        again.start(quiet(*range(1, N)), start(), 3)
+    assert [report.server_round for report in again.reports] == [1, 2, 3]
+
+
 def test_f_silent_nodes_skip_rounds_unless_f_may_fall_by_them():
     asked = {"min_train_nodes": N, "fraction_evaluate": 0.0}
     with pytest.raises(InfeasibleRound, match="none of 2 rounds was aggregated"):

@@ -1,6 +1,8 @@
 """One writer at a time: between processes, within one, after a kill, and where the system has no fcntl."""
 
+import errno
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -123,3 +125,32 @@ def test_where_nothing_can_be_locked_the_log_says_so(tmp_path, monkeypatch):
     assert held.held
     assert "nothing can be locked" in said[0]
     held.release()
+
+
+def test_a_full_disk_costs_the_holders_name_and_not_the_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    held = Lock(tmp_path / "run", print)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        held.acquire(0.0)
+    assert held.held
+    with pytest.raises(InvalidParameter, match="another process writes"):
+        Lock(tmp_path / "run", print).acquire(0.0)
+    held.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["_locked", "write"])
+def test_whatever_ends_the_taking_of_a_lock_leaves_none_behind(place, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(*((Lock, place) if place == "_locked" else (os, place)), interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Lock(tmp_path / "run", print).acquire(0.0)
+    after = Lock(tmp_path / "run", print)
+    after.acquire(0.0)
+    after.release()

@@ -25,6 +25,25 @@ def test_a_run_state_that_never_aggregated_says_why():
     state.require_progress()
 
 
+def test_only_the_rounds_since_a_run_began_or_went_on_count_as_its_progress():
+    state = RunState(skipped=1, offset=3)
+    good, bad = (RoundReport(1, 3, 3, 3, 1, "Krum(f=1)", True, aggregated, "too few") for aggregated in (True, False))
+    state.reports.append(good)
+    state.begin()
+    assert (state.skipped, state.offset) == (0, 0)
+    state.require_progress()
+    state.reports.append(bad)
+    with pytest.raises(InfeasibleRound, match="none of 1 rounds was aggregated"):
+        state.require_progress()
+    again = RunState()
+    again.restore(state.snapshot(2, MODEL, Descent(0.1)), "run", None, Descent(0.1), None)
+    assert (again.reports, again.own) == ([good, bad], [])
+    again.require_progress()
+    again.reports += [bad, bad]
+    with pytest.raises(InfeasibleRound, match="none of 2 rounds was aggregated"):
+        again.require_progress()
+
+
 def test_records_stay_when_the_conditions_of_quarantine_change():
     state = RunState()
     assert state.ledger_under(None) is None
@@ -36,9 +55,10 @@ def test_records_stay_when_the_conditions_of_quarantine_change():
 
 
 def test_the_rule_s_state_the_step_s_velocity_and_the_ledger_go_through_a_snapshot():
-    step, state = Descent(0.1, momentum=0.5), RunState(skipped=2, rule=State(3, {"previous": np.ones(2)}))
+    step, state = Descent(0.1, momentum=0.5), RunState(rule=State(3, {"previous": np.ones(2)}))
     step.velocity = [np.array([3.0, 4.0])]
     state.begin()
+    state.skipped = 2
     state.ledger_under(Quarantine()).records[3] = 1.5
     found = state.snapshot(5, MODEL, step)
     again, other = RunState(), Descent(0.1, momentum=0.5)

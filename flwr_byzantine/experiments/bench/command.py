@@ -49,19 +49,25 @@ def run(
     """
     chosen = everything() if full else [Size.parse(text) for text in (sizes or QUICK)]
     select(only)
+    report = _begun(console)
+    report = replace(report, measured=_with_bar(console, chosen, report.contestants, only, timeout))
+    for table in report.tables():
+        console.print(table.console())
+    if check_claims:
+        report = replace(report, claims=claims.check(report.contestants, report.limits, 2 * timeout))
+        console.print(report.claims_table().console())
+    _write(report, json, plot, markdown)
+    return all(claim.holds for claim in report.claims)
+
+
+def _begun(console: Console) -> output.Report:
+    """A report without measurements, whose machine and limits are printed."""
     contestants = peers()
     prepare(contestants)
     report = output.Report(machine.describe(), limits_here(), contestants, [])
     say(console, output.describe(report.machine))
     say(console, output.speeds(report.limits))
-    report = replace(report, measured=_with_bar(console, chosen, contestants, only, timeout))
-    for table in report.tables():
-        console.print(table.console())
-    if check_claims:
-        report = replace(report, claims=claims.check(contestants, report.limits, 2 * timeout))
-        console.print(report.claims_table().console())
-    _write(report, json, plot, markdown)
-    return all(claim.holds for claim in report.claims)
+    return report
 
 
 def _write(report: output.Report, json: Path | None, plot: Path | None, markdown: Path | None) -> None:
