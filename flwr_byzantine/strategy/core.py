@@ -228,9 +228,10 @@ class Core(Run):
         """Report a round that leaves the model as it was, and end the run where that happens again and again, or to the last."""
         self._publish(report)
         self.state.skipped += 1
-        where = f"round {report.server_round}: skipped {self.state.skipped} rounds in a row"
         if self.state.skipped >= self.policy.max_skipped_rounds:
-            raise InfeasibleRound(f"{where}; the last because {report.note}")
+            raise InfeasibleRound(
+                f"round {report.server_round}: skipped {self.state.skipped} rounds in a row; the last because {report.note}"
+            )
         if self.planned is not None and report.server_round >= self.number(self.planned):
             self.state.require_progress()
 

@@ -73,11 +73,11 @@ def quorum(rule_for: RuleFor, n: int, training: bool) -> Quorum:
 
     All but f, or all but a fifth where f is less: no rule says that nobody is slow or silent. In training as many as a rule needs.
     """
-    try:
-        least = max(1, n - max(rule_for(n).f, n // SLOW))
-        return Quorum(least, next((m for m in range(least, n) if _enough(rule_for, m)), n) if training else least)
-    except Exception:  # a function of the user's that has no rule for so few
+    rule = rule_or_reason(rule_for, n)
+    if isinstance(rule, str):
         return Quorum(n)
+    least = max(1, n - max(rule.f, n // SLOW))
+    return Quorum(least, next((m for m in range(least, n) if enough(rule_for, m)), n) if training else least)
 
 
 def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
