@@ -227,11 +227,9 @@ class Core(Run):
     def _leave(self, report: RoundReport) -> None:
         """Report a round that leaves the model as it was, and end the run where that happens again and again, or to the last."""
         self._publish(report)
-        self.state.skipped += 1
-        if self.state.skipped >= self.policy.max_skipped_rounds:
-            raise InfeasibleRound(
-                f"round {report.server_round}: skipped {self.state.skipped} rounds in a row; the last because {report.note}"
-            )
+        count = self.state.skipped = self.state.skipped + 1
+        if count >= self.policy.max_skipped_rounds:
+            raise InfeasibleRound(f"round {report.server_round}: skipped {count} rounds in a row; the last because {report.note}")
         if self.planned is not None and report.server_round >= self.number(self.planned):
             self.state.require_progress()
 
