@@ -410,7 +410,7 @@ def children():
 
 
 def test_ctrl_c_leaves_what_is_finished_and_no_processes(tmp_path):
-    path = write(tmp_path, TINY.replace("rounds = 2", "rounds = 30"))
+    path = write(tmp_path, TINY.replace("rounds = 2", "rounds = 300"))
     target = tmp_path / "r.jsonl"
     with started(path, "--results", target) as process:
         wait_for(lambda: lines(target) >= 1, process)
