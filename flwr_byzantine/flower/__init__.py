@@ -1,6 +1,6 @@
 """Everything that touches Flower itself below the strategies: its records, its Grids, its private parts.
 
-`compat` and `superlink` are the places that use what Flower does not document; `codec` turns models into npy bytes and back,
+`compat`, `superlink` and `loops` are the places that use what Flower does not document; `codec` turns models into npy bytes and back,
 `records` and `replies` read messages, `grids` and `local` are Grids, `processes` the processes that `local` forks. What comes
 over a Grid goes through `exchange` (whose it is), `pulls` and `uploads` (what it may cost) and `patience` (how long it may take).
 

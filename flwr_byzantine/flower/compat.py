@@ -1,7 +1,7 @@
 """Everything that this project uses of Flower's inside, one small function each.
 
-What Flower does not document may change with any release. It is used here and in `flower.superlink` (how replies are
-pulled) alone, so that such a change is mended in one place; `tests/flower/test_compat.py` says in one sentence what has
+What Flower does not document may change with any release. It is used here, in `flower.superlink` (how replies are pulled)
+and in `flower.loops` (who has called us) alone, so that such a change is mended in one place; `tests/flower/test_compat.py` says in one sentence what has
 changed. All other modules import Flower's public modules only: `flwr.app`, `flwr.clientapp`, `flwr.serverapp`,
 `flwr.client`, `flwr.common`, `flwr.server`, `flwr.simulation` and their `strategy`.
 """
@@ -9,10 +9,8 @@ changed. All other modules import Flower's public modules only: `flwr.app`, `flw
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import flwr
@@ -183,54 +181,6 @@ def aggregation(name: str) -> Callable[..., Any]:
     """
     function: Callable[..., Any] = inside(AGGREGATIONS[name], name, "aggregation")
     return function
-
-
-def planned_rounds() -> int | None:
-    """How many rounds the loop of Flower's runs that has called this, however indirectly; None where there is none.
-
-    Loops are a Strategy's `start`, a legacy Server's `fit` and a legacy workflow's. To be called before there are replies: looking
-    at a loop's variables keeps them for a while.
-
-    Example:
-        >>> planned_rounds() is None
-        True
-    """
-    for owner, names in _loops():
-        if isinstance(names.get("num_rounds"), int) and (hasattr(owner, "aggregate_train") or hasattr(owner, "fit_round")):
-            return int(names["num_rounds"])
-        if hasattr(owner, "fit_workflow"):
-            return int(names["context"].config.num_rounds)
-    return None
-
-
-def grid_of_loop() -> Any:
-    """The Grid of the Strategy whose `start` has called this, however indirectly; None where there is none.
-
-    Example:
-        >>> grid_of_loop() is None
-        True
-    """
-    return next((names["grid"] for owner, names in _loops() if hasattr(owner, "aggregate_train") and "grid" in names), None)
-
-
-def aggregates_securely() -> bool:
-    """Whether a legacy workflow that has called this, however indirectly, is one of secure aggregation.
-
-    Example:
-        >>> aggregates_securely()
-        False
-    """
-    workflows = (getattr(owner, "fit_workflow", owner) for owner, _ in _loops())
-    return any(base.__name__ == "SecAggPlusWorkflow" for workflow in workflows for base in type(workflow).__mro__)
-
-
-def _loops() -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The innermost first, of the functions that have called this and may be a loop over rounds: their `self`, and their variables."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name in ("start", "fit", "__call__") and frame.f_code.co_varnames[:1] == ("self",):
-            yield frame.f_locals["self"], frame.f_locals
-        frame = frame.f_back
 
 
 def changed(expected: str, function: str) -> ByzantineError:

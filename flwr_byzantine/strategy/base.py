@@ -11,7 +11,7 @@ import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.flower import compat, console
+from flwr_byzantine.flower import compat, console, loops
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
@@ -113,8 +113,8 @@ class RobustStrategy(Policy):
             InvalidParameter: the loop is one of secure aggregation.
         """
         if server_round == 1:
-            self.core.planned, self.core.told = compat.planned_rounds(), False
-            if compat.aggregates_securely():
+            self.core.planned, self.core.told = loops.planned_rounds(), False
+            if loops.aggregates_securely():
                 raise InvalidParameter(SECURE)
 
     def _server_step(self) -> ServerStep:

@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.flower import compat, console
+from flwr_byzantine.flower import compat, console, loops
 from flwr_byzantine.flower.codec import pack
 from flwr_byzantine.flower.grids import QuorumGrid
 from flwr_byzantine.flower.patience import Patience
@@ -60,7 +60,7 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def summary(self) -> None:
         """Log the rule and how replies are weighted, then the summary of the strategy below."""
-        if (grid := compat.grid_of_loop()) is not None:  # another strategy's loop, before its first exchange
+        if (grid := loops.grid_of_loop()) is not None:  # another strategy's loop, before its first exchange
             self._attach(grid)
         compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self._below()).__name__}")
         uniform = "uniform; what clients say of their number of examples counts for nothing"

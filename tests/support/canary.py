@@ -17,7 +17,7 @@ from flwr.server.workflow import DefaultWorkflow, SecAggPlusWorkflow
 from flwr.serverapp.strategy import FedAvg, FedMedian
 
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.flower import codec, compat, console
+from flwr_byzantine.flower import codec, compat, console, loops
 from flwr_byzantine.flower.grids import wait_for_all
 from tests.support.legacy import RunGrid
 from tests.support.superlink import Link, http_grid, reply_to, upload
@@ -138,7 +138,7 @@ class Asking:
         self.known: list[tuple[int | None, bool]] = []
 
     def ask(self, *_: object, **__: object) -> list[object]:
-        self.known.append((compat.planned_rounds(), compat.aggregates_securely()))
+        self.known.append((loops.planned_rounds(), loops.aggregates_securely()))
         return []
 
 
@@ -179,8 +179,8 @@ EXPECTED = [
     Expectation("strategy.fedavg", "FedAvg to call its hooks _construct_messages and _check_and_log_replies", fedavg_has_its_hooks),
     Expectation("is_flowers_average", "strategies to average metrics by strategy_utils.aggregate_metricrecords", averages_are_flowers),
     Expectation("console.without_lines", "FedAvg to log the lines OF_ONE_REPLY and WEIGHTED", lines_are_flowers),
-    Expectation("planned_rounds", "loops to be called start, fit and __call__, and know num_rounds", loops_tell_their_rounds),
-    Expectation("aggregates_securely", "a workflow of secure aggregation to be a SecAggPlusWorkflow", loops_tell_their_rounds),
+    Expectation("loops.planned_rounds", "loops to be called start, fit and __call__, and know num_rounds", loops_tell_their_rounds),
+    Expectation("loops.aggregates_securely", "a workflow of secure aggregation to be a SecAggPlusWorkflow", loops_tell_their_rounds),
     Expectation("aggregation", "flwr.server.strategy.aggregate to take [(layers, examples)]", legacy_aggregations_aggregate),
     Expectation("aggregation", "select_multikrum to take contents, and aggregate_n_closest_weights layers", multikrum_selects),
     Expectation("copy_content, as codec.pack uses it", "Array(value) to hold npy bytes, as codec.pack writes them", packed_is_flowers),
