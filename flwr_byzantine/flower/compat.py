@@ -1,9 +1,9 @@
 """Everything that this project uses of Flower's inside, one small function each.
 
 What Flower does not document may change with any release. It is used here, in `flower.superlink` (how replies are pulled)
-and in `flower.loops` (who has called us) alone, so that such a change is mended in one place; `tests/flower/test_compat.py` says in one sentence what has
-changed. All other modules import Flower's public modules only: `flwr.app`, `flwr.clientapp`, `flwr.serverapp`,
-`flwr.client`, `flwr.common`, `flwr.server`, `flwr.simulation` and their `strategy`.
+and in `flower.loops` (who has called us) alone, so that such a change is mended in one place; `tests/flower/test_compat.py`
+says in one sentence what has changed. All other modules import Flower's public modules only: `flwr.app`,
+`flwr.clientapp`, `flwr.serverapp`, `flwr.client`, `flwr.common`, `flwr.server`, `flwr.simulation` and their `strategy`.
 """
 
 from __future__ import annotations

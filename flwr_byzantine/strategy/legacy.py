@@ -107,7 +107,8 @@ class RobustAggregation(RobustStrategy, Strategy):
             given.config.update(self.core.step.config)
         nobody = "all clients sampled are in quarantine" if asked else client_manager.short
         self.core.ask([node_of(proxy) for proxy, _ in allowed], nobody)
-        if self.core.nobody and not (self.reports and self.reports[-1].server_round == self.core.number(server_round)):
+        own = self.core.state.own
+        if self.core.nobody and not (own and own[-1].server_round == self.core.number(server_round)):
             self.core.round(server_round, [], nobody)  # Flower calls no other hook in a round in which nobody is asked
         self.core.of_app(next((compat.app_of(grid) for grid in compat.grids_of(proxy for proxy, _ in allowed)), ""))
         self._begin_exchange([proxy for proxy, _ in allowed], training=True)
