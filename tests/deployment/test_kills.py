@@ -4,7 +4,7 @@ import os
 import random
 import time
 from collections import Counter
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 import pytest
 
@@ -79,7 +79,7 @@ class Killer:
     def __init__(self, federation, begin, checkpoint):
         self.federation, self.begin, self.checkpoint, self.kills = federation, begin, checkpoint, Counter()
         self.run = begin()
-        self.over, self.thread = Event(), Thread(target=self.supervise)
+        self.over, self.starting, self.thread = Event(), Lock(), Thread(target=self.supervise)
 
     def wait(self, role, patience=120):
         """Until there is a process of the role to kill.
@@ -100,25 +100,28 @@ class Killer:
     def kill(self, role):
         """Kill a role now, start it again, and begin the run again.
 
-        A round in which a SuperNode dies has one answer less, and another model: that run is ended before it makes one.
+        A round in which a SuperNode dies, or is not back yet, has one answer less, and another model: that run is ended before it
+        makes one, and the next begins when the node is back.
         """
         kind = role.rstrip("0123456789")
-        self.federation.kill(role)
         self.kills[kind] += 1
-        if kind == "node":
-            self.federation.kill("serverapp")
-        if kind == "link":
-            self.federation.start(role)
-        self.run.process.kill()
-        self.run.process.wait()
+        with self.starting:
+            self.federation.kill(role)
+            if kind == "node":
+                self.federation.kill("serverapp")
+            self.run.process.kill()
+            self.run.process.wait()
+            if kind != "serverapp":
+                self.federation.restart(role)
         self.run = self.begin()
 
     def supervise(self):
         """Start SuperNodes that have ended until all is over: while the SuperLink takes a killed one to be alive, it refuses it."""
         while not self.over.wait(2):
-            for index in range(NODES):
-                if not self.federation.pids(f"node{index}"):
-                    self.federation.start(f"node{index}")
+            with self.starting:
+                for index in range(NODES):
+                    if not self.federation.pids(f"node{index}"):
+                        self.federation.start(f"node{index}")
 
     def __enter__(self):
         self.thread.start()

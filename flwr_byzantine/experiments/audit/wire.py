@@ -74,7 +74,7 @@ class Wire(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Give each message an id, and have it answered."""
-        sent = [set_metadata(message, message_id=f"{self._sent + place:064x}") for place, message in enumerate(messages)]
+        sent = [set_metadata(message, message_id=f"{self._sent + place:064x}") for place, message in enumerate(messages, 1)]
         self._sent += len(sent)
         replies = {reply.metadata.reply_to_message_id: reply for reply in self.grid.send_and_receive(sent)}
         innocent = next((message for message in sent if message.metadata.dst_node_id not in self.nodes), None)
