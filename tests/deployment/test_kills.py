@@ -147,11 +147,7 @@ def test_a_federation_that_is_killed_again_and_again_ends_with_the_same_model(sh
             return federation.run(app, path=str(tmp_path / name), share=share, rounds=rounds)
 
         expected = begin("whole").result(400)
-        for name in (
-            "killed0",
-            "killed1",
-            "killed2",
-        ):  # again where a round had an answer less: the same model is promised where all answer
+        for name in ("killed0", "killed1", "killed2"):  # anew where a round had an answer less, and so another model
             with Killer(federation, partial(begin, name), tmp_path / name) as killer:
                 for k in range(KILLS):
                     killer.wait("serverapp")
