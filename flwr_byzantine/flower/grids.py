@@ -9,13 +9,13 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from flwr_byzantine.flower.exchange import exchange, unreadable
+from flwr_byzantine.flower.exchange import Attached, exchange, unreadable
 from flwr_byzantine.flower.patience import Patience, Quorum
 
 LONGEST = 3600.0  # seconds, where neither Flower nor the strategy says: the default of Flower's `start`
 
 
-class QuorumGrid:
+class QuorumGrid(Attached):
     """Wraps a Grid: takes replies as they come, and goes on once enough are valid and the grace period has passed.
 
     Replies are pulled one by one under the id of the message that they answer, each within a budget, so that none can end,
@@ -55,14 +55,9 @@ class QuorumGrid:
 
         A Grid whose attributes cannot be set stays as it is.
         """
-        whole, self._holds_back = self.grid, hold_back
+        self._holds_back = hold_back
         with suppress(AttributeError, TypeError):
-            whole.send_and_receive = self.send_and_receive
-            self.grid = whole if isinstance(whole, Grid) else _AsMade(whole)
-
-    def grid_of(self, grid: Any) -> bool:
-        """Whether it wraps this Grid."""
-        return grid is self.grid or grid is vars(self.grid).get("whole")
+            self.grid.send_and_receive = self.send_and_receive
 
     def held_back(self) -> list[Message]:
         """The replies of the last exchange that were held back, each once."""
@@ -85,19 +80,6 @@ class QuorumGrid:
         usable = {id(reply) for reply in replies if not reply.has_error() and self.valid(reply)}
         self._held = [reply for reply in replies if id(reply) not in usable]
         return [reply for reply in replies if id(reply) in usable]
-
-
-class _AsMade:
-    """A Grid to which another one is attached, as its class made it."""
-
-    def __init__(self, whole: Any) -> None:
-        self.whole = whole
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.whole, name)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Any:
-        return type(self.whole).send_and_receive(self.whole, messages, timeout=timeout)
 
 
 def wait_for_all(grid: Any, sent: list[Message], timeout: float | None) -> list[Message]:

@@ -1,4 +1,4 @@
-"""Pulling replies from a SuperLink one by one: the other part of Flower's inside that is used here, see `flower.compat`.
+"""Pulling replies from a SuperLink one by one: another part of Flower's inside that is used here, see `flower.compat`.
 
 The SuperLink vouches for the node that a message was sent to, and for the message that a reply was given for. Everything in
 the reply is the node's own word: its metadata, its parts, what they say of each other.

@@ -180,7 +180,7 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     def _attach(self, grid: Any) -> None:
         """In a loop that is not this strategy's own, let the Grid keep replies that cannot be used from all but this strategy."""
-        known = self._attached is not None and self._attached.grid_of(grid)
+        known = self._attached is not None and self._attached.grid is grid
         if self._grid is None and grid is not None and not known:
             self._attached = QuorumGrid(grid, self._patience, self._sent, self._fits)
             self._attached.attach()

@@ -233,9 +233,21 @@ def test_a_grid_with_another_strategy_attached_is_used_as_it_was_made():
         inner = ours.Robust("trimmed-mean", f=2)
         DifferentialPrivacyServerSideFixedClipping(inner, 1e-6, 10.0, N).start(grid, start_of_floats(), 1)
         assert inner.reports[0].n_valid == N
+    grid.spoil = forging(FORGED["source"])
     strategy = ours.FedTrimmedAvg(f=2, min_train_nodes=N)
     strategy.start(grid, start(), 1)
+    assert strategy.reports[0].with_status("invalid") == [HOSTILE]  # not kept back by one of the others
+
+
+def test_a_grid_may_give_what_is_no_reply(caplog):
+    class Odd(LocalGrid):
+        def send_and_receive(self, messages, *, timeout=None):
+            return [None, "nonsense", *super().send_and_receive(messages, timeout=timeout)]
+
+    strategy = ours.FedTrimmedAvg(f=2, min_train_nodes=N)
+    strategy.start(Odd(client_app(), N), start(), 1)
     assert strategy.reports[0].n_valid == N
+    assert "a reply that is a NoneType is left out" in caplog.text
 
 
 def test_a_superlink_that_is_gone_is_no_nodes_fault():
