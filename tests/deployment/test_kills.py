@@ -103,7 +103,8 @@ class Killer:
         """Kill a role now, start it again, and begin the run again.
 
         A round in which a SuperNode dies, or is not back yet, has one answer less, and another model: that run is ended before it
-        makes one, and the next begins when the node is back.
+        makes one, and the next begins when the node is back. A ServerApp outlives its SuperLink, goes on with the run when that is
+        back, and holds the checkpoint meanwhile: it is ended then, or the next would be refused while it lives.
         """
         kind = role.rstrip("0123456789")
         self.kills[kind] += 1
@@ -115,6 +116,7 @@ class Killer:
             self.run.process.wait()
             if kind != "serverapp":
                 self.federation.restart(role)
+            self.federation.kill("serverapp")
         self.run = self.begin()
 
     def supervise(self):
