@@ -38,7 +38,8 @@ def decode(data: bytes) -> Array:
 def _viewed(data: bytes) -> Array:
     (shape, fortran, dtype), offset = layout(data)
     if dtype.hasobject or dtype.kind not in "fiubc":
-        raise MalformedUpdate(f"expected numbers, got dtype {printable(dtype, 60)}")
+        hint = "; bfloat16 and float8 are lost in npy bytes: send float32, which holds them exactly" if dtype.kind == "V" else ""
+        raise MalformedUpdate(f"expected numbers, got dtype {printable(dtype, 60)}{hint}")
     count = math.prod(shape)
     if any(side < 0 for side in shape) or count * dtype.itemsize != len(data) - offset:
         raise MalformedUpdate(

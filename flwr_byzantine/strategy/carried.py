@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ def carried(rows: Sequence[Array], origin: Array, f: int, after_part: AfterPart 
 
     Numbers are the mean without the f smallest and the f largest of each coordinate where the rule has an f and the replies are
     enough, else the median; integers are rounded. Booleans are the majority's, and at a tie the broadcast model's. Where the
-    broadcast value is not finite, the median counts replies that repeat it among the others.
+    broadcast value is not finite, the median counts replies that repeat it among the others. State may grow (per-channel observers of
+    PyTorch are empty before their first batch): it gets the size that most replies have, and replies of another size do not count.
 
     Args:
         rows: flat, one for each reply.
@@ -29,6 +31,19 @@ def carried(rows: Sequence[Array], origin: Array, f: int, after_part: AfterPart 
         >>> carried([np.array([k, 1.0]) for k in (1.0, 2.0, 1e30)], np.array([0.0, np.inf]), f=1).tolist()
         [2.0, 1.0]
     """
+    alike, size = _of_common_size(rows)
+    if not alike:
+        return origin
+    return _combined(alike, origin if origin.size == size else np.zeros(size, origin.dtype), f, after_part)
+
+
+def _of_common_size(rows: Sequence[Array]) -> tuple[list[Array], int]:
+    """The rows of the size that more than half have, and that size; none where sizes differ too much."""
+    size, count = Counter(row.size for row in rows).most_common(1)[0]
+    return [row for row in rows if row.size == size] if 2 * count > len(rows) else [], size
+
+
+def _combined(rows: Sequence[Array], origin: Array, f: int, after_part: AfterPart | None = None) -> Array:
     if origin.dtype == np.bool_:
         votes = 2 * np.sum(rows, axis=0)
         return np.asarray(np.where(votes == len(rows), origin, votes > len(rows)))
@@ -39,7 +54,7 @@ def carried(rows: Sequence[Array], origin: Array, f: int, after_part: AfterPart 
     free = ~fixed
     out[fixed] = _extended_median([row[fixed] for row in rows])
     if free.any():
-        out[free] = carried([row[free] for row in rows], origin[free], f)
+        out[free] = _combined([row[free] for row in rows], origin[free], f)
     return out
 
 

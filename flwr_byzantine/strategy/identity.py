@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,13 +64,14 @@ _ADVICE = {
 }
 
 
-def require_model(saved: Mapping[str, Array], given: Mapping[str, Any], path: object) -> None:
+def require_model(saved: Mapping[str, Array], given: Mapping[str, Any], path: object, judged: Collection[str] | None = None) -> None:
     """Refuse a checkpoint of another model: other names, shapes or dtypes.
 
     Args:
         saved: name -> array of the checkpoint.
         given: name -> array of this program's model.
         path: of the checkpoint.
+        judged: names of the arrays that are judged; lists among the others may have grown since the run began.
 
     Raises:
         InvalidParameter: one sentence names the first array that differs, on both sides.
@@ -78,10 +79,15 @@ def require_model(saved: Mapping[str, Array], given: Mapping[str, Any], path: ob
     there, here = _forms(saved), _forms(given)
     for name in dict.fromkeys([*there, *here]):
         theirs, ours = there.get(name, "nothing"), here.get(name, "nothing")
-        if theirs != ours:
+        if theirs != ours and (judged is None or name in judged or not _grown(saved.get(name), given.get(name))):
             say = f"strategy: checkpoint {str(path)!r} is of another model: array {name!r} is {theirs} there, {ours} here"
             raise InvalidParameter(f"{say}; {MODEL_ADVICE}")
 
 
 def _forms(arrays: Mapping[str, Any]) -> dict[str, str]:
     return {name: f"{value.dtype} of shape {tuple(value.shape)}" for name, value in arrays.items()}
+
+
+def _grown(saved: Any, given: Any) -> bool:
+    """Whether both are there, lists of one dtype."""
+    return saved is not None and given is not None and saved.dtype == given.dtype and max(len(saved.shape), len(given.shape)) < 2

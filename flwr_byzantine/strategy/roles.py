@@ -68,7 +68,7 @@ def decide(arrays: Mapping[str, Array], judge: Judge, infinite: Collection[str] 
     Args:
         arrays: name -> array of the broadcast model.
         judge: which arrays are judged, as `Policy.judge` says.
-        infinite: names of arrays that were not finite in the run's first model: these are state, as are booleans.
+        infinite: names of arrays that were not finite in the run's first model: these are state, as are booleans and empty ones.
 
     Raises:
         InvalidParameter: `judge` names what is not there, or leaves nothing to judge.
@@ -81,7 +81,7 @@ def decide(arrays: Mapping[str, Array], judge: Judge, infinite: Collection[str] 
         >>> str(decide(model, ["*.weight", "*.running_var"]))
         'judged 2 arrays, 6 values; state: 1 BatchNorm array'
     """
-    able = {name: value for name, value in arrays.items() if value.dtype.kind != "b" and name not in infinite}
+    able = {name: value for name, value in arrays.items() if value.size and value.dtype.kind != "b" and name not in infinite}
     chosen = _chosen(able, list(arrays), judge)
     sizes = {name: value.size for name, value in arrays.items()}
     if arrays and not sum(sizes[name] for name in chosen):
@@ -146,7 +146,8 @@ def framework_state(name: str) -> str:
 
 def _kind(name: str, value: Array, infinite: bool) -> str:
     of_dtype = {"b": "boolean", "i": "integer", "u": "integer"}
-    return framework_state(name) or ("non-finite" if infinite else of_dtype.get(value.dtype.kind, "unjudged"))
+    own = "non-finite" if infinite else "" if value.size else "empty"
+    return framework_state(name) or own or of_dtype.get(value.dtype.kind, "unjudged")
 
 
 def _count(number: int, kind: str = "") -> str:

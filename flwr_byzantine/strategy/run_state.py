@@ -137,7 +137,7 @@ class RunState:
         facts, model = snapshot.facts, snapshot.group("model")
         identity = None if self.identity is None else self.identity.require(facts["identity"], path)
         if expected is not None:
-            require_model(model, expected(), path)
+            require_model(model, expected(), path, facts["judged"])
         self.run, self.identity = facts["run"], identity
         self.offset, self.skipped = snapshot.server_round, facts["skipped"]
         self.judged, self.infinite = facts["judged"], facts["infinite"]

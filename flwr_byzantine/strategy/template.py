@@ -122,7 +122,7 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
             raise MalformedUpdate(f"expected the model's {len(self.names)} arrays, got missing {missing[:3]} and unknown {extra}")
 
     def _check_one(self, name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype[Any], own: Array) -> Array:
-        if value.shape != shape:
+        if value.shape != shape and not (name in self.roles.kinds and max(value.ndim, len(shape)) < 2):
             raise MalformedUpdate(f"array {name!r}: expected shape {shape}, got {value.shape}")
         flat = _flat(value if value.dtype == dtype else _convert(name, value, dtype))
         if not (kernels.finite(flat) or _repeats(flat, own)):
@@ -139,9 +139,9 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         return self.unflatten(self.roles.merged([_made(name, arrays, shape, own) for name, shape, own in forms], state))
 
     def unflatten(self, blocks: Sequence[Array]) -> dict[str, Array]:
-        """Name -> array of the model's shape and dtype from flat blocks."""
-        forms = zip(self.names, blocks, self.dtypes, self.shapes, strict=True)
-        return {name: block.view(dtype).reshape(shape) for name, block, dtype, shape in forms}
+        """Name -> array of the model's shape and dtype from flat blocks; state that has grown stays flat."""
+        forms = zip(self.names, blocks, self.values, self.dtypes, self.shapes, strict=True)
+        return {name: block.view(dtype).reshape(shape if block.size == own.size else -1) for name, block, own, dtype, shape in forms}
 
 
 def _flat(value: Array) -> Array:
@@ -155,7 +155,7 @@ def _flat(value: Array) -> Array:
 def _repeats(flat: Array, own: Array) -> bool:
     """Whether what is not finite is the broadcast model's: a mask, an observer that saw nothing."""
     odd = ~np.isfinite(flat)
-    return np.array_equal(flat[odd], own[odd], equal_nan=True)
+    return flat.size == own.size and np.array_equal(flat[odd], own[odd], equal_nan=True)
 
 
 def _made(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], own: Array) -> Array:
