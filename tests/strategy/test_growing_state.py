@@ -57,7 +57,8 @@ def test_state_that_some_have_grown_stays_as_it_was_until_most_have():
 )
 def test_neither_weights_nor_dimensions_nor_infinities_may(spoilt):
     strategy = over()
-    federate(strategy, reply=lambda got, node: {**answering(honest(1))(got, node), **(spoilt if node in BAD else {})}, model=MODEL, rounds=1)
+    answer = answering(honest(1))
+    federate(strategy, reply=lambda got, node: {**answer(got, node), **(spoilt if node in BAD else {})}, model=MODEL, rounds=1)
     assert strategy.reports[0].with_status("invalid") == list(BAD)
 
 
@@ -69,7 +70,7 @@ def test_a_run_whose_state_has_grown_goes_on_from_its_checkpoint(tmp_path):
     run("a", 2)
     resumed, whole = run("a", 4), run("b", 4)
     assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
-    with pytest.raises(InvalidParameter, match="of another model: array 'fc.weight' is"):
+    with pytest.raises(InvalidParameter, match=r"of another model: array 'fc\.weight' is"):
         run("a", 5, {**MODEL, "fc.weight": np.zeros(9, np.float32)})
 
 
