@@ -34,6 +34,7 @@ class Rule(Declared):
 
     reference: ClassVar[str] = ""
     robust: ClassVar[bool] = True  # withstands f arbitrary rows
+    kappa_exact: ClassVar[bool] = False  # some rows reach what `kappa` says, so that no smaller bound holds
     equivariant: ClassVar[bool] = True  # moves with the rows: F(X + c) = F(X) + c
     scales: ClassVar[bool] = True  # F(a X) = a F(X)
     symmetric: ClassVar[bool] = True  # the order of the rows does not matter, ties apart
@@ -58,7 +59,7 @@ class Rule(Declared):
         """
         if n < self.with_f(0).min_n():
             return -1
-        if not all(stage.robust for stage in self.stages()):
+        if not self.robust:
             return 0
         f = 0
         while 2 * f + 2 < n and n >= self.with_f(f + 1).min_n():
@@ -66,7 +67,14 @@ class Rule(Declared):
         return f
 
     def kappa(self, n: int) -> float | None:
-        """Proved upper bound on κ of (f, κ)-robustness at n rows, or None where none is known."""
+        """Proved upper bound on κ at n rows, or None where none is known or the guarantee does not hold (n below `min_n`).
+
+        (f, κ)-robustness: for every n - f of the rows, the aggregate's squared distance to their mean x̄ is at most κ σ², with
+        σ² the mean of their ‖x_i - x̄‖², whatever the other f rows are. No rule has a κ below r = f / (n - 2f).
+        Proofs here rest on one lemma: a mean of t of h rows is within √((h - t) / t) σ of the mean of all.
+
+        Source: Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan, AISTATS 2023.
+        """
         return None
 
     def with_f(self, f: int) -> Self:
@@ -232,7 +240,7 @@ class PreAggregation(Mixing):
         return n
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
-        """κ of `chain(self, F)` at n rows where F has `kappa`, or None where no bound is known."""
+        """κ of `chain(self, F)` at n rows where F has `kappa` and the same f, or None where no bound is known."""
         return None
 
     def transform(self, X: Any, *, trusted: Any = None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from flwr_byzantine.errors import InvalidParameter
@@ -11,13 +11,17 @@ from flwr_byzantine.rules.base import PreAggregation, Rule
 
 @dataclass(frozen=True)
 class Chain(Rule):
-    """Rules applied in order: pre-aggregations, then one aggregation. Made by `chain`."""
+    """Rules applied in order: pre-aggregations, then one aggregation. Made by `chain`.
+
+    It withstands one number f of Byzantine rows, so that all parts have the same; one whose f is 0 unless said otherwise
+    (`Median`, whose result does not depend on it) takes the others'. Robust if every part is.
+    """
 
     parts: tuple[Rule, ...] = ()
     reference: ClassVar[str] = "the references of its parts"
 
     def __post_init__(self) -> None:
-        """Only the last part may reduce the rows to one."""
+        """Only the last part may reduce the rows to one, and all have one f."""
         if not self.parts or not all(isinstance(part, Rule) for part in self.parts):
             raise InvalidParameter(f"chain needs rules, e.g. chain(NNM(f=2), Krum(f=2)), got {self.parts!r}")
         for part in self.parts[:-1]:
@@ -26,6 +30,15 @@ class Chain(Rule):
         if self.parts[-1].rows(1 << 20) != 1:
             raise InvalidParameter(f"chain: {self.parts[-1]} only pre-aggregates; end with an aggregation rule")
         object.__setattr__(self, "f", max(part.f for part in self.parts))
+        object.__setattr__(self, "parts", self._of_one_f())
+        object.__setattr__(self, "robust", all(part.robust for part in self.parts))
+
+    def _of_one_f(self) -> tuple[Rule, ...]:
+        """The parts, those of parts that are chains themselves among them, for the f of all."""
+        parts = [inner for part in self.parts for inner in (part.parts if isinstance(part, Chain) else (part,))]
+        if any(part.f not in (self.f, _default_f(part)) for part in parts):
+            raise InvalidParameter(f"chain: all parts must have the same f, got {' + '.join(map(str, parts))}: give each f={self.f}")
+        return tuple(part.with_f(self.f) for part in parts)
 
     def stages(self) -> tuple[Rule, ...]:
         """All parts' stages in order."""
@@ -46,7 +59,9 @@ class Chain(Rule):
         return True
 
     def kappa(self, n: int) -> float | None:
-        """κ of the last part, carried through the parts before it where a bound is known."""
+        """κ of the last part, carried through the parts before it where a bound is known; none unless all are robust."""
+        if not self._enough(n) or not (self.robust or self.f == 0):
+            return None
         sizes = [n]
         for part in self.parts[:-1]:
             sizes.append(part.rows(sizes[-1]))
@@ -63,6 +78,11 @@ class Chain(Rule):
         return " + ".join(map(str, self.parts))
 
 
+def _default_f(part: Rule) -> object:
+    """The f of a rule that was given none: 0, or nothing where it must be given."""
+    return {item.name: item.default for item in fields(part)}.get("f", 0)
+
+
 def chain(*rules: Rule) -> Rule:
     """Compose rules: each part works on the rows the part before it returns.
 
@@ -70,7 +90,7 @@ def chain(*rules: Rule) -> Rule:
         rules: pre-aggregations, then one aggregation rule.
 
     Raises:
-        InvalidParameter: an aggregation before the end, or none at the end.
+        InvalidParameter: an aggregation before the end, or none at the end; parts made for different f.
 
     Example:
         >>> import numpy as np

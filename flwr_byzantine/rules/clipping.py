@@ -84,7 +84,7 @@ class Clipping(PreAggregation):
 
     Example:
         >>> from flwr_byzantine import rules
-        >>> rules.chain(Clipping(radius=1.0), rules.Mean())([[1.0, 0.0], [9.0, 0.0]]).tolist()
+        >>> rules.chain(Clipping(radius=1.0), rules.Median(f=1))([[1.0, 0.0], [9.0, 0.0], [9.0, 0.0]]).tolist()
         [1.0, 0.0]
     """
 
@@ -114,7 +114,7 @@ class ARC(PreAggregation):
 
     Example:
         >>> from flwr_byzantine import rules
-        >>> rules.chain(ARC(f=1), rules.Mean())([[1.0], [1.0], [1.0], [90.0]]).tolist()
+        >>> rules.chain(ARC(f=1), rules.TrimmedMean(f=1))([[1.0], [1.0], [1.0], [90.0]]).tolist()
         [1.0]
     """
 
@@ -125,7 +125,7 @@ class ARC(PreAggregation):
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
-        """κ + 2f / (n - 2f)."""
+        """κ + 2f / (n - 2f) (Allouah et al., ICLR 2025)."""
         return kappa + 2 * self.f / (n - 2 * self.f)
 
     def mix(self, view: View) -> Combination:
@@ -150,7 +150,7 @@ class Bucketing(PreAggregation):
 
     Example:
         >>> from flwr_byzantine import rules
-        >>> rules.chain(Bucketing(s=2), rules.Median())([[1.0]] * 5).tolist()
+        >>> rules.chain(Bucketing(s=2), rules.Median(f=1))([[1.0]] * 5).tolist()
         [1.0]
     """
 

@@ -24,7 +24,7 @@ class Median(Coordinatewise):
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1. This condition and `kappa` use it, the median does not.
 
-    Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
+    Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -34,10 +34,18 @@ class Median(Coordinatewise):
 
     f: int = param(0, ge=0)
     reference: ClassVar[str] = YIN
+    kappa_exact: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
-        """4 (1 + f / (n - 2f))²."""
-        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if n >= self.min_n() else None
+        """κ = a / (h - a), a = ⌊(n - 1) / 2⌋ and h = n - f: exact.
+
+        Derived here: in a coordinate, the median lies between the means of the lowest and of the highest t = h - a honest
+        values, each within √((h - t) / t) σ of their mean by the lemma of `Rule.kappa`; then the sum over coordinates. For odd
+        n at least t honest values are on either side; for even n t - 1 are beyond the lower middle one and t beyond the upper.
+        Reached by t honest rows and all Byzantine ones at one point, a honest rows at another.
+        """
+        a = (n - 1) // 2
+        return a / (n - self.f - a) if n >= self.min_n() else None
 
     def window(self, n: int) -> Window:
         """The middle one or two ranks."""
@@ -53,7 +61,7 @@ class TrimmedMean(Coordinatewise):
     Args:
         f: number of Byzantine rows to withstand, and of values cut on each side; needs n >= 2f + 1.
 
-    Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: Allouah et al., AISTATS 2023.
+    Source: Yin, Chen, Ramchandran, Bartlett, ICML 2018. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -63,13 +71,16 @@ class TrimmedMean(Coordinatewise):
 
     f: int = param(ge=0)
     reference: ClassVar[str] = YIN
+    kappa_exact: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
-        """6 r (1 + r), r = f / (n - 2f)."""
-        if n < self.min_n():
-            return None
-        r = self.f / (n - 2 * self.f)
-        return 6 * r * (1 + r)
+        """κ = f / (n - 2f): exact, and the least that any rule can have.
+
+        Derived here: in a coordinate, the i-th of the values kept is at least the i-th lowest honest one and at most the i-th of
+        the n - 2f highest, so their mean lies between the means of the lowest and of the highest t = n - 2f honest values, each
+        within √((h - t) / t) σ of the mean of the h = n - f by the lemma of `Rule.kappa`; then the sum over coordinates.
+        """
+        return self.f / (n - 2 * self.f) if n >= self.min_n() else None
 
     def window(self, n: int) -> Window:
         """Ranks f to n - f - 1."""

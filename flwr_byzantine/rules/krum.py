@@ -41,6 +41,22 @@ def smallest_n(f: int, neighbors: str) -> int:
     return 2 * f + (1 if neighbors == WIDER else 3)
 
 
+def lowest_scores_kappa(n: int, f: int, m: int, neighbors: str = PAPER) -> float:
+    """κ of the mean of the m <= n - f rows of lowest score.
+
+    Derived here, in units where the honest variance is 1. Honest rows are 2h apart from all honest ones in the mean (squared,
+    summed), so the mean honest score, of k neighbours, is at most s = 2hk / (h - 1), and that of the m lowest too. Of a row and
+    its k neighbours t = k + 1 - f at least are honest: it is within √(score / t) of their mean, which is within
+    c = √((h - t) / t) of the honest mean by the lemma of `Rule.kappa`. Hence, by Jensen, √κ <= √(s / t) + c. Counted apart, b
+    Byzantine rows among the m add √(b s / (m t)) + c b / m at most, the others √((m - b)(h - m + b)) / m by the lemma.
+    """
+    h, k = n - f, neighbour_count(n, f, neighbors)
+    t, s = k + 1 - f, 2 * h * k / max(h - 1, 1)
+    c = sqrt((h - t) / t)
+    apart = max(sqrt((m - b) * (h - m + b)) / m + sqrt(b * s / (m * t)) + c * b / m for b in range(min(f, m) + 1))
+    return min(sqrt(s / t) + c, apart) ** 2
+
+
 def krum_order(D: Array, f: int, count: int) -> list[int]:
     """The first `count` rows picked by Krum, each from the n' rows that the picks before it left, by n' - f - 2 neighbours."""
     (order, near), left, picks = nearest_others(D), np.arange(len(D)), list[int]()
@@ -83,18 +99,12 @@ class Krum(Mixing):
         return smallest_n(self.f, self.neighbors)
 
     def kappa(self, n: int) -> float | None:
-        """6 (1 + f / (n - 2f)); with n - f - 2 neighbours and f close to n/2, the larger bound that is proved there.
+        """(√(2h (h - 2) / ((h - 1) t)) + √((h - t) / t))², t = n - 2f - 1; with one neighbour more (√(2h) + √f)² / (n - 2f).
 
-        The first is that of Allouah et al., AISTATS 2023, whose Krum has n - f neighbours with the row itself. For n - f - 2
-        (derived here): with h = n - f, the pick's score is at most the mean honest row's, 2h (h - 2) / (h - 1) σ², and
-        t = n - 2f - 1 honest rows, itself counted, are among those it is made of; their mean is within √((h - t) / t) σ of
-        the honest mean, so κ <= (√(2h (h - 2) / ((h - 1) t)) + √((h - t) / t))².
+        See `lowest_scores_kappa` for the proof; for f = 0 at most n - 1. With one neighbour more it is below the published
+        6 (1 + f / (n - 2f)) (Allouah et al., AISTATS 2023), with n - f - 2 above it only where f is close to n/2.
         """
-        h, t = n - self.f, n - 2 * self.f - 1
-        if n < self.min_n():
-            return None
-        published = 6 * h / (n - 2 * self.f)
-        return published if self.neighbors == WIDER else max(published, (sqrt(2 * h * (h - 2) / ((h - 1) * t)) + sqrt((h - t) / t)) ** 2)
+        return lowest_scores_kappa(n, self.f, 1, self.neighbors) if n >= self.min_n() else None
 
     def mix(self, view: View) -> Combination:
         """One-hot at the lowest score."""
@@ -138,11 +148,8 @@ class MultiKrum(Mixing):
         return max(smallest_n(self.f, self.neighbors), self.f + (self.m or 1))
 
     def kappa(self, n: int) -> float | None:
-        """One-shot, h = n - f: (2h/(n-2f-2)) (2(n-f-2)h / ((h-1)(h-m+1)) + 1); none known for the iterated form."""
-        f, h = self.f, n - self.f
-        if self.iterated or self.neighbors != PAPER or n < self.min_n():
-            return None
-        return 2 * h / (n - 2 * f - 2) * (2 * (n - f - 2) * h / ((h - 1) * (h - self.keep(n) + 1)) + 1)
+        """That of `lowest_scores_kappa`: never above Krum's, and it goes to 0 with f/n for m = n - f; none known for the iterated form."""
+        return None if self.iterated or n < self.min_n() else lowest_scores_kappa(n, self.f, self.keep(n), self.neighbors)
 
     def keep(self, n: int) -> int:
         """m, or its default at n rows."""

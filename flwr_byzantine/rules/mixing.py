@@ -33,12 +33,13 @@ class Mean(Mixing):
     """
 
     robust: ClassVar[bool] = False
+    kappa_exact: ClassVar[bool] = True
     cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "McMahan, Moore, Ramage, Hampson, Agüera y Arcas, AISTATS 2017"
 
     def kappa(self, n: int) -> float | None:
         """κ = 0, since it withstands no Byzantine row: f is 0."""
-        return 0.0
+        return 0.0 if n >= self.min_n() else None
 
     def mix(self, view: View) -> Combination:
         """1/n on every row."""
@@ -62,7 +63,7 @@ class GeometricMedian(Mixing):
         start: "medoid", the row with the least sum of distances; "mean"; or "origin" (the broadcast model).
         smoothing: "relative"; or "absolute", `nu` in the units of the updates as in RFA and ByzFL.
 
-    Source: Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022. κ: Allouah et al., AISTATS 2023.
+    Source: Chen, Su, Xu, POMACS 2017; Pillutla, Kakade, Harchaoui, TSP 2022. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -87,8 +88,15 @@ class GeometricMedian(Mixing):
         object.__setattr__(self, "robust", self._converges())
 
     def kappa(self, n: int) -> float | None:
-        """4 (1 + f / (n - 2f))² for the median itself: none where the iterations are cut short or the smoothing is coarse."""
-        return 4 * (1 + self.f / (n - 2 * self.f)) ** 2 if self._converges() and n >= self.min_n() else None
+        """κ = n / (n - 2f) for the median itself: none where the iterations are cut short or the smoothing is coarse.
+
+        Derived here (published: 4 (1 + f / (n - 2f))²). With e the direction and D the length of the median less the honest mean,
+        ρ_i D the distance of row i to the median and c_i its cosine with e, optimality says Σ c_i <= f over the honest rows.
+        For a = 1 + f/h each c_i >= 2 a c_i ρ_i - (a ρ_i)² / 2 - 1, since the difference is (a ρ_i / √2 - √2 c_i)² + 1 + c_i - 2 c_i²
+        (for c_i < 0 every term is positive as it stands). As Σ c_i ρ_i = h and Σ ρ_i² = h (1 + σ²/D²), the sum gives
+        D² <= (h + f) / (h - f) σ². For even n reached by n/2 - f honest rows and all Byzantine ones at one of two points.
+        """
+        return n / (n - 2 * self.f) if self._converges() and n >= self.min_n() else None
 
     def _converges(self) -> bool:
         return self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-9 and self.max_iter >= 100
@@ -178,7 +186,12 @@ class NNM(PreAggregation):
     sees_all: ClassVar[bool] = True
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
-        """8 f / (n - f) (1 + κ)."""
+        """8f / (n - f) (1 + κ).
+
+        Allouah et al., AISTATS 2023: at an honest row i, at most f Byzantine neighbours have taken the place of as many honest
+        rows k that are no nearer, so ‖y_i - x̄‖ <= 2/h Σ ‖x_i - x_k‖; by Cauchy-Schwarz, the mean of ‖y_i - x̄‖² is at most
+        4f/h² Σ_k ‖x_i - x_k‖² over all honest k, in the mean over i: 8f/h σ². It is the mixed rows' variance and squared bias.
+        """
         return 8 * self.f / (n - self.f) * (1 + kappa)
 
     def mix(self, view: View) -> Combination:

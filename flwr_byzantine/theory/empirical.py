@@ -13,11 +13,12 @@ from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.theory.resilience import check_n_f, kappa_lower_bound
 
+ROUNDING = 1e-9  # share of the largest value, below which a spread says nothing
 ASCENTS = 3  # how many of the best configurations gradient ascent goes on from
 
 
 def kappa_ratio(rule: Rule, X: Array, honest: Array) -> float:
-    """‖F(X) - x̄_S‖² · h / Σ_S ‖x_i - x̄_S‖² for the honest rows S (indices); 0 where these are all equal.
+    """‖F(X) - x̄_S‖² · h / Σ_S ‖x_i - x̄_S‖² for the honest rows S (indices); 0 where these are all equal, but for rounding.
 
     Source: the definition of (f, κ)-robustness, Allouah et al., AISTATS 2023.
 
@@ -28,7 +29,8 @@ def kappa_ratio(rule: Rule, X: Array, honest: Array) -> float:
     """
     S = X[honest]
     spread = float(((S - S.mean(axis=0)) ** 2).sum()) / len(S)
-    return float(((rule(X) - S.mean(axis=0)) ** 2).sum()) / spread if spread > 0 else 0.0
+    equal = spread <= (ROUNDING * float(np.abs(S).max())) ** 2
+    return 0.0 if equal else float(((rule(X) - S.mean(axis=0)) ** 2).sum()) / spread
 
 
 def empirical_kappa(rule: Rule, n: int, d: int = 2, f: int | None = None, starts: int = 20, steps: int = 60, seed: int = 0) -> float:
@@ -139,13 +141,9 @@ def kappa_table(rules: Sequence[Rule], n: int, d: int = 2, starts: int = 20, ste
         >>> from flwr_byzantine import rules
         >>> print(kappa_table([rules.Median(f=0)], n=3, d=1, starts=1, steps=1))
         rule           declared  lower bound  worst found
-        Median(f=0)       4.000        0.000        0.500
+        Median(f=0)       0.500        0.000        0.500
     """
     return KappaTable(
-        KappaRow(str(rule), _declared(rule, n), kappa_lower_bound(n, rule.f), empirical_kappa(rule, n, d, starts=starts, steps=steps))
+        KappaRow(str(rule), rule.kappa(n), kappa_lower_bound(n, rule.f), empirical_kappa(rule, n, d, starts=starts, steps=steps))
         for rule in rules
     )
-
-
-def _declared(rule: Rule, n: int) -> float | None:
-    return rule.kappa(n) if rule.robust or rule.f == 0 else None

@@ -52,16 +52,19 @@ def kappa_lower_bound(n: int, f: int) -> float:
     return f / (n - 2 * f)
 
 
-def kappa_of(rule: Rule, n: int) -> float:
-    """The rule's declared κ at n updates.
+def kappa_of(rule: Rule, n: int, f: int | None = None) -> float:
+    """The declared κ of `rule` at n updates of which f are Byzantine, the rule's own f by default.
 
     Raises:
-        InvalidParameter: none is known, or n is too small.
+        InvalidParameter: none is known, n is too small, or the rule withstands nobody.
     """
-    kappa = rule.kappa(n) if rule.robust or rule.f == 0 else None
+    chosen = rule if f is None else rule.with_f(f)
+    if f is not None and chosen.f != f:
+        raise InvalidParameter(f"{rule} withstands no Byzantine update, so that it has no κ for f = {f}; take a robust rule")
+    kappa = chosen.kappa(n)
     if kappa is None:
         raise InvalidParameter(
-            f"no bound on κ is known for {rule} at n = {n} (it needs n >= {rule.min_n()}); see empirical_kappa for an estimate"
+            f"no bound on κ is known for {chosen} at n = {n} (it needs n >= {chosen.min_n()}); see empirical_kappa for an estimate"
         )
     return kappa
 
@@ -87,7 +90,7 @@ def sin_alpha(rule: Rule, n: int, f: int, d: int, sigma: float, grad_norm: float
     Example:
         >>> from flwr_byzantine import rules
         >>> round(sin_alpha(rules.Krum(f=5), 25, 5, d=100, sigma=0.1, grad_norm=10.0), 3)
-        0.276
+        0.224
     """
     check("sin_alpha", "route", route, Constraint(str, choices=("kappa", "eta")))
     check("sin_alpha", "grad_norm", grad_norm, Constraint(float, gt=0))
@@ -95,7 +98,7 @@ def sin_alpha(rule: Rule, n: int, f: int, d: int, sigma: float, grad_norm: float
     check("sin_alpha", "d", d, Constraint(int, ge=1))
     check_n_f(n, f)
     if route == "kappa":
-        factor = math.sqrt(kappa_of(rule.with_f(f), n) * (1 - 1 / (n - f)))
+        factor = math.sqrt(kappa_of(rule, n, f) * (1 - 1 / (n - f)))
     elif isinstance(rule, Krum):
         factor = krum_eta(n, f)
     else:
@@ -144,7 +147,7 @@ def second_moment_constant(rule: Rule, n: int, f: int) -> float:
         2.0
     """
     h = n - f
-    tau = kappa_of(rule.with_f(f), n) * (1 - 1 / h) + 1 / h
+    tau = kappa_of(rule, n, f) * (1 - 1 / h) + 1 / h
     return 2 * max(1.0, tau)
 
 
@@ -156,10 +159,10 @@ def heterogeneity_floor(rule: Rule, n: int, f: int, spread: float) -> float:
     Example:
         >>> from flwr_byzantine import rules
         >>> round(heterogeneity_floor(rules.TrimmedMean(f=2), 10, 2, spread=1.0), 3)
-        2.667
+        0.333
     """
     check("heterogeneity_floor", "spread", spread, Constraint(float, ge=0))
-    return kappa_of(rule.with_f(f), n) * spread**2
+    return kappa_of(rule, n, f) * spread**2
 
 
 def required_batch_size(

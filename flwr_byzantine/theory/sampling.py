@@ -107,7 +107,7 @@ def _at(num_nodes: int, num_malicious: int, size: int, rounds: int, epsilon: flo
     f = smallest_f(num_nodes, num_malicious, size, rounds, epsilon)
     needed = rule.with_f(f).min_n()
     failure = failure_probability(num_nodes, num_malicious, size, f, rounds)
-    feasible = size >= needed
+    feasible = size >= needed and (f == 0 or rule.robust)
     return SamplingPlan(feasible, size, f, needed, failure, _reason(feasible, size, f, needed, num_malicious, rule))
 
 
@@ -115,7 +115,9 @@ def _reason(feasible: bool, size: int, f: int, needed: int, bad: int, rule: Rule
     name = str(rule.with_f(f))
     if feasible:
         return f"with {size} nodes a round, declare f = {f}: {name} needs {needed}"
-    most = max((g for g in range(size + 1) if rule.with_f(g).min_n() <= size), default=0)
+    if not rule.robust:
+        return f"{bad} bad nodes can put {f} into a sample of {size}, and {name} withstands none: take a robust rule"
+    most = max(0, rule.breakdown(size))
     return (
         f"{bad} bad nodes can put {f} into a sample of {size}, for which {name} needs {needed}; "
         f"a sample of {size} withstands f = {most} at most: accept a larger epsilon, fewer rounds, or a rule with a weaker condition"

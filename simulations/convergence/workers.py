@@ -107,7 +107,7 @@ def bound(s: Setting) -> theory.Bound | None:
     None: no κ is known, the rule is not robust to f, workers have momentum, or the step is too long.
     """
     h, rule = s.n - s.f, s.rule
-    kappa = rule.kappa(s.n) if rule.f == s.f and (rule.robust or s.f == 0) else None
+    kappa = rule.kappa(s.n) if rule.f == s.f else None
     if kappa is None or s.beta > 0:
         return None
     try:

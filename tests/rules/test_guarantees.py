@@ -56,11 +56,16 @@ def test_every_other_rule_needs_an_honest_majority(cls, f):
 
 
 def median(n, f):
-    return 4 * (1 + f / (n - 2 * f)) ** 2
+    h, low = n - f, (n if n % 2 else n - 1) // 2
+    return low / (h - low)
+
+
+def geometric(n, f):
+    return (n - f + f) / (n - f - f)
 
 
 def trimmed(n, f):
-    return 6 * f / (n - 2 * f) * (1 + f / (n - 2 * f))
+    return f / (n - 2 * f)
 
 
 def nearest(centre):
@@ -69,13 +74,25 @@ def nearest(centre):
 
 def krum(n, f):
     h, t = n - f, n - 2 * f - 1
-    return max(6 * (1 + f / (n - 2 * f)), (sqrt(2 * h * (h - 2) / ((h - 1) * t)) + sqrt((h - t) / t)) ** 2)
+    value = (sqrt(2 * h * (h - 2) / ((h - 1) * t)) + sqrt((h - t) / t)) ** 2
+    return value if f else min(value, n - 1)  # no row is farther than √(n - 1) σ from the mean
 
 
-def multi_krum(kept):
+def wider_krum(n, f):
+    return (sqrt(2 * (n - f)) + sqrt(f)) ** 2 / (n - 2 * f)
+
+
+def multi_krum(kept, members=lambda n, f: n - 2 * f - 1, single=krum):
+    """Of m rows b are Byzantine, s is the mean honest score: the worst b; or the bound that all rows have in common."""
+
     def kappa(n, f):
-        h, m = n - f, kept or n - f
-        return 2 * h / (n - 2 * f - 2) * (2 * (n - f - 2) * h / ((h - 1) * (h - m + 1)) + 1)
+        h, m, t = n - f, kept or n - f, members(n, f)
+        s = 2 * h * (t + f - 1) / (h - 1) if h > 1 else 0
+        roots = [
+            sqrt((m - b) * (h - (m - b))) / m + b / m * (sqrt(s * m / b / t) + sqrt((h - t) / t)) if b else sqrt(m * (h - m)) / m
+            for b in range(min(m, f) + 1)
+        ]
+        return min(single(n, f), max(roots) ** 2)
 
     return kappa
 
@@ -95,15 +112,18 @@ def unknown(n, f):
 KAPPA = {
     "mean": (lambda f: rules.Mean(), lambda n, f: 0.0),
     "krum": (lambda f: rules.Krum(f=f), krum),
-    "krum, one neighbour more": (lambda f: rules.Krum(f=f, neighbors="n-f-1"), lambda n, f: 6 * (1 + f / (n - 2 * f))),
+    "krum, one neighbour more": (lambda f: rules.Krum(f=f, neighbors="n-f-1"), multi_krum(1, lambda n, f: n - 2 * f, wider_krum)),
     "multi-krum": (lambda f: rules.MultiKrum(f=f), multi_krum(None)),
     "multi-krum, m = 3": (lambda f: rules.MultiKrum(f=f, m=3), multi_krum(3)),
-    "multi-krum, one neighbour more": (lambda f: rules.MultiKrum(f=f, neighbors="n-f-1"), unknown),
+    "multi-krum, one neighbour more": (
+        lambda f: rules.MultiKrum(f=f, neighbors="n-f-1"),
+        multi_krum(None, lambda n, f: n - 2 * f, wider_krum),
+    ),
     "iterated": (lambda f: rules.MultiKrum(f=f, iterated=True), unknown),
     "bulyan": (lambda f: rules.Bulyan(f=f), unknown),
     "median": (lambda f: rules.Median(f=f), median),
-    "geometric median": (lambda f: rules.GeometricMedian(f=f), median),
-    "geometric median from the mean": (lambda f: rules.GeometricMedian(f=f, start="mean", nu=1e-4, tol=1e-9, max_iter=100), median),
+    "geometric median": (lambda f: rules.GeometricMedian(f=f), geometric),
+    "geometric median from the mean": (lambda f: rules.GeometricMedian(f=f, start="mean", nu=1e-4, tol=1e-9, max_iter=100), geometric),
     "geometric median, absolute": (lambda f: rules.GeometricMedian(f=f, smoothing="absolute"), unknown),
     "geometric median, coarse": (lambda f: rules.GeometricMedian(f=f, nu=2e-4), unknown),
     "geometric median, loose": (lambda f: rules.GeometricMedian(f=f, tol=2e-9), unknown),
@@ -155,7 +175,7 @@ def test_the_breakdown_for_n_up_to_12_is_the_tables(name):
     assert [make(1).breakdown(n) for n in range(1, 13)] == BREAKDOWN[name]  # the rule's own f does not count
 
 
-@pytest.mark.parametrize("rule", [rules.Krum(f=2), rules.chain(rules.NNM(f=2), rules.Krum(f=1)), rules.Mean(), rules.Bucketing()], ids=str)
+@pytest.mark.parametrize("rule", [rules.Krum(f=2), rules.chain(rules.NNM(f=2), rules.Krum(f=2)), rules.Mean(), rules.Bucketing()], ids=str)
 def test_another_f_is_that_of_every_part_that_has_one(rule):
     for f in (0, 3):
         for part in rule.with_f(f).stages():
@@ -164,3 +184,49 @@ def test_another_f_is_that_of_every_part_that_has_one(rule):
         assert rule.f == 2
         assert rule.with_f(5).f == 5
     assert [type(part) for part in rule.with_f(5).stages()] == [type(part) for part in rule.stages()]
+
+
+@pytest.mark.parametrize(
+    ("parts", "shown"),
+    [
+        ([rules.NNM(f=2), rules.Median()], "NNM(f=2) + Median(f=2)"),
+        ([rules.Bucketing(), rules.GeometricMedian(f=1)], "Bucketing() + GeometricMedian(f=1)"),
+        ([rules.ARC(f=1), rules.chain(rules.NNM(f=1), rules.Median())], "ARC(f=1) + NNM(f=1) + Median(f=1)"),
+        ([rules.ARC(f=2), rules.Mean()], "ARC(f=2) + Mean()"),
+    ],
+)
+def test_a_chain_has_one_f(parts, shown):
+    assert str(rules.chain(*parts)) == shown
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (rules.NNM(f=2), rules.TrimmedMean(f=1)),
+        (rules.NNM(f=0), rules.Median(f=2)),
+        (rules.ARC(f=1), rules.NNM(f=2), rules.Median()),
+        (rules.ARC(f=2), rules.chain(rules.NNM(f=1), rules.Median())),
+        (rules.NNM(f=1), rules.Median(f=2)),
+    ],
+    ids=str,
+)
+def test_a_chain_of_different_f_is_refused(parts):
+    with pytest.raises(errors.InvalidParameter, match=r"chain: all parts must have the same f, got .* \+ .*: give each f=2"):
+        rules.chain(*parts)
+
+
+@pytest.mark.parametrize("make", [lambda f: rules.chain(rules.ARC(f=f), rules.Mean()), lambda f: rules.chain(rules.NNM(f=f), rules.Mean())])
+def test_a_chain_that_ends_with_the_mean_withstands_nobody(make):
+    assert make(1).kappa(9) is None
+    assert make(0).kappa(9) == 0
+    assert make(1).breakdown(9) == 0
+    assert not make(1).robust
+
+
+@pytest.mark.parametrize("name", MIN_N | KAPPA)
+def test_kappa_is_none_or_a_number_for_every_n_and_f_and_none_beyond_the_breakdown(name):
+    make = (MIN_N | KAPPA)[name][0]
+    for n in range(-1, 30):
+        for f in range(7):
+            kappa = make(f).kappa(n)
+            assert kappa is None or (kappa >= 0 and make(f).f <= make(0).breakdown(n))
