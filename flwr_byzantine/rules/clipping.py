@@ -125,13 +125,22 @@ class ARC(PreAggregation):
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
-        """κ + 2f / (n - 2f) (Allouah et al., ICLR 2025)."""
-        return kappa + 2 * self.f / (n - 2 * self.f)
+        """κ + k / (h - k), h = n - f, k = ⌊2fh/n⌋ rows clipped: at most the published κ + 2f / (n - 2f).
+
+        Clipping projects on a ball: where x_i becomes x_i - δ_i, honest rows come nearer to each other by at least
+        ‖x_i - x_k‖² - ‖x_i - δ_i - x_k + δ_k‖² >= ‖δ_i - δ_k‖². So their variance falls by the variance of the δ_i at least, of
+        which h - k are 0: by (h - k) / k b², b the length of the mean δ. And (√κ σ' + b)² <= (κ + k / (h - k)) σ² by Cauchy-Schwarz.
+        """
+        clipped = self._clipped(n)
+        return kappa + clipped / (n - self.f - clipped)
+
+    def _clipped(self, n: int) -> int:
+        return 2 * self.f * (n - self.f) // n
 
     def mix(self, view: View) -> Combination:
         """A diagonal matrix."""
         norms = view.norms
-        radius = np.sort(norms)[::-1][2 * self.f * (view.n - self.f) // view.n]
+        radius = np.sort(norms)[::-1][self._clipped(view.n)]
         return Combination(np.diag(clip_factors(norms, float(radius))))
 
 

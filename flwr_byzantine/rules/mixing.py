@@ -186,13 +186,16 @@ class NNM(PreAggregation):
     sees_all: ClassVar[bool] = True
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
-        """8f / (n - f) (1 + κ).
+        """4f / (n - f) (1 + κ).
 
-        Allouah et al., AISTATS 2023: at an honest row i, at most f Byzantine neighbours have taken the place of as many honest
-        rows k that are no nearer, so ‖y_i - x̄‖ <= 2/h Σ ‖x_i - x_k‖; by Cauchy-Schwarz, the mean of ‖y_i - x̄‖² is at most
-        4f/h² Σ_k ‖x_i - x_k‖² over all honest k, in the mean over i: 8f/h σ². It is the mixed rows' variance and squared bias.
+        Derived here (published: 8f / (n - f) (1 + κ)). Among the h = n - f neighbours of an honest row i, a set B of Byzantine rows
+        has taken the place of a set M of as many honest ones. So row i becomes y_i with, by Jensen, h² ‖y_i - x̄‖² at most the sum
+        of ‖x_j - x_k‖² over j in B and k in M. Look at one j and a pair of honest rows i, k. Where j has put k out at i,
+        ‖x_j - x_i‖ <= ‖x_i - x_k‖, so ‖x_j - x_k‖² <= 4 ‖x_i - x_k‖²; where it has put i out at k too, both terms together are at
+        most 2 ‖x_i - x_k‖². The sum over the f rows j and all pairs, of which Σ ‖x_i - x_k‖² = h² σ², gives
+        1/h Σ ‖y_i - x̄‖² <= 4f/h σ². That is variance and squared bias of the mixed rows; Cauchy-Schwarz brings in the 1 + κ.
         """
-        return 8 * self.f / (n - self.f) * (1 + kappa)
+        return 4 * self.f / (n - self.f) * (1 + kappa)
 
     def mix(self, view: View) -> Combination:
         """1/(n - f) on each row's neighbours."""

@@ -98,11 +98,15 @@ def multi_krum(kept, members=lambda n, f: n - 2 * f - 1, single=krum):
 
 
 def mixed(last):
-    return lambda n, f: 8 * f / (n - f) * (1 + last(n, f))
+    return lambda n, f: 4 * f / (n - f) * (1 + last(n, f))
 
 
 def adaptively_clipped(last):
-    return lambda n, f: last(n, f) + 2 * f / (n - 2 * f)
+    def kappa(n, f):
+        clipped = int(2 * f * (n - f) / n + 1e-9)
+        return last(n, f) + clipped / (n - f - clipped)
+
+    return kappa
 
 
 def unknown(n, f):
