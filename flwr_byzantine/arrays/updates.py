@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,22 @@ from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
 SAMPLE = 1 << 10  # coordinates looked at for a row's influence in coordinate-wise rules: 1 to 2 points of error in a share
+FAR = 1e4  # where a block counts more times than this, its squares could underflow in float32
 
 
 @dataclass(frozen=True)
 class Block:
-    """One layer: n flat arrays of one length and dtype, and the broadcast values (None: zeros)."""
+    """One layer.
+
+    Attributes:
+        rows: n flat arrays of one length and dtype.
+        origin: the broadcast values; None stands for zeros.
+        scale: how many times its values count in distances, norms and inner products; the aggregate is not scaled.
+    """
 
     rows: Sequence[Array]
     origin: Array | None = None
+    scale: float = 1.0
 
     @property
     def width(self) -> int:
@@ -63,7 +71,7 @@ class Updates(Geometry):
 
     def take(self, indices: Sequence[int]) -> Updates:
         """The same blocks with these rows only."""
-        blocks = [Block([block.rows[i] for i in indices], block.origin) for block in self.blocks]
+        blocks = [replace(block, rows=[block.rows[i] for i in indices]) for block in self.blocks]
         return Updates(blocks, [self.ids[i] for i in indices], self.after_part)
 
     def append(self, vectors: Sequence[Array]) -> Updates:
@@ -73,7 +81,7 @@ class Updates(Geometry):
             parts = [np.asarray(vector[start : start + block.width], np.float64) for vector in vectors]
             exact = block.rows[0].dtype if block.rows[0].dtype.kind == "f" and block.rows[0].dtype.itemsize >= 4 else np.float64
             extra = [(part if block.origin is None else part + block.origin).astype(exact) for part in parts]
-            blocks.append(Block([*block.rows, *extra], block.origin))
+            blocks.append(replace(block, rows=[*block.rows, *extra]))
             start += block.width
         return Updates(blocks, [*self.ids, *(-1 for _ in vectors)], self.after_part)
 
@@ -86,13 +94,14 @@ class Updates(Geometry):
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def at(self, coordinates: Array) -> Array:
-        """(n, len(coordinates)) float64 deltas at these coordinates, which ascend."""
+        """(n, len(coordinates)) float64 deltas at these coordinates, which ascend, each times its block's scale."""
         parts, start = [], 0
         for block in self.blocks:
             inside = coordinates[(coordinates >= start) & (coordinates < start + block.width)] - start
             part = np.empty((self.n, len(inside)))
             self._copy_columns(block, inside, part)
-            parts.append(part if block.origin is None else part - block.origin[inside])
+            part = part if block.origin is None else part - block.origin[inside]
+            parts.append(part if block.scale == 1.0 else block.scale * part)
             start += block.width
         return np.concatenate(parts, axis=1)
 
@@ -107,28 +116,30 @@ class Updates(Geometry):
         return [block.origin if row is None else block.rows[row] for block in self.blocks]
 
     def _multiplies_in_float32(self) -> bool:
+        if any(block.scale > FAR for block in self.blocks):
+            return False
         return any(kernels.multiplies_in_float32(block.rows) for block in self.blocks)
 
     def _scaled_gram(self, factors: Array, centre: int | None) -> Array:
         total = np.zeros((self.n, self.n))
         for block in self.blocks:
-            total += kernels.scaled_gram(block.rows, block.origin, factors, centre, self.after_part)
+            total += block.scale**2 * kernels.scaled_gram(block.rows, block.origin, factors, centre, self.after_part)
         return total
 
     def _peaks(self) -> Array:
-        return np.asarray(np.max([kernels.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0))
+        return np.asarray(np.max([block.scale * kernels.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0))
 
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
         total = np.zeros((self.n, self.n))
         with np.errstate(over="ignore", invalid="ignore"):
             for block, centre in zip(self.blocks, centres, strict=True):
-                total += kernels.gram(block.rows, centre, exact, self.after_part)
+                total += block.scale**2 * kernels.gram(block.rows, centre, exact, self.after_part)
         return total
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = np.zeros(len(left))
         for block in self.blocks:
-            total += kernels.distances([block.rows[i] for i in left], [block.rows[j] for j in right], self.after_part)
+            total += block.scale**2 * kernels.distances([block.rows[i] for i in left], [block.rows[j] for j in right], self.after_part)
         return total
 
     def _sq_distances_to(self, centres: Sequence[Any]) -> Array:
@@ -136,7 +147,7 @@ class Updates(Geometry):
         with np.errstate(over="ignore", invalid="ignore"):
             for block, centre in zip(self.blocks, centres, strict=True):
                 same = [np.zeros_like(block.rows[0]) if centre is None else centre] * self.n
-                total += kernels.distances(block.rows, same, self.after_part)
+                total += block.scale**2 * kernels.distances(block.rows, same, self.after_part)
         return total
 
     def _compare(self, i: int, j: int) -> int:

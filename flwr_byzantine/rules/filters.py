@@ -159,4 +159,4 @@ class FLAME(Mixing):
             return blocks
         plain = View(view.updates.take(range(view.updates.n - view.anchors)), (), State())
         scale = self.noise * float(np.median(plain.norms)) * plain.unit
-        return view.updates.shifted(blocks, (scale * view.rng.standard_normal(len(block)) for block in blocks))
+        return view.updates.shifted(blocks, (scale / block.scale * view.rng.standard_normal(block.width) for block in view.updates.blocks))

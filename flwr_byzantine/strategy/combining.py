@@ -19,6 +19,8 @@ from flwr_byzantine.strategy.carried import carried
 from flwr_byzantine.strategy.inspection import Inspected
 from flwr_byzantine.strategy.metrics import reported_noise
 from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.remarks import remarks
+from flwr_byzantine.strategy.sizes import per_array, samples
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
@@ -32,11 +34,13 @@ class Aggregated:
         outcome: of the rule, for the judged arrays.
         state: of the other arrays, flat, in the model's order.
         certificate: whether the resilience condition held, where the policy asks for that.
+        remarks: what is to be noted of the arrays, see `remarks`.
     """
 
     outcome: Outcome
     state: list[Array]
     certificate: Certificate | None
+    remarks: dict[str, str]
 
 
 def combine(
@@ -45,7 +49,7 @@ def combine(
     """What the rule makes of the judged arrays, and what becomes of the others.
 
     Args:
-        policy: `weighting` and `certificate` are read.
+        policy: `weighting`, `scale` and `certificate` are read.
         rule: of the round.
         template: the broadcast model.
         seen: the valid replies.
@@ -54,10 +58,10 @@ def combine(
         spill: the file that holds the rows, which is closed, or None.
     """
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
-    judged = zip(*(template.roles.judged(row) for row in seen.rows.values()), strict=True)
-    blocks = [Block(list(rows), origin) for rows, origin in zip(judged, template.roles.judged(template.origins), strict=True)]
-    updates = Updates(blocks, nodes, after_part)
     with spill or nullcontext():
+        blocks = _judged(template, seen)
+        sampled = samples(blocks, after_part)
+        updates = Updates(per_array(sampled) if policy.scale else blocks, nodes, after_part)
         outcome = run(rule, updates, state, trusted)
         if policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
@@ -65,7 +69,13 @@ def combine(
         if policy.certificate:
             norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
             certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used))
-        return Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate)
+        noted = remarks(rule, template.roles, sampled, outcome.blocks, bool(policy.scale))
+        return Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate, noted)
+
+
+def _judged(template: Template, seen: Inspected) -> list[Block]:
+    judged = zip(*(template.roles.judged(row) for row in seen.rows.values()), strict=True)
+    return [Block(list(rows), origin) for rows, origin in zip(judged, template.roles.judged(template.origins), strict=True)]
 
 
 def _state(template: Template, seen: Inspected, f: int, after_part: AfterPart | None) -> list[Array]:

@@ -214,7 +214,8 @@ class Core(Run):
         made = combine(self.policy, rule, template, seen, self.state.rule, trusted, self.inspector.spill)
         self.state.rule = made.outcome.state
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
-        return made, replace(report, certificate=made.certificate, nodes=decided)
+        notes = self.remark(server_round, made.remarks)
+        return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes)
 
     def _skip(self, report: RoundReport, short: str, seen: Inspected, veto: str) -> None:
         nodes = seen.dropped | dict.fromkeys(seen.rows, NodeReport("kept"))

@@ -60,6 +60,11 @@ class Policy:
             model (legacy API, whose tensors have no names); or a function of name and array. Everything else is state: aggregated by
             itself, coordinate by coordinate over all valid replies, and never shown to rules and server optimisers. So are booleans,
             and arrays that are not finite in the run's first model, whatever this says.
+        scale: None compares updates as they are. "per-array" divides each judged array's distances, norms and inner products by its
+            typical size among the round's replies, so that none decides alone; what a rule then guarantees (κ), it guarantees in
+            that norm: in the plain one κ is up to (largest / smallest scale)² times as large. Radii and thresholds of a rule are
+            in the scaled unit, which is the typical size of the array that differs most. Nothing changes for rules that take each
+            coordinate by itself.
         spill: folder on a disk to whose temporary file each reply's arrays are moved when they arrive (legacy API: when they
             are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
@@ -80,6 +85,7 @@ class Policy:
     quarantine: Quarantine | None = None
     server_update: Callable[[int, Any], Any] | None = None
     judge: Judge = "trained"
+    scale: Literal["per-array"] | None = None
     spill: str | Path | None = None
 
     if not TYPE_CHECKING:  # a type checker would take it to mean that any attribute may be set
@@ -118,6 +124,8 @@ class Policy:
         """
         if self.resume and self.checkpoint is None:
             raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
+        if self.scale and self.certificate:
+            raise InvalidParameter("strategy: certificate=True needs scale=None: a guarantee in the scaled norm says nothing of descent")
         if self.server_update is not None and not callable(self.server_update):
             raise InvalidParameter(f"strategy: server_update must be a function of round and arrays, got {self.server_update!r}")
         if self.checkpoint is not None and os.path.realpath(self.checkpoint) == os.path.realpath(self.report_path or ""):
@@ -134,6 +142,7 @@ CONSTRAINTS = {
     "reply_timeout": Constraint(float, gt=0, optional=True),
     "min_valid_replies": Constraint(int, ge=1, optional=True),
     "grace": Constraint(float, ge=0, optional=True),
+    "scale": Constraint(str, choices=("per-array",), optional=True),
     "resume": Constraint(bool),
     "run_name": Constraint(str, optional=True),
     "quarantine": Constraint(Quarantine, optional=True),

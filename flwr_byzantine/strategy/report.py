@@ -50,6 +50,7 @@ class RoundReport:
         aggregated: whether the model was updated.
         note: why not, or what the guarantee of this round rests on; empty in a plain round.
         nodes: for each node id, what became of its reply.
+        notes: what is to be known of the model's arrays: which decide nothing, which one decides too much, which ones do not move.
         certificate: whether the resilience condition held, where the strategy was made with `certificate=True`.
         run: id of the run, the same over its restarts; empty in lines that were written before runs had one.
 
@@ -69,6 +70,7 @@ class RoundReport:
     aggregated: bool
     note: str = ""
     nodes: dict[int, NodeReport] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     certificate: Certificate | None = None
     run: str = field(default="", compare=False)
 
@@ -103,7 +105,7 @@ class RoundReport:
         if certificate is not None:
             found = certificate.pop("estimate")
             certificate = Certificate(estimate=None if found is None else Estimate(**found), **certificate)
-        return cls(nodes=nodes, certificate=certificate, **data)
+        return cls(nodes=nodes, notes=tuple(data.pop("notes", ())), certificate=certificate, **data)
 
 
 def unused(report: RoundReport, reason: str) -> RoundReport:

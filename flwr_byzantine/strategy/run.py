@@ -70,6 +70,7 @@ class Run:
         self.last_round = 0
         self._told = False
         self._judged_by: Judge | None = None
+        self._remarked = {"state"}
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -173,6 +174,14 @@ class Run:
         self._judged_by = now
         known = now is before or (before is None and callable(now))
         return self.state.judged if self.state.judged and known and set(self.state.judged) <= set(names) else now
+
+    def remark(self, server_round: int, remarks: Mapping[str, str]) -> tuple[str, ...]:
+        """The notes for a round's report; the log has each once in a run, and what is judged from the first round."""
+        for key, text in remarks.items():
+            if key not in self._remarked:
+                self._remarked.add(key)
+                self.log(WARNING, f"round {server_round}: {text}")
+        return tuple(remarks.values())
 
     def end(self) -> None:
         """The last round is over; the core forgets it."""

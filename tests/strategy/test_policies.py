@@ -27,12 +27,14 @@ DEFAULTS = {
     "server_update": None,
     "spill": None,
     "judge": "trained",
+    "scale": None,
 }
 EDGES = {
     "on_infeasible": (["skip", "error"], ["raise", None]),
     "max_skipped_rounds": ([1], [0, 1.5]),
     "on_missing": (["keep-f", "lower-f"], ["skip", None]),
     "judge": (["all", "*.weight", ["a", "b.*"], [0, 2], bool], ["", [], [None], [True], 3, None]),
+    "scale": (["per-array", None], ["per-layer", True]),
     "node_timeout": ([0.0], [-1e-9, None]),
     "weighting": (["uniform", "capped"], ["examples"]),
     "certificate": ([True, False], [1]),
