@@ -4,13 +4,11 @@ import logging
 
 import numpy as np
 import pytest
-from flwr.common import ndarrays_to_parameters
 from flwr.server.strategy import FedAdam as LegacyFedAdam
-from flwr.server.strategy import FedAvg as LegacyFedAvg
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM
 
 import flwr_byzantine as ours
-from flwr_byzantine import ByzantineSGD, InvalidParameter, Robust, legacy, rules
+from flwr_byzantine import ByzantineSGD, InvalidParameter, Robust, rules
 from flwr_byzantine.strategy.carried import carried
 from flwr_byzantine.strategy.roles import decide, framework_state
 from flwr_byzantine.strategy.template import Template
@@ -23,6 +21,8 @@ from tests.support.batchnorm import (
     disguised,
     federate,
     legacy_federate,
+    legacy_over,
+    over,
     start,
     statistics,
     weights_of,
@@ -39,16 +39,6 @@ RULES = {
         *("monna", "caf", "dnc", "sign-guard", "clipped-clustering", "flame", "nnm+trimmed-mean", "nnm+krum", "nnm+geometric-median"),
     )
 }
-
-
-def over(rule, inner=FedAvg, **policy):
-    return Robust(rule, inner(**EVERYONE), **policy)
-
-
-def legacy_over(rule, inner=LegacyFedAvg, model=None, **policy):
-    parameters = ndarrays_to_parameters([np.asarray(value) for value in (model or start()).values()])
-    made = inner(fraction_evaluate=0.0, initial_parameters=parameters, on_fit_config_fn=lambda number: {"round": number})
-    return legacy.Robust(rule, made, **policy)
 
 
 def rejected(strategy):

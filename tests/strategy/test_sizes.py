@@ -12,8 +12,7 @@ from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.sizes import FARTHEST, per_array, samples
-from tests.strategy.test_roles import legacy_over, over
-from tests.support.batchnorm import BAD, EVERYONE, F, N, disguised, federate, legacy_federate, start
+from tests.support.batchnorm import BAD, EVERYONE, F, N, disguised, federate, legacy_federate, legacy_over, over, start
 from tests.support.rules import data
 
 JUDGED = "judged 6 arrays, 4,938 values; state: 3 BatchNorm arrays"

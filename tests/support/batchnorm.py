@@ -9,7 +9,10 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common import FitRes, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server import Server, SimpleClientManager
+from flwr.server.strategy import FedAvg as LegacyFedAvg
+from flwr.serverapp.strategy import FedAvg
 
+from flwr_byzantine import Robust, legacy
 from flwr_byzantine.flower.local import LocalGrid
 from tests.support.digits import split
 from tests.support.legacy import OK
@@ -137,3 +140,13 @@ def legacy_federate(strategy, attack=backwards, raw=False, model=None, rounds=4,
     server.disconnect_all_clients = lambda timeout: None
     server.fit(rounds, timeout=None)
     return dict(zip(names, parameters_to_ndarrays(server.parameters), strict=True))
+
+
+def over(rule, inner=FedAvg, **policy):
+    return Robust(rule, inner(**EVERYONE), **policy)
+
+
+def legacy_over(rule, inner=LegacyFedAvg, model=None, **policy):
+    parameters = ndarrays_to_parameters([np.asarray(value) for value in (model or start()).values()])
+    made = inner(fraction_evaluate=0.0, initial_parameters=parameters, on_fit_config_fn=lambda number: {"round": number})
+    return legacy.Robust(rule, made, **policy)
