@@ -4,12 +4,13 @@ import importlib
 import inspect
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import flwr_byzantine
-from flwr_byzantine import rules
+from flwr_byzantine import legacy, rules
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = ["flwr_byzantine", "flwr_byzantine.rules", "flwr_byzantine.attacks", "flwr_byzantine.legacy", "clients"]
@@ -76,3 +77,10 @@ def test_every_module_can_be_the_first_to_be_imported():
     """Each in a copy of a process that has loaded what the package needs, and nothing of the package."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST, *MODULES], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout.splitlines() == ["all were tried"], done.stdout + done.stderr[-300:]
+
+
+@pytest.mark.parametrize("api", [flwr_byzantine, legacy], ids=["message", "legacy"])
+def test_every_strategy_says_which_arrays_decide(api):
+    strategies = [item for item in map(partial(getattr, api), api.__all__) if isinstance(item, type) and hasattr(item, "reports")]
+    assert len(strategies) > 20
+    assert [item.__name__ for item in strategies if "judge" not in item.__doc__] == []

@@ -14,7 +14,8 @@ from flwr_byzantine.strategy.fedavg import FedAvgArguments, RobustFedAvg
 class CAF(FedAvgArguments, RuleArguments, RobustFedAvg):
     """CAF: filters the directions in which updates vary most.
 
-    See `rules.CAF` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.CAF` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> CAF(f=2).rule_at(11).f
@@ -28,7 +29,8 @@ class CAF(FedAvgArguments, RuleArguments, RobustFedAvg):
 class CGE(FedAvgArguments, RuleArguments, RobustFedAvg):
     """CGE: the mean of the n - f shortest updates; its paper promises nothing against well-formed numbers of other kinds.
 
-    See `rules.CGE` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.CGE` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> CGE(f=2).rule_at(11).f
@@ -42,7 +44,8 @@ class CGE(FedAvgArguments, RuleArguments, RobustFedAvg):
 class CenteredClipping(FedAvgArguments, arguments.CenteredClippingArguments, RobustFedAvg):
     """Centered clipping around the last round's aggregate.
 
-    See `rules.CenteredClipping` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.CenteredClipping` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> CenteredClipping(f=2).rule_at(11).f
@@ -54,7 +57,8 @@ class CenteredClipping(FedAvgArguments, arguments.CenteredClippingArguments, Rob
 class ClippedClustering(FedAvgArguments, RuleArguments, RobustFedAvg):
     """ClippedClustering: clipped updates, and the mean of the larger of two clusters.
 
-    See `rules.ClippedClustering` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.ClippedClustering` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> ClippedClustering(f=2).rule_at(11).f
@@ -68,7 +72,8 @@ class ClippedClustering(FedAvgArguments, RuleArguments, RobustFedAvg):
 class DnC(FedAvgArguments, arguments.DnCArguments, RobustFedAvg):
     """DnC (divide and conquer): leaves out what sticks out along the top singular vector of sampled coordinates.
 
-    See `rules.DnC` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.DnC` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> DnC(f=2).rule_at(11).f
@@ -80,7 +85,8 @@ class DnC(FedAvgArguments, arguments.DnCArguments, RobustFedAvg):
 class FLAME(FedAvgArguments, arguments.FLAMEArguments, RobustFedAvg):
     """FLAME: clusters by direction, clips to the median norm, adds noise.
 
-    See `rules.FLAME` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.FLAME` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> FLAME(f=2).rule_at(11).f
@@ -92,7 +98,8 @@ class FLAME(FedAvgArguments, arguments.FLAMEArguments, RobustFedAvg):
 class FoolsGold(FedAvgArguments, arguments.FoolsGoldArguments, RobustFedAvg):
     """FoolsGold: weighs down clients that look alike over rounds; made against Sybils only.
 
-    See `rules.FoolsGold` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.FoolsGold` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> FoolsGold(f=2).rule_at(11).f
@@ -104,7 +111,8 @@ class FoolsGold(FedAvgArguments, arguments.FoolsGoldArguments, RobustFedAvg):
 class GeometricMedian(FedAvgArguments, arguments.GeometricMedianArguments, RobustFedAvg):
     """The geometric median (RFA), by Weiszfeld's iteration.
 
-    See `rules.GeometricMedian` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.GeometricMedian` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> GeometricMedian(f=2).rule_at(11).f
@@ -116,7 +124,8 @@ class GeometricMedian(FedAvgArguments, arguments.GeometricMedianArguments, Robus
 class MDA(FedAvgArguments, RuleArguments, RobustFedAvg):
     """MDA: the mean of the n - f updates of the smallest diameter.
 
-    See `rules.MDA` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.MDA` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> MDA(f=2).rule_at(11).f
@@ -130,7 +139,8 @@ class MDA(FedAvgArguments, RuleArguments, RobustFedAvg):
 class MeaMed(FedAvgArguments, arguments.MeaMedArguments, RobustFedAvg):
     """MeaMed: in each coordinate the mean of the values nearest the median.
 
-    See `rules.MeaMed` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.MeaMed` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> MeaMed(f=2).rule_at(11).f
@@ -142,7 +152,10 @@ class MeaMed(FedAvgArguments, arguments.MeaMedArguments, RobustFedAvg):
 class Median(FedAvgArguments, RuleArguments, RobustFedAvg):
     """The coordinate-wise median; f only declares the guarantee.
 
-    See `rules.Median` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    A value that fewer than half of the clients change stays as it is.
+
+    See `rules.Median` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> Median(f=2).rule_at(11).f
@@ -156,7 +169,8 @@ class Median(FedAvgArguments, RuleArguments, RobustFedAvg):
 class MoNNA(FedAvgArguments, arguments.MoNNAArguments, RobustFedAvg):
     """MoNNA: the mean of the updates nearest a trusted one.
 
-    See `rules.MoNNA` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.MoNNA` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> MoNNA(f=2).rule_at(11).f
@@ -168,7 +182,8 @@ class MoNNA(FedAvgArguments, arguments.MoNNAArguments, RobustFedAvg):
 class Phocas(FedAvgArguments, RuleArguments, RobustFedAvg):
     """Phocas: in each coordinate the mean of the values nearest the trimmed mean.
 
-    See `rules.Phocas` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.Phocas` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> Phocas(f=2).rule_at(11).f
@@ -182,7 +197,8 @@ class Phocas(FedAvgArguments, RuleArguments, RobustFedAvg):
 class SMEA(FedAvgArguments, RuleArguments, RobustFedAvg):
     """SMEA: the mean of the n - f updates of the smallest top eigenvalue.
 
-    See `rules.SMEA` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.SMEA` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> SMEA(f=2).rule_at(11).f
@@ -196,7 +212,8 @@ class SMEA(FedAvgArguments, RuleArguments, RobustFedAvg):
 class SignGuard(FedAvgArguments, arguments.SignGuardArguments, RobustFedAvg):
     """SignGuard: filters by norm and by the shares of signs.
 
-    See `rules.SignGuard` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    See `rules.SignGuard` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> SignGuard(f=2).rule_at(11).f
@@ -208,7 +225,10 @@ class SignGuard(FedAvgArguments, arguments.SignGuardArguments, RobustFedAvg):
 class TrimmedMean(FedAvgArguments, RuleArguments, RobustFedAvg):
     """The coordinate-wise trimmed mean, f cut on each side.
 
-    See `rules.TrimmedMean` for the rule and its parameters, and `Policy` for the arguments that all strategies share.
+    A value that few clients change hardly moves.
+
+    See `rules.TrimmedMean` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
 
     Example:
         >>> TrimmedMean(f=2).rule_at(11).f

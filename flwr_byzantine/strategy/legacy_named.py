@@ -14,7 +14,10 @@ from flwr_byzantine.strategy.legacy_fedavg import FedAvgArguments, Malicious, Ro
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Krum(FedAvgArguments, Malicious, arguments.MultiKrumArguments, RobustFedAvg):
-    """Krum with Flower's legacy arguments (`num_malicious_clients`; `num_clients_to_keep` or m > 0 is Multi-Krum), or f."""
+    """Krum with Flower's legacy arguments (`num_malicious_clients`; `num_clients_to_keep` or m > 0 is Multi-Krum), or f.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
 
     declared = "num_malicious_clients"
 
@@ -28,7 +31,10 @@ class Krum(FedAvgArguments, Malicious, arguments.MultiKrumArguments, RobustFedAv
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class MultiKrum(FedAvgArguments, Malicious, arguments.MultiKrumArguments, RobustFedAvg):
-    """One-shot Multi-Krum with the legacy Krum's arguments; keeps n - f unless `num_clients_to_keep` or m says otherwise."""
+    """One-shot Multi-Krum with the legacy Krum's arguments; keeps n - f unless `num_clients_to_keep` or m says otherwise.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
 
     declared = "num_malicious_clients"
 
@@ -44,6 +50,8 @@ class Bulyan(FedAvgArguments, Malicious, arguments.BulyanArguments, RobustFedAvg
     """Bulyan with Flower's legacy arguments, or f; the selection is always the paper's iterated Krum.
 
     `first_aggregation_rule` and its argument `to_keep` are accepted for the sake of code written for Flower's, and change nothing.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     declared = "num_malicious_clients"
@@ -54,24 +62,36 @@ class Bulyan(FedAvgArguments, Malicious, arguments.BulyanArguments, RobustFedAvg
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FedMedian(FedAvgArguments, RuleArguments, RobustFedAvg):
-    """Coordinate-wise median with FedAvg's legacy arguments; f only declares the guarantee."""
+    """Coordinate-wise median with FedAvg's legacy arguments; f only declares the guarantee.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
 
     rule_type = rules.Median
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FedTrimmedAvg(FedAvgArguments, arguments.FedTrimmedAvgArguments, RobustFedAvg):
-    """Trimmed mean with Flower's `beta`, of which int(beta n) are cut on each side, or f."""
+    """Trimmed mean with Flower's `beta`, of which int(beta n) are cut on each side, or f.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FLTrust(FedAvgArguments, arguments.FLTrustArguments, RobustFedAvg):
-    """FLTrust with FedAvg's arguments and the server's own training, `server_update`; see `flwr_byzantine.FLTrust`."""
+    """FLTrust with FedAvg's arguments and the server's own training, `server_update`; see `flwr_byzantine.FLTrust`.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Mean(FedAvgArguments, RuleArguments, RobustFedAvg):
-    """The unweighted mean of the replies that pass inspection: FedAvg without trust in num-examples, not robust."""
+    """The unweighted mean of the replies that pass inspection: FedAvg without trust in num-examples, not robust.
+
+    Where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
 
     rule_type = rules.Mean
 
@@ -80,7 +100,7 @@ class Mean(FedAvgArguments, RuleArguments, RobustFedAvg):
 class CAF(FedAvgArguments, RuleArguments, RobustFedAvg):
     """CAF: filters the directions in which updates vary most.
 
-    As `flwr_byzantine.CAF`.
+    As `flwr_byzantine.CAF`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.CAF
@@ -90,7 +110,7 @@ class CAF(FedAvgArguments, RuleArguments, RobustFedAvg):
 class CGE(FedAvgArguments, RuleArguments, RobustFedAvg):
     """CGE: the mean of the n - f shortest updates; its paper promises nothing against well-formed numbers of other kinds.
 
-    As `flwr_byzantine.CGE`.
+    As `flwr_byzantine.CGE`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.CGE
@@ -100,7 +120,7 @@ class CGE(FedAvgArguments, RuleArguments, RobustFedAvg):
 class CenteredClipping(FedAvgArguments, arguments.CenteredClippingArguments, RobustFedAvg):
     """Centered clipping around the last round's aggregate.
 
-    As `flwr_byzantine.CenteredClipping`.
+    As `flwr_byzantine.CenteredClipping`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -108,7 +128,7 @@ class CenteredClipping(FedAvgArguments, arguments.CenteredClippingArguments, Rob
 class ClippedClustering(FedAvgArguments, RuleArguments, RobustFedAvg):
     """ClippedClustering: clipped updates, and the mean of the larger of two clusters.
 
-    As `flwr_byzantine.ClippedClustering`.
+    As `flwr_byzantine.ClippedClustering`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.ClippedClustering
@@ -118,7 +138,7 @@ class ClippedClustering(FedAvgArguments, RuleArguments, RobustFedAvg):
 class DnC(FedAvgArguments, arguments.DnCArguments, RobustFedAvg):
     """DnC (divide and conquer): leaves out what sticks out along the top singular vector of sampled coordinates.
 
-    As `flwr_byzantine.DnC`.
+    As `flwr_byzantine.DnC`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -126,7 +146,7 @@ class DnC(FedAvgArguments, arguments.DnCArguments, RobustFedAvg):
 class FLAME(FedAvgArguments, arguments.FLAMEArguments, RobustFedAvg):
     """FLAME: clusters by direction, clips to the median norm, adds noise.
 
-    As `flwr_byzantine.FLAME`.
+    As `flwr_byzantine.FLAME`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -134,7 +154,7 @@ class FLAME(FedAvgArguments, arguments.FLAMEArguments, RobustFedAvg):
 class FoolsGold(FedAvgArguments, arguments.FoolsGoldArguments, RobustFedAvg):
     """FoolsGold: weighs down clients that look alike over rounds; made against Sybils only.
 
-    As `flwr_byzantine.FoolsGold`.
+    As `flwr_byzantine.FoolsGold`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -142,7 +162,7 @@ class FoolsGold(FedAvgArguments, arguments.FoolsGoldArguments, RobustFedAvg):
 class GeometricMedian(FedAvgArguments, arguments.GeometricMedianArguments, RobustFedAvg):
     """The geometric median (RFA), by Weiszfeld's iteration.
 
-    As `flwr_byzantine.GeometricMedian`.
+    As `flwr_byzantine.GeometricMedian`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -150,7 +170,7 @@ class GeometricMedian(FedAvgArguments, arguments.GeometricMedianArguments, Robus
 class MDA(FedAvgArguments, RuleArguments, RobustFedAvg):
     """MDA: the mean of the n - f updates of the smallest diameter.
 
-    As `flwr_byzantine.MDA`.
+    As `flwr_byzantine.MDA`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.MDA
@@ -160,7 +180,7 @@ class MDA(FedAvgArguments, RuleArguments, RobustFedAvg):
 class MeaMed(FedAvgArguments, arguments.MeaMedArguments, RobustFedAvg):
     """MeaMed: in each coordinate the mean of the values nearest the median.
 
-    As `flwr_byzantine.MeaMed`.
+    As `flwr_byzantine.MeaMed`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -168,7 +188,7 @@ class MeaMed(FedAvgArguments, arguments.MeaMedArguments, RobustFedAvg):
 class Median(FedAvgArguments, RuleArguments, RobustFedAvg):
     """The coordinate-wise median; f only declares the guarantee.
 
-    As `flwr_byzantine.Median`.
+    As `flwr_byzantine.Median`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.Median
@@ -178,7 +198,7 @@ class Median(FedAvgArguments, RuleArguments, RobustFedAvg):
 class MoNNA(FedAvgArguments, arguments.MoNNAArguments, RobustFedAvg):
     """MoNNA: the mean of the updates nearest a trusted one.
 
-    As `flwr_byzantine.MoNNA`.
+    As `flwr_byzantine.MoNNA`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -186,7 +206,7 @@ class MoNNA(FedAvgArguments, arguments.MoNNAArguments, RobustFedAvg):
 class Phocas(FedAvgArguments, RuleArguments, RobustFedAvg):
     """Phocas: in each coordinate the mean of the values nearest the trimmed mean.
 
-    As `flwr_byzantine.Phocas`.
+    As `flwr_byzantine.Phocas`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.Phocas
@@ -196,7 +216,7 @@ class Phocas(FedAvgArguments, RuleArguments, RobustFedAvg):
 class SMEA(FedAvgArguments, RuleArguments, RobustFedAvg):
     """SMEA: the mean of the n - f updates of the smallest top eigenvalue.
 
-    As `flwr_byzantine.SMEA`.
+    As `flwr_byzantine.SMEA`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.SMEA
@@ -206,7 +226,7 @@ class SMEA(FedAvgArguments, RuleArguments, RobustFedAvg):
 class SignGuard(FedAvgArguments, arguments.SignGuardArguments, RobustFedAvg):
     """SignGuard: filters by norm and by the shares of signs.
 
-    As `flwr_byzantine.SignGuard`.
+    As `flwr_byzantine.SignGuard`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
 
@@ -214,7 +234,7 @@ class SignGuard(FedAvgArguments, arguments.SignGuardArguments, RobustFedAvg):
 class TrimmedMean(FedAvgArguments, RuleArguments, RobustFedAvg):
     """The coordinate-wise trimmed mean, f cut on each side.
 
-    As `flwr_byzantine.TrimmedMean`.
+    As `flwr_byzantine.TrimmedMean`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
     """
 
     rule_type = rules.TrimmedMean

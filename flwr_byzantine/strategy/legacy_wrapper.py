@@ -69,7 +69,7 @@ class Robust(Wrapper):
         strategy: the legacy Flower strategy to wrap; `FedAvg()` by default. Those that would not do inside what they are for are refused.
         f: with a name, the replies of a round that may be Byzantine: a count, or a share of those that arrive.
 
-    The fields of `Policy` follow by keyword.
+    The fields of `Policy` follow by keyword; `judge=[0, 1, ...]` names what is trained where there are running statistics.
 
     Example:
         >>> from flwr_byzantine import legacy, rules
@@ -86,6 +86,8 @@ class Robust(Wrapper):
 @dataclass(eq=False, repr=False)
 class ByzantineSGD(Descends, Wrapper):
     """Byzantine-resilient SGD for `NumPyClient`s whose `fit` returns gradients; see `flwr_byzantine.ByzantineSGD`.
+
+    State that `judge=` leaves out stays as it was broadcast.
 
     Example:
         >>> from flwr_byzantine import legacy, rules

@@ -17,7 +17,8 @@ from flwr_byzantine.strategy.fedavg import FedAvgArguments, Malicious, Records, 
 class Krum(Records, Malicious, Sampling, arguments.KrumArguments, RobustFedAvg):
     """Krum with Flower's arguments (`num_malicious_nodes`), or f: a count, or a share of the replies that arrive.
 
-    See `rules.Krum` for the rule, and `Policy` for the arguments that all strategies share.
+    See `rules.Krum` for the rule, and `Policy` for the arguments that all strategies share, `judge` among them: running statistics and
+    counters decide nothing.
 
     Example:
         >>> Krum(num_malicious_nodes=2).rule_at(10)
@@ -40,6 +41,8 @@ class MultiKrum(Records, Selected, Sampling, arguments.MultiKrumArguments, Robus
 
     Unlike Flower's, the mean of the selected does not weigh by the num-examples that clients claim.
 
+    Running statistics and counters decide nothing: `judge` in `Policy`.
+
     Example:
         >>> MultiKrum(num_malicious_nodes=2, num_nodes_to_select=3).rule_at(10).m
         3
@@ -55,6 +58,8 @@ class MultiKrum(Records, Selected, Sampling, arguments.MultiKrumArguments, Robus
 @dataclass(eq=False, repr=False)
 class Bulyan(Records, Malicious, Sampling, arguments.BulyanArguments, RobustFedAvg):
     """Bulyan with Flower's arguments, or f. The paper's iterated selection, which Flower's does not do.
+
+    Running statistics and counters decide nothing: `judge` in `Policy`.
 
     Example:
         >>> Bulyan(num_malicious_nodes=2).rule_at(11).min_n()
@@ -76,6 +81,8 @@ class Bulyan(Records, Malicious, Sampling, arguments.BulyanArguments, RobustFedA
 class FedMedian(FedAvgArguments, RuleArguments, RobustFedAvg):
     """Coordinate-wise median with Flower's arguments; f only declares the guarantee, (n - 1) // 2 by default.
 
+    A value that fewer than half of the clients change stays as it is. Running statistics and counters decide nothing: `judge` in `Policy`.
+
     Example:
         >>> FedMedian().rule_at(11)
         Median(f=5)
@@ -88,6 +95,8 @@ class FedMedian(FedAvgArguments, RuleArguments, RobustFedAvg):
 class FedTrimmedAvg(arguments.FedTrimmedAvgArguments, FedAvgArguments, RobustFedAvg):
     """Trimmed mean with Flower's `beta`, of which int(beta n) are cut on each side, or f.
 
+    A value that few clients change hardly moves. Running statistics and counters decide nothing: `judge` in `Policy`.
+
     Example:
         >>> FedTrimmedAvg(beta=0.2).rule_at(11)
         TrimmedMean(f=2)
@@ -99,6 +108,8 @@ class FedTrimmedAvg(arguments.FedTrimmedAvgArguments, FedAvgArguments, RobustFed
 @dataclass(eq=False, repr=False)
 class FLTrust(FedAvgArguments, arguments.FLTrustArguments, RobustFedAvg):
     """FLTrust with FedAvg's arguments: replies weighted by their cosine with the server's own update, at its length.
+
+    Running statistics and counters decide nothing: `judge` in `Policy`.
 
     Args:
         server_update: function of the round's number and the broadcast ArrayRecord that returns the model as trained on the
@@ -117,6 +128,8 @@ class FLTrust(FedAvgArguments, arguments.FLTrustArguments, RobustFedAvg):
 @dataclass(eq=False, repr=False)
 class Mean(FedAvgArguments, RuleArguments, RobustFedAvg):
     """The unweighted mean of the replies that pass inspection: FedAvg without trust in num-examples, not robust.
+
+    Running statistics and counters decide nothing: `judge` in `Policy`.
 
     Example:
         >>> Mean().rule_at(5)

@@ -86,7 +86,7 @@ def decide(arrays: Mapping[str, Array], judge: Judge, infinite: Collection[str] 
     sizes = {name: value.size for name, value in arrays.items()}
     if arrays and not sum(sizes[name] for name in chosen):
         raise InvalidParameter(f"strategy: judge={judge!r} leaves no array of numbers to judge; the model has {list(arrays)[:5]}")
-    return Roles(sizes, {name: _kind(name, value, name in infinite) for name, value in arrays.items() if name not in chosen})
+    return Roles(sizes, {name: _kind(name, value, arrays, name in infinite) for name, value in arrays.items() if name not in chosen})
 
 
 def not_finite(arrays: Mapping[str, Array]) -> list[str]:
@@ -117,7 +117,7 @@ def _chosen(able: Mapping[str, Array], names: Sequence[str], judge: Judge) -> se
     if judge == "all":
         return set(able)
     if judge == "trained":
-        trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not framework_state(name)}
+        trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not framework_state(name, names)}
         return trained if any(able[name].size for name in trained) else set(able)  # a model of integers is judged by these
     wanted: Sequence[str] | Sequence[int] = [judge] if isinstance(judge, str) else judge
     return set(able).intersection(*[{name for item in wanted for name in _named(item, names)}])
@@ -134,20 +134,26 @@ def _named(item: str | int, names: Sequence[str]) -> list[str]:
     return found
 
 
-def framework_state(name: str) -> str:
+def framework_state(name: str, names: Collection[str] = ()) -> str:
     """Of which kind an array of this name is that PyTorch, Keras, Flax or Haiku update without training it; "" for none.
+
+    Args:
+        name: the array's.
+        names: those of the whole model: beside "weight_orig", "weight_u" is a vector of spectral normalisation.
 
     Example:
         >>> framework_state("layer1.0.bn2.running_var"), framework_state("layer1.0.bn2.weight")
         ('BatchNorm', '')
     """
+    if name.endswith(("_u", "_v")) and f"{name[:-2]}_orig" in names:
+        return "power iteration"
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(name)), "")
 
 
-def _kind(name: str, value: Array, infinite: bool) -> str:
+def _kind(name: str, value: Array, names: Collection[str], infinite: bool) -> str:
     of_dtype = {"b": "boolean", "i": "integer", "u": "integer"}
     own = "non-finite" if infinite else "" if value.size else "empty"
-    return framework_state(name) or own or of_dtype.get(value.dtype.kind, "unjudged")
+    return framework_state(name, names) or own or of_dtype.get(value.dtype.kind, "unjudged")
 
 
 def _count(number: int, kind: str = "") -> str:

@@ -70,8 +70,8 @@ class Robust(Wrapper):
         strategy: the Flower strategy to wrap; `FedAvg()` by default. Those that would not do inside what they are for are refused.
         f: with a name, the replies of a round that may be Byzantine: a count, or a share of those that arrive.
 
-    The fields of `Policy` follow by keyword: `on_infeasible`, `weighting`, `report_path`, `certificate`, `reply_timeout`,
-    `grace`, `checkpoint`, `quarantine`, ...
+    The fields of `Policy` follow by keyword: `judge` (which arrays decide; running statistics and counters do not), `on_infeasible`,
+    `report_path`, `certificate`, `reply_timeout`, `grace`, `checkpoint`, `quarantine`, ...
 
     Attributes:
         reports: one `RoundReport` for each training round.
@@ -105,7 +105,7 @@ class ByzantineSGD(Descends, Wrapper):
         strategy: samples and evaluates; a Flower strategy, `FedAvg()` by default.
         f: as for `Robust`.
 
-    The fields of `Policy` follow by keyword, as for `Robust`.
+    The fields of `Policy` follow by keyword, as for `Robust`. State that `judge` leaves out stays as it was broadcast.
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022.
 

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from flwr.server.strategy import FedAdam as LegacyFedAdam
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM
 
@@ -226,6 +227,15 @@ WEIGHTS = [
 @pytest.mark.parametrize("name", [*STATE, *WEIGHTS])
 def test_the_frameworks_names(name):
     assert bool(framework_state(name)) == (name in STATE)
+
+
+def test_spectral_normalisation_of_either_kind_is_no_weight():
+    layer = torch.nn.utils.spectral_norm(torch.nn.Linear(3, 2))
+    for module in (layer, torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(3, 2))):
+        arrays = {name: value.numpy() for name, value in torch.nn.Sequential(module).state_dict().items()}
+        roles = decide(arrays, "trained")
+        assert set(roles.kinds.values()) == {"power iteration"}
+        assert [arrays[name].size for name in roles.judged(arrays)] == [2, 6]
 
 
 def test_a_model_of_integers_is_judged_by_these():
