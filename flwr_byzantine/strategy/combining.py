@@ -20,7 +20,7 @@ from flwr_byzantine.strategy.inspection import Inspected
 from flwr_byzantine.strategy.metrics import reported_noise
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.remarks import remarks
-from flwr_byzantine.strategy.sizes import per_array, samples
+from flwr_byzantine.strategy.sizes import Samples, per_array
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
@@ -60,8 +60,8 @@ def combine(
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
     with spill or nullcontext():
         blocks = _judged(template, seen)
-        sampled = samples(blocks, after_part)
-        updates = Updates(per_array(sampled) if policy.scale else blocks, nodes, after_part)
+        samples = Samples(blocks, after_part)
+        updates = Updates(per_array(samples) if policy.scale else blocks, nodes, after_part)
         outcome = run(rule, updates, state, trusted)
         if policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
@@ -69,7 +69,7 @@ def combine(
         if policy.certificate:
             norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
             certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used))
-        noted = remarks(rule, template.roles, sampled, outcome.blocks, bool(policy.scale))
+        noted = remarks(rule, template.roles, samples, outcome.blocks, bool(policy.scale))
         return Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate, noted)
 
 

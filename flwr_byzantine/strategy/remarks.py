@@ -11,7 +11,7 @@ from flwr_byzantine.flower.words import printable
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.mixing import Mean
 from flwr_byzantine.strategy.roles import Roles
-from flwr_byzantine.strategy.sizes import Sample
+from flwr_byzantine.strategy.sizes import Samples
 
 SMALL, LARGE = 0.1, 0.5  # an array with less of the values that makes more of the squared distance is noted
 UNMOVED = 0.5  # so is one of whose values, as clients change them, the aggregate changes less
@@ -26,26 +26,23 @@ STILL = (
 )
 
 
-def remarks(rule: Rule, roles: Roles, sampled: Sequence[Sample], aggregate: Sequence[Array], scaled: bool) -> dict[str, str]:
+def remarks(rule: Rule, roles: Roles, samples: Samples, aggregate: Sequence[Array], scaled: bool) -> dict[str, str]:
     """Key -> sentence, for a round; the key is the same in each round that has the same to say.
 
     Args:
         rule: as run.
         roles: of the model's arrays.
-        sampled: of the judged arrays of the valid replies.
+        samples: of the judged arrays of the valid replies.
         aggregate: what became of these.
         scaled: whether the rule compared each array in its own unit.
     """
-    names, widths = roles.judged(roles.sizes), np.array([sample.block.width for sample in sampled])
-    lengths = np.array([sample.typical_size(centred=False) for sample in sampled])
-    least = NOTHING * float(np.median(lengths / np.sqrt(np.maximum(widths, 1))))
-    counts = [sample.moved(values, rule.f, least) for sample, values in zip(sampled, aggregate, strict=True)]
+    names, lengths = roles.judged(roles.sizes), samples.typical_sizes(centred=False)
+    least = NOTHING * float(np.median(lengths / np.sqrt(samples.widths)))
     found = {"state": str(roles)} if roles.kinds else {}
     if _compares(rule) and not scaled:
         centred = all(stage.equivariant for stage in rule.stages())
-        sizes = np.array([sample.typical_size() for sample in sampled]) if centred else lengths
-        found |= _scale(names, widths, sizes, "distance" if centred else "norm")
-    return found | _still(names, counts)
+        found |= _scale(names, samples.widths, samples.typical_sizes() if centred else lengths, "distance" if centred else "norm")
+    return found | _still(names, samples.moved(aggregate, rule.f, least).T.tolist())
 
 
 def _compares(rule: Rule) -> bool:
@@ -63,7 +60,7 @@ def _scale(names: Sequence[str], widths: Array, sizes: Array, what: str) -> dict
     return {f"scale {first}": SCALE.format(name=printable(names[first], 60), few=100 * few, much=100 * much, what=what)}
 
 
-def _still(names: Sequence[str], counts: Sequence[tuple[int, int]]) -> dict[str, str]:
+def _still(names: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, str]:
     """Arrays that clients changed and the aggregate hardly does."""
     still = [(name, own / clients) for name, (clients, own) in zip(names, counts, strict=True) if own < UNMOVED * clients]
     if not still:

@@ -11,7 +11,7 @@ from flwr_byzantine import InvalidParameter, Robust, rules
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.strategy.report import RoundReport
-from flwr_byzantine.strategy.sizes import FARTHEST, per_array, samples
+from flwr_byzantine.strategy.sizes import FARTHEST, Samples, per_array
 from tests.support.batchnorm import BAD, EVERYONE, F, N, disguised, federate, legacy_federate, legacy_over, over, start
 from tests.support.rules import data
 
@@ -74,9 +74,9 @@ def test_the_typical_sizes_are_those_of_honest_rows_and_no_unit_matters():
     rows = data(9, 40)
     rows[:4] = 1e40
     blocks = [Block(list(rows[:, 10 * k : 10 * k + 10] * unit)) for k, unit in enumerate(units)]
-    scales = np.array([block.scale for block in per_array(samples(blocks))])
+    scales = np.array([block.scale for block in per_array(Samples(blocks))])
     assert scales.tolist() == [FARTHEST] * 3 + [1]
-    near = np.array([block.scale for block in per_array(samples(blocks[1:3]))])
+    near = np.array([block.scale for block in per_array(Samples(blocks[1:3]))])
     assert near[1] == 1
     assert 300 < near[0] < 3000
 
@@ -85,9 +85,9 @@ def test_an_array_in_which_the_honest_agree_is_no_place_to_hide():
     rows = data(9, 100)
     rows[:, 90:] = 0
     rows[4, 90:] = 9
-    blocks = per_array(samples([Block(list(rows[:, :90])), Block(list(rows[:, 90:]))]))
+    blocks = per_array(Samples([Block(list(rows[:, :90])), Block(list(rows[:, 90:]))]))
     assert run(rules.MultiKrum(f=1, m=8), Updates(blocks)).weights[4] == 0
-    assert [block.scale for block in per_array(samples([Block([np.ones(3)] * 4)]))] == [1.0]
+    assert [block.scale for block in per_array(Samples([Block([np.ones(3)] * 4)]))] == [1.0]
 
 
 @pytest.mark.parametrize("rule", ["trimmed-mean", "nnm+trimmed-mean", "multi-krum"])
@@ -97,7 +97,7 @@ def test_kappa_holds_in_the_scaled_norm_and_times_the_ratio_in_the_plain_one(rul
     for _ in range(50):
         X = rng.normal(size=(11, 6)) * rng.choice([1e-3, 1.0, 30.0], size=6)
         X[:F] *= rng.choice([-3, 1, 20])
-        blocks = per_array(samples([Block(list(X[:, :2])), Block(list(X[:, 2:4])), Block(list(X[:, 4:]))]))
+        blocks = per_array(Samples([Block(list(X[:, :2])), Block(list(X[:, 2:4])), Block(list(X[:, 4:]))]))
         aggregate, scales = np.concatenate(run(made, Updates(blocks)).blocks), np.repeat([block.scale for block in blocks], 2)
         for weights, factor in ((scales, 1.0), (1.0, (scales.max() / scales.min()) ** 2)):
             honest = X[F:] * weights
