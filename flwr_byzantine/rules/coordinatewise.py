@@ -102,13 +102,28 @@ class NearestMedian(Coordinatewise):
         return Window(*middle(n), length=n - self.drop)
 
 
-def nearest_kappa(f: int, n: int, centre: float) -> float:
-    """κ of the mean of the n - f values nearest a centre that has κ `centre`: 4f / (n - f) (1 + κ).
+def nearest_kappa(n: int, f: int, tail: int, spare: int = 0, honest: int | None = None) -> float:
+    """κ of the mean of the n - f - spare values nearest a centre: exact for the median and, where spare is 0, the trimmed mean.
 
-    Derived here: in a coordinate, each selected value of a Byzantine row has taken the place of an honest one that is no
-    nearer to the centre m, so |y - x̄| <= 2 / (n - f) Σ |x_i - m| over f honest rows at most; then Cauchy-Schwarz.
+    Derived here, for h = n - f honest values, b = h - spare kept, and a centre between the means of the `tail` lowest and of the
+    `tail` highest honest ones. Say that of the s low values dropped e are Byzantine: then a kept value is at most the honest one
+    whose rank is e less. For the last q = s - e - spare there is none; q <= min(f, h - tail - spare), as the median is kept. They
+    are no farther above the centre than the last value dropped is below it, and this is at least the mean of the q + spare lowest
+    honest ones. So the result is at most Σ c_i x_i over the honest values in order, where b c_i is -q / (q + spare) for these, 1
+    for the others, and 2q / tail more for the `tail` highest. As Σ c_i = 1, by Cauchy-Schwarz the square of that less the honest
+    mean is at most (h Σ c_i² - 1) σ², with equality for values in proportion to c_i. From below likewise; then sum over coordinates.
+
+    Args:
+        n: values.
+        f: Byzantine ones among them.
+        tail: see above.
+        spare: how many values beyond f are dropped.
+        honest: h where some honest values, not among the n, have c_i = 0.
     """
-    return 4 * f / (n - f) * (1 + centre)
+    h, b = n - f, n - f - spare
+    q = min(f, h - tail - spare)
+    squares = b + 3 * q + (q * q / (q + spare) if q else 0) + 4 * q * q / tail
+    return ((honest or h) * squares - b * b) / (b * b)
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ class MeaMed(Coordinatewise):
         f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.
         keep: how many values are averaged: "n-f", or "n-2f" as acfa-flower has it.
 
-    Source: Xie, Koyejo, Gupta, arXiv 1802.10116, 2018.
+    Source: Xie, Koyejo, Gupta, arXiv 1802.10116, 2018. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -136,11 +151,12 @@ class MeaMed(Coordinatewise):
     f: int = param(ge=0)
     keep: str = param("n-f", kind=str, choices=("n-f", "n-2f"))
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1802.10116)"
+    kappa_exact: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
-        """4f / (n - f) (1 + κ of the median); none known for n - 2f values."""
-        centre = Median(f=self.f).kappa(n)
-        return None if centre is None or self.keep != "n-f" else nearest_kappa(self.f, n, centre)
+        """4f/h (1 + f / (h - a)), h = n - f and a = ⌊(n - 1) / 2⌋, as of `nearest_kappa`, which has n - 2f values too: exact."""
+        tail, spare = n - self.f - (n - 1) // 2, 0 if self.keep == "n-f" else self.f
+        return nearest_kappa(n, self.f, tail, spare) if n >= self.min_n() else None
 
     def window(self, n: int) -> Window:
         """The values around the median."""
@@ -156,7 +172,7 @@ class Phocas(Coordinatewise):
     Args:
         f: number of Byzantine rows to withstand, and of values left out; needs n >= 2f + 1.
 
-    Source: Xie, Koyejo, Gupta, arXiv 1805.09682, 2018.
+    Source: Xie, Koyejo, Gupta, arXiv 1805.09682, 2018. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -166,11 +182,11 @@ class Phocas(Coordinatewise):
 
     f: int = param(ge=0)
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, 2018 (arXiv 1805.09682)"
+    kappa_exact: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
-        """4f / (n - f) (1 + κ of the trimmed mean)."""
-        centre = TrimmedMean(f=self.f).kappa(n)
-        return None if centre is None else nearest_kappa(self.f, n, centre)
+        """4f / (n - 2f), as of `nearest_kappa`: exact."""
+        return nearest_kappa(n, self.f, n - 2 * self.f) if n >= self.min_n() else None
 
     def window(self, n: int) -> Window:
         """The n - f values around the trimmed mean."""

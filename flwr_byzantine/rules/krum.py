@@ -13,7 +13,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import TooFewUpdates
 from flwr_byzantine.rules.base import Mixing, Rule
-from flwr_byzantine.rules.coordinatewise import NearestMedian
+from flwr_byzantine.rules.coordinatewise import NearestMedian, nearest_kappa
 from flwr_byzantine.rules.results import Combination, mean_of, rows_matrix
 from flwr_byzantine.rules.view import View
 
@@ -125,7 +125,7 @@ class MultiKrum(Mixing):
         iterated: score again after each pick; then n - m >= 2f + 3 is needed (the paper's 2f + 2 < n - m).
         neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count (one-shot).
 
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ of the one-shot form: see `kappa`.
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -148,8 +148,17 @@ class MultiKrum(Mixing):
         return max(smallest_n(self.f, self.neighbors), self.f + (self.m or 1))
 
     def kappa(self, n: int) -> float | None:
-        """That of `lowest_scores_kappa`: never above Krum's, and it goes to 0 with f/n for m = n - f; none known for the iterated form."""
-        return None if self.iterated or n < self.min_n() else lowest_scores_kappa(n, self.f, self.keep(n), self.neighbors)
+        """That of `lowest_scores_kappa`: never above Krum's, and it goes to 0 with f/n for m = n - f.
+
+        Iterated, the mean over i < m of (1 + κ_i) h / (h - i) - 1 with κ_i Krum's at n - i rows. Derived here: the pick after i is
+        within κ_i of any h - i honest rows that are left, so that the lemma of `Rule.kappa` and Cauchy-Schwarz give that; Jensen.
+        """
+        if n < self.min_n():
+            return None
+        f, m, h = self.f, self.keep(n), n - self.f
+        if not self.iterated:
+            return lowest_scores_kappa(n, f, m, self.neighbors)
+        return sum((1 + lowest_scores_kappa(n - i, f, 1)) * h / (h - i) - 1 for i in range(m)) / m
 
     def keep(self, n: int) -> int:
         """m, or its default at n rows."""
@@ -212,7 +221,7 @@ class Bulyan(Rule):
         f: number of Byzantine rows to withstand; needs n >= 4f + 3.
         iterated: False takes the θ rows of lowest score without scoring again, as Flower's Message-API Bulyan.
 
-    Source: El Mhamdi, Guerraoui, Rouault, ICML 2018.
+    Source: El Mhamdi, Guerraoui, Rouault, ICML 2018. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -228,6 +237,16 @@ class Bulyan(Rule):
     def min_n(self) -> int:
         """4f + 3."""
         return 4 * self.f + 3
+
+    def kappa(self, n: int) -> float | None:
+        """(h/b²) (b + 3q + q² / (q + f) + 4q²/u) - 1, h = n - f, b = n - 4f, q = min(f, ⌊(b - 1) / 2⌋), u = ⌊b/2⌋ + 1.
+
+        Derived here: whatever rows the first step selects, n - 3f of the n - 2f are honest, and the second step is a combination of
+        these at most, as in `nearest_kappa`; the 2f other honest rows have no part in it. So Krum's part in it is not used.
+        """
+        left = n - 2 * self.f
+        tail = left - self.f - (left - 1) // 2
+        return nearest_kappa(left, self.f, tail, self.f, honest=n - self.f) if n >= self.min_n() else None
 
     def stages(self) -> tuple[Rule, ...]:
         """Selection, then the window around the median."""

@@ -186,7 +186,7 @@ class NNM(PreAggregation):
     sees_all: ClassVar[bool] = True
 
     def compose_kappa(self, n: int, kappa: float) -> float | None:
-        """4f / (n - f) (1 + κ).
+        """4f / (n - f) (1 + κ); no F with a κ has less than 4f / (n - 2f) then, which the trimmed mean reaches.
 
         Derived here (published: 8f / (n - f) (1 + κ)). Among the h = n - f neighbours of an honest row i, a set B of Byzantine rows
         has taken the place of a set M of as many honest ones. So row i becomes y_i with, by Jensen, h² ‖y_i - x̄‖² at most the sum
@@ -194,6 +194,7 @@ class NNM(PreAggregation):
         ‖x_j - x_i‖ <= ‖x_i - x_k‖, so ‖x_j - x_k‖² <= 4 ‖x_i - x_k‖²; where it has put i out at k too, both terms together are at
         most 2 ‖x_i - x_k‖². The sum over the f rows j and all pairs, of which Σ ‖x_i - x_k‖² = h² σ², gives
         1/h Σ ‖y_i - x̄‖² <= 4f/h σ². That is variance and squared bias of the mixed rows; Cauchy-Schwarz brings in the 1 + κ.
+        No less: f rows at -1, n - 2f at 0, f at 1 become n - f equal rows and f others, and those at -1 or those at 1 may be honest.
         """
         return 4 * self.f / (n - self.f) * (1 + kappa)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -55,7 +56,7 @@ class MoNNA(Mixing):
         trusted: index of the trusted row; None takes the row with the least median distance to the others, for servers
             that have no row of their own (the default of the strategies), at a cost of n²d.
 
-    Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023.
+    Source: Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -77,6 +78,19 @@ class MoNNA(Mixing):
     def min_n(self) -> int:
         """2f + 1, and enough rows for the trusted one."""
         return max(2 * self.f + 1, (self.trusted or 0) + 1)
+
+    def kappa(self, n: int) -> float | None:
+        """Where no row is trusted: 4f/h (1 + (√(2h / t) + √((h - t) / t))²), h = n - f, t = ⌈n/2⌉ - f; else none.
+
+        Derived here: an honest row's median squared distance is no larger than that to t honest rows, so the least median is at
+        most 2h/t σ². Within its root of the row of least median lie ⌈n/2⌉ rows, t of them honest, whose mean is within
+        √((h - t) / t) σ of the honest mean. Then as for `NNM`: the Byzantine rows kept, at most f, have taken the place of honest
+        ones that are no nearer. A trusted row may be Byzantine; where it is not, the same argument gives 4f.
+        """
+        if self.trusted is not None or n < self.min_n():
+            return None
+        h, t = n - self.f, (n + 1) // 2 - self.f
+        return 4 * self.f / h * (1 + (sqrt(2 * h / t) + sqrt((h - t) / t)) ** 2)
 
     def mix(self, view: View) -> Combination:
         """1/(n - f) on the nearest."""

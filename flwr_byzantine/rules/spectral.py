@@ -41,7 +41,7 @@ class CAF(Mixing):
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1.
 
-    Source: Allouah, Guerraoui, Stephan, ICML 2025.
+    Source: Allouah, Guerraoui, Stephan, ICML 2025. κ: see `kappa`.
 
     Example:
         >>> import numpy as np
@@ -53,6 +53,21 @@ class CAF(Mixing):
     cost: ClassVar[str] = "n²d + n⁴"
     reference: ClassVar[str] = "Allouah, Guerraoui, Stephan, ICML 2025"
     sees_all: ClassVar[bool] = True
+
+    def kappa(self, n: int) -> float | None:
+        """7r + 6r², r = f / (n - 2f).
+
+        Derived here, h = n - f and v the top eigenvalue of the honest covariance, which is at most σ². Say a step is good while
+        the honest rows have lost no more weight, x, than the Byzantine ones: then they weigh h - x, those f - x at most. While λ,
+        the top eigenvalue of a good step, exceeds 2h (h - x) / ((n - 2f) (n - 2x)) v, less than half of what it takes away is
+        honest, and the next step is good. So before the weights fall to n - 2f there is a good step with λ no more than that.
+        The step chosen has no larger a λ and weighs more than n - 2f. If it is later, both its rows and the honest ones of the good
+        step are parts of the latter's weights, so that their means differ by √(6h (f - x)) / (n - 2f) √v at most; if it is
+        earlier, it is good itself, and nearer. The honest part is within √(x / (h - x)) √v of the honest mean. By Cauchy-Schwarz
+        the sum squared is at most r (1 + 6h / (n - 2f)) v.
+        """
+        r = self.f / max(n - 2 * self.f, 1)
+        return r * (7 + 6 * r) if n >= self.min_n() else None
 
     def mix(self, view: View) -> Combination:
         """The normalised weights of the best step."""

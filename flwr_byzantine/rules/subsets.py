@@ -132,14 +132,16 @@ class SMEA(Mixing):
     cost: ClassVar[str] = "n²d + C(n, f) n³"
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Pinot, Stephan, ICML 2023"
     limit: ClassVar[int] = 50_000
+    kappa_exact: ClassVar[bool] = True
     ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
 
     def kappa(self, n: int) -> float | None:
-        """4 f / (n - 2f), which is four times what any rule must have.
+        """4 f / (n - 2f), which is four times what any rule must have: exact.
 
         Derived here: a subset T of S, |T| >= n - 2f, has ‖x̄_T - x̄_S‖² <= f / (n - 2f) λ_S, λ_S the top eigenvalue of S's
-        covariance. That holds for the honest rows and, with no larger an eigenvalue, for the rows kept; and λ <= σ².
+        covariance. That holds for the honest rows and, with no larger an eigenvalue, for the rows kept; and λ <= σ². Reached by
+        f rows at -1, n - 2f at 0 and f at 1, of which those at -1, or at 1, are Byzantine.
         """
         return 4 * self.f / (n - 2 * self.f) if n >= self.min_n() else None
 

@@ -68,8 +68,46 @@ def trimmed(n, f):
     return f / (n - 2 * f)
 
 
-def nearest(centre):
-    return lambda n, f: 4 * f / (n - f) * (1 + centre(n, f))
+def meamed(n, f):
+    """The window is off by 2/h times what f honest values are from the median, which b honest ones and more are beyond."""
+    h, beyond = n - f, n - f - (n - 1) // 2
+    return 4 * f / h + 4 * f**2 / (h * beyond)
+
+
+def phocas(n, f):
+    return 4 * trimmed(n, f)
+
+
+def window(n, f, honest):
+    """h Σ c² - 1 for the mean of n - 2f values nearest the median, by its weights c on the n - f honest ones in order."""
+    h, b, low = n - f, n - 2 * f, (n - 1) // 2
+    q = min(f, low - f)
+    c = [-q / (q + f) if q + f else 0] * (q + f) + [1] * (h - q - f)
+    c = [weight + (2 * q / (h - low) if rank >= low else 0) for rank, weight in enumerate(c)]
+    assert sum(c) == pytest.approx(b)
+    return honest * sum(weight**2 for weight in c) / b**2 - 1
+
+
+def bulyan(n, f):
+    return window(n - 2 * f, f, n - f)
+
+
+def caf(n, f):
+    r = f / (n - 2 * f)
+    return r * (1 + 6 * (1 + r))
+
+
+def monna(n, f):
+    h, beyond = n - f, n // 2
+    return 4 * f / h * (1 + (sqrt(2 * h / (h - beyond)) + sqrt(beyond / (h - beyond))) ** 2)
+
+
+def iterated(kept):
+    def kappa(n, f):
+        m = kept or n - 2 * f - 3
+        return sum((1 + rules.Krum(f=f).kappa(left)) * (n - f) / (left - f) - 1 for left in range(n, n - m, -1)) / m
+
+    return kappa
 
 
 def krum(n, f):
@@ -123,8 +161,10 @@ KAPPA = {
         lambda f: rules.MultiKrum(f=f, neighbors="n-f-1"),
         multi_krum(None, lambda n, f: n - 2 * f, wider_krum),
     ),
-    "iterated": (lambda f: rules.MultiKrum(f=f, iterated=True), unknown),
-    "bulyan": (lambda f: rules.Bulyan(f=f), unknown),
+    "iterated": (lambda f: rules.MultiKrum(f=f, iterated=True), iterated(None)),
+    "iterated, m = 3": (lambda f: rules.MultiKrum(f=f, m=3, iterated=True), iterated(3)),
+    "bulyan": (lambda f: rules.Bulyan(f=f), bulyan),
+    "bulyan, scored once": (lambda f: rules.Bulyan(f=f, iterated=False), bulyan),
     "median": (lambda f: rules.Median(f=f), median),
     "geometric median": (lambda f: rules.GeometricMedian(f=f), geometric),
     "geometric median from the mean": (lambda f: rules.GeometricMedian(f=f, start="mean", nu=1e-4, tol=1e-9, max_iter=100), geometric),
@@ -133,11 +173,14 @@ KAPPA = {
     "geometric median, loose": (lambda f: rules.GeometricMedian(f=f, tol=2e-9), unknown),
     "geometric median, cut short": (lambda f: rules.GeometricMedian(f=f, max_iter=99), unknown),
     "trimmed mean": (lambda f: rules.TrimmedMean(f=f), trimmed),
-    "meamed": (lambda f: rules.MeaMed(f=f), nearest(median)),
-    "meamed of n - 2f": (lambda f: rules.MeaMed(f=f, keep="n-2f"), unknown),
-    "phocas": (lambda f: rules.Phocas(f=f), nearest(trimmed)),
+    "meamed": (lambda f: rules.MeaMed(f=f), meamed),
+    "meamed of n - 2f": (lambda f: rules.MeaMed(f=f, keep="n-2f"), lambda n, f: window(n, f, n - f)),
+    "phocas": (lambda f: rules.Phocas(f=f), phocas),
     "mda": (lambda f: rules.MDA(f=f), lambda n, f: (sqrt(f / (n - 2 * f)) + f * sqrt(2 / (n - f))) ** 2),
     "smea": (lambda f: rules.SMEA(f=f), lambda n, f: 4 * f / (n - 2 * f)),
+    "caf": (lambda f: rules.CAF(f=f), caf),
+    "monna": (lambda f: rules.MoNNA(f=f), unknown),
+    "monna, none trusted": (lambda f: rules.MoNNA(f=f, trusted=None), monna),
     "cge": (lambda f: rules.CGE(f=f), unknown),
     "nnm + median": (lambda f: rules.chain(rules.NNM(f=f), rules.Median(f=f)), mixed(median)),
     "nnm + krum": (lambda f: rules.chain(rules.NNM(f=f), rules.Krum(f=f)), mixed(krum)),

@@ -248,7 +248,7 @@ def test_step_lower_bound_and_floor_are_the_formulas():
 
 
 def test_kappa_table_prints():
-    text = str(theory.kappa_table([rules.Krum(f=F), rules.Bulyan(f=F)], N, starts=1, steps=1))
+    text = str(theory.kappa_table([rules.Krum(f=F), rules.CGE(f=F)], N, starts=1, steps=1))
     assert "declared" in text
     assert "5.416" in text
     assert "none known" in text
@@ -256,7 +256,7 @@ def test_kappa_table_prints():
 
 def test_unknown_bounds_are_said_to_be_unknown():
     with pytest.raises(InvalidParameter, match="no bound on κ is known"):
-        theory.sin_alpha(rules.Bulyan(f=2), N, F, 3, 0.1, 1.0)
+        theory.sin_alpha(rules.CGE(f=2), N, F, 3, 0.1, 1.0)
     with pytest.raises(InvalidParameter, match="no rule withstands f = 5 of n = 10"):
         theory.kappa_lower_bound(10, 5)
 
