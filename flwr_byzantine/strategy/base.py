@@ -138,8 +138,9 @@ class RobustStrategy(Policy):
 
     def _applied(self, combined: Combined, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
         """As `_apply`; a round in which the strategy below raises is reported before that ends the run."""
+        carried = combined.state or combined.template.unshared
         try:
-            with self.core.state.draws.of("step", combined.server_round), np.errstate(invalid="ignore" if combined.state else None):
+            with self.core.state.draws.of("step", combined.server_round), np.errstate(invalid="ignore" if carried else None):
                 return self._apply(combined.server_round, aggregate, metrics, like)  # of which infinite state is none of the optimiser's
         except Exception as error:
             self.core.abandon(combined, f"{type(self._below()).__name__} raised {type(error).__name__} on the aggregate")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.strategy.template import NOT_AVERAGED
+from flwr_byzantine.strategy.numbers import NOT_AVERAGED
 
 REFUSED = {  # beginnings of the names of Flower's classes -> why none of them can be wrapped
     ("DifferentialPrivacy", "DPFedAvg"): "inside {outer} it would make noise for one client's share of an average and see the aggregate "

@@ -7,7 +7,6 @@ from dataclasses import replace
 from logging import WARNING
 from typing import Any
 
-from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.flower.patience import Patience, Quorum
@@ -43,7 +42,7 @@ class Core(Run):
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         super().__init__(policy, rule, step, log, inner)
         self.presence = Presence(policy, log)
-        self.inspector = Inspector(self._spill)
+        self.inspector = Inspector(self.spill)
         self.template: Template | None = None
         self.asked: list[int] = []
         self.nobody, self.told = "", False
@@ -51,9 +50,6 @@ class Core(Run):
         self.evaluating: list[int] = []
         self._model: Mapping[str, Array] = {}
         self.broadcast: Any = None
-
-    def _spill(self) -> Spill | None:
-        return None if self.policy.spill is None else Spill(self.policy.spill)
 
     @property
     def ledger(self) -> Ledger | None:
@@ -73,16 +69,19 @@ class Core(Run):
         """
         self.end()
         self.ensure_begun()
-        self.template, self.broadcast = Template.of(payloads), broadcast
-        self._model = self.template.unflatten(self.template.values)
+        self.broadcast = broadcast
+        if self.begins_empty(payloads):
+            return
+        model = Template.of(payloads)
+        self._model = model.unflatten(model.values)
         self.compare(self._model)
-        self.template.roles = self.decide(self.template)
+        self.template = self.decide(model)
         if self.step.gradients:
             self.template.measure_from_zero()
 
     def end(self) -> None:
         """Forget the last round's model and replies, and close the file that held them under `spill=`."""
-        self.template, self.asked, self.nobody, self.broadcast, self._model = None, [], "", None, {}
+        self.template, self.asked, self.nobody, self.broadcast, self.fresh, self._model = None, [], "", None, False, {}
         self.inspector.close()
 
     def allows(self, node: int, server_round: int) -> bool:
@@ -154,10 +153,9 @@ class Core(Run):
         return Combined(number, blocks, made.state, list(seen.replies.values()), template, report)
 
     def _unknown(self, replies: Sequence[Reply]) -> Template:
-        """What most replies look like, in a round whose model is not known."""
-        template = Template.of_majority([reply.payloads for reply in replies])
-        template.roles = self.decide(template)
-        return template
+        """What most replies look like, of which one counts for each node, in a round whose model is not known."""
+        first = {reply.node: reply.payloads for reply in reversed(replies) if not self.asked or reply.node in self.asked}
+        return self.decide(Template.of_majority(first.values()))
 
     def finish(self, combined: Combined, arrays: Mapping[str, Array] | None, below: str = "") -> dict[str, Array] | None:
         """End an aggregated round with the model that the strategy below has made of the aggregate, and report it.
@@ -212,7 +210,7 @@ class Core(Run):
         if trusted is None and trusts(rule):
             raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
         made = combine(self.policy, rule, template, seen, self.state.rule, trusted, self.inspector.spill)
-        self.state.rule = made.outcome.state
+        self.state.rule = None if self.fresh else made.outcome.state  # whole models are no memory for differences
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
         notes = self.remark(server_round, made.remarks)
         return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes)

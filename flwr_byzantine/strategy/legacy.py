@@ -6,6 +6,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from logging import WARNING
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ from flwr_byzantine.strategy.inspection import rows_or_reason
 from flwr_byzantine.strategy.metrics import robust_metrics
 
 ConfigureFit = Callable[..., list[tuple[ClientProxy, FitIns]]]
+UNCHECKED = (
+    "no initial_parameters: Flower takes the first model of one random client, and nobody checks it; a hostile one decides where training "
+    "begins, and whether it can. Pass initial_parameters="
+)
 Fit = tuple[ClientProxy, FitRes]
 Evaluate = tuple[ClientProxy, EvaluateRes]
 MetricsFn = Callable[[list[tuple[int, dict[str, Scalar]]]], dict[str, Scalar]]
@@ -59,8 +64,10 @@ class RobustAggregation(RobustStrategy, Strategy):
         given: Parameters | None = below.initialize_parameters(client_manager)
         tensors = None if given is None else given.tensors
         saved = self.core.resume(None if tensors is None else lambda: {str(k): decode(data) for k, data in enumerate(tensors)})
-        if given is None and saved is None and not self._patient(client_manager, training=False).wait_for(1):
-            raise InfeasibleRound(f"no client has connected in {self.node_timeout:g} s, and the strategy has no initial_parameters")
+        if given is None and saved is None:
+            if not self._patient(client_manager, training=False).wait_for(1):
+                raise InfeasibleRound(f"no client has connected in {self.node_timeout:g} s, and the strategy has no initial_parameters")
+            compat.log(WARNING, UNCHECKED)
         return given if saved is None else _parameters(saved)
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:

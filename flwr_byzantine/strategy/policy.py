@@ -12,7 +12,7 @@ from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.strategy.places import file_place, folder_place
 from flwr_byzantine.strategy.quarantine import Quarantine
-from flwr_byzantine.strategy.roles import Judge, check_judge
+from flwr_byzantine.strategy.roles import Choice, check_choice
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -65,6 +65,10 @@ class Policy:
             that norm: in the plain one κ is up to (largest / smallest scale)² times as large. Radii and thresholds of a rule are
             in the scaled unit, which is the typical size of the array that differs most. Nothing changes for rules that take each
             coordinate by itself.
+        shared: which arrays clients send, in the forms of `judge`; None for all. The others are theirs (personal heads, BatchNorm under
+            FedBN): a reply may leave them out or send anything in their place, which nobody reads; the server's model keeps them as
+            they were broadcast, and arrays beyond the model's are no fault. Replies without names (legacy API) hold all arrays, or the
+            shared ones alone, in the model's order. What is judged is judged among the shared.
         spill: folder on a disk to whose temporary file each reply's arrays are moved when they arrive (legacy API: when they
             are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
@@ -84,7 +88,8 @@ class Policy:
     run_name: str | None = None
     quarantine: Quarantine | None = None
     server_update: Callable[[int, Any], Any] | None = None
-    judge: Judge = "trained"
+    judge: Choice = "trained"
+    shared: Choice | None = None
     scale: Literal["per-array"] | None = None
     spill: str | Path | None = None
 
@@ -98,8 +103,8 @@ class Policy:
             """
             if name in CONSTRAINTS and not (name == "reply_timeout" and callable(value)):
                 check("strategy", name, value, CONSTRAINTS[name])
-            if name == "judge":
-                check_judge(value)
+            if name == "judge" or (name == "shared" and value is not None):
+                check_choice(name, value)
             if name in PLACES and value is not None:
                 value = PLACES[name](name, value)
             super().__setattr__(name, value)

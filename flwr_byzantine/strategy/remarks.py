@@ -38,7 +38,7 @@ def remarks(rule: Rule, roles: Roles, samples: Samples, aggregate: Sequence[Arra
     """
     names, lengths = roles.judged(roles.sizes), samples.typical_sizes(centred=False)
     least = NOTHING * float(np.median(lengths / np.sqrt(samples.widths)))
-    found = {"state": str(roles)} if roles.kinds else {}
+    found = {"state": str(roles)} if roles.kinds or roles.unshared else {}
     if _compares(rule) and not scaled:
         centred = all(stage.equivariant for stage in rule.stages())
         found |= _scale(names, samples.widths, samples.typical_sizes() if centred else lengths, "distance" if centred else "norm")

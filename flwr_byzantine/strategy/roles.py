@@ -1,4 +1,4 @@
-"""Which arrays of a model are judged, and which are state that decides nothing: what is trained, and what only comes along."""
+"""Which arrays of a model clients share; which of these are judged, and which are state that decides nothing but comes along."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 
-Judge = str | Sequence[str] | Sequence[int] | Callable[[str, Array], bool]
+Choice = str | Sequence[str] | Sequence[int] | Callable[[str, Array], bool]  # of arrays
 Item = TypeVar("Item")
 KINDS = {  # of arrays that are not trained -> what the frameworks call them
     "BatchNorm": r"(^|[./_])(running_(mean|var|std)|num_batches_tracked|moving_(mean|variance|var)(:0)?|batch_stats[./].+"
@@ -27,11 +27,12 @@ _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in KINDS
 
 @dataclass(frozen=True)
 class Roles:
-    """The role of each array of a model.
+    """The role of each array that clients share.
 
     Attributes:
         sizes: name -> number of values, in the model's order.
         kinds: name -> what it is, of each array that is state; all others are judged.
+        unshared: how many arrays of the model clients keep to themselves.
 
     Example:
         >>> roles = Roles({"w": 6, "n": 1, "b": 2}, {"n": "integer"})
@@ -41,6 +42,7 @@ class Roles:
 
     sizes: Mapping[str, int]
     kinds: Mapping[str, str]
+    unshared: int = 0
 
     def judged(self, items: Iterable[Item]) -> list[Item]:
         """Of one item for each array, those of the judged ones."""
@@ -57,18 +59,20 @@ class Roles:
 
     def __str__(self) -> str:
         sizes = self.judged(self.sizes.values())
-        text = f"judged {_count(len(sizes))}, {_short(sum(sizes))} values"
-        kinds = Counter(self.kinds.values())
-        return f"{text}; state: {', '.join(_count(number, kind) for kind, number in kinds.items())}" if kinds else text
+        said = [f"judged {_count(len(sizes))}, {_short(sum(sizes))} values"]
+        if kinds := Counter(self.kinds.values()):
+            said.append(f"state: {', '.join(_count(number, kind) for kind, number in kinds.items())}")
+        return "; ".join([*said, *([f"not shared: {_count(self.unshared)}"] if self.unshared else [])])
 
 
-def decide(arrays: Mapping[str, Array], judge: Judge, infinite: Collection[str] = ()) -> Roles:
+def decide(arrays: Mapping[str, Array], judge: Choice, infinite: Collection[str] = (), shared: Collection[str] | None = None) -> Roles:
     """The roles of a model's arrays.
 
     Args:
         arrays: name -> array of the broadcast model.
         judge: which arrays are judged, as `Policy.judge` says.
         infinite: names of arrays that were not finite in the run's first model: these are state, as are booleans and empty ones.
+        shared: names of the arrays that clients share, or None for all.
 
     Raises:
         InvalidParameter: `judge` names what is not there, or leaves nothing to judge.
@@ -81,12 +85,35 @@ def decide(arrays: Mapping[str, Array], judge: Judge, infinite: Collection[str] 
         >>> str(decide(model, ["*.weight", "*.running_var"]))
         'judged 2 arrays, 6 values; state: 1 BatchNorm array'
     """
-    able = {name: value for name, value in arrays.items() if value.size and value.dtype.kind != "b" and name not in infinite}
-    chosen = _chosen(able, list(arrays), judge)
-    sizes = {name: value.size for name, value in arrays.items()}
-    if arrays and not sum(sizes[name] for name in chosen):
-        raise InvalidParameter(f"strategy: judge={judge!r} leaves no array of numbers to judge; the model has {list(arrays)[:5]}")
-    return Roles(sizes, {name: _kind(name, value, arrays, name in infinite) for name, value in arrays.items() if name not in chosen})
+    sent = {name: value for name, value in arrays.items() if shared is None or name in shared}
+    able = {name: value for name, value in sent.items() if value.size and value.dtype.kind != "b" and name not in infinite}
+    judged = _chosen("judge", judge, able, list(arrays))
+    if arrays and not sum(sent[name].size for name in judged):
+        whose = "the model has" if shared is None else "clients share"
+        raise InvalidParameter(f"strategy: judge={judge!r} leaves no array of numbers to judge; {whose} {list(sent)[:5]}")
+    kinds = {name: _kind(name, value, arrays, name in infinite) for name, value in sent.items() if name not in judged}
+    return Roles({name: value.size for name, value in sent.items()}, kinds, len(arrays) - len(sent))
+
+
+def shared_names(arrays: Mapping[str, Array], shared: Choice | None) -> list[str] | None:
+    """Names of the arrays that clients share, in the model's order; None for all, and for what may come beside them.
+
+    Args:
+        arrays: name -> array of the broadcast model.
+        shared: as `Policy.shared` says.
+
+    Raises:
+        InvalidParameter: it names what is not there.
+
+    Example:
+        >>> import numpy as np
+        >>> shared_names({"body.weight": np.ones(2), "head.weight": np.ones(2)}, "body.*")
+        ['body.weight']
+    """
+    if shared is None or shared == "all":
+        return None
+    chosen = _chosen("shared", shared, arrays, list(arrays))
+    return [name for name in arrays if name in chosen]
 
 
 def not_finite(arrays: Mapping[str, Array]) -> list[str]:
@@ -98,39 +125,40 @@ def not_finite(arrays: Mapping[str, Array]) -> list[str]:
     return [name for name, value in arrays.items() if not kernels.finite(value)]
 
 
-def check_judge(judge: object) -> None:
-    """Refuse what cannot say which arrays are judged.
+def check_choice(name: str, choice: object) -> None:
+    """Refuse what cannot say which arrays are meant by `judge=` or `shared=`.
 
     Raises:
         InvalidParameter: one sentence says what may.
     """
-    several = isinstance(judge, list | tuple) and bool(judge) and len({type(item) for item in judge} - {str, int}) == 0
-    if not (several or (isinstance(judge, str) and judge) or callable(judge)):
+    several = isinstance(choice, list | tuple) and bool(choice) and len({type(item) for item in choice} - {str, int}) == 0
+    if not (several or (isinstance(choice, str) and choice) or callable(choice)):
         forms = '"trained", "all", patterns of names, positions, or a function of name and array'
-        raise InvalidParameter(f"strategy: judge must be {forms}, got {judge!r}")
+        raise InvalidParameter(f"strategy: {name} must be {forms}, got {choice!r}")
 
 
-def _chosen(able: Mapping[str, Array], names: Sequence[str], judge: Judge) -> set[str]:
-    """Names of the arrays to judge."""
-    if callable(judge):
-        return {name for name, value in able.items() if judge(name, value)}
-    if judge == "all":
+def _chosen(argument: str, choice: Choice, able: Mapping[str, Array], names: Sequence[str]) -> set[str]:
+    """Names of those that are chosen of the arrays that can be; patterns and positions are those of the whole model's names."""
+    if callable(choice):
+        return {name for name, value in able.items() if choice(name, value)}
+    if choice == "all":
         return set(able)
-    if judge == "trained":
+    if choice == "trained":
         trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not framework_state(name, names)}
         return trained if any(able[name].size for name in trained) else set(able)  # a model of integers is judged by these
-    wanted: Sequence[str] | Sequence[int] = [judge] if isinstance(judge, str) else judge
-    return set(able).intersection(*[{name for item in wanted for name in _named(item, names)}])
+    wanted: Sequence[str] | Sequence[int] = [choice] if isinstance(choice, str) else choice
+    return set(able).intersection(*[{name for item in wanted for name in _named(argument, item, names)}])
 
 
-def _named(item: str | int, names: Sequence[str]) -> list[str]:
+def _named(argument: str, item: str | int, names: Sequence[str]) -> list[str]:
     """The names at a position, or that are or match a pattern."""
     if isinstance(item, int):
         found = list(names[item : item + 1]) if item >= 0 else []
     else:
         found = [item] if item in names else [name for name in names if fnmatchcase(name, item)]
     if not found:
-        raise InvalidParameter(f"strategy: judge must hold names, patterns or positions of the model's {len(names)} arrays, got {item!r}")
+        what = f"names, patterns or positions of the model's {len(names)} arrays"
+        raise InvalidParameter(f"strategy: {argument} must hold {what}, got {item!r}")
     return found
 
 

@@ -6,19 +6,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from logging import INFO, WARNING
+from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.strategy.attributes import Attributes
 from flwr_byzantine.strategy.counting import RuleFor
 from flwr_byzantine.strategy.identity import Identity
 from flwr_byzantine.strategy.keeper import Keeper
+from flwr_byzantine.strategy.majority import without_model
 from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
-from flwr_byzantine.strategy.roles import Judge, Roles, decide, not_finite
+from flwr_byzantine.strategy.roles import Choice, decide, not_finite, shared_names
 from flwr_byzantine.strategy.run_state import Expected, RunState
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
@@ -59,6 +62,7 @@ class Run:
     Attributes:
         state: what the run carries from round to round.
         keeper: its files.
+        fresh: whether this round's model has no arrays yet.
         last_model, last_round: name -> array after the last round that ended, and its number; None and 0 before.
     """
 
@@ -67,15 +71,19 @@ class Run:
         self.state = RunState()
         self.keeper = Keeper(policy, log)
         self.last_model: Mapping[str, Array] | None = None
-        self.last_round = 0
+        self.last_round, self.fresh = 0, False
         self._told = False
-        self._judged_by: Judge | None = None
+        self._settled_by: dict[str, Choice | None] = {}
         self._remarked = {"state"}
 
     @property
     def reports(self) -> list[RoundReport]:
         """One report for each training round."""
         return self.state.reports
+
+    def spill(self) -> Spill | None:
+        """A new file for a round's replies, where the policy names a folder."""
+        return None if self.policy.spill is None else Spill(self.policy.spill)
 
     def number(self, server_round: int) -> int:
         """Flower's number of a round, with the rounds of the run that was resumed."""
@@ -147,33 +155,53 @@ class Run:
             self.log(WARNING, text)
         return max(0, num_rounds - done)
 
-    def decide(self, template: Template) -> Roles:
-        """The roles of the model's arrays, which the log says once; a rule that kept vectors of other arrays begins anew.
+    def decide(self, template: Template) -> Template:
+        """What clients share of a model, with its roles, which the log says once; a rule or step with vectors of other arrays begins anew.
 
         Raises:
-            InvalidParameter: `judge=` does not fit the model, or an array that is judged is not finite any more.
+            InvalidParameter: `shared=` or `judge=` does not fit the model, or an array that is judged is not finite any more.
         """
-        arrays, flat = template.unflatten(template.values), dict(zip(template.names, template.values, strict=True))
-        infinite = not_finite(flat)
-        if self.state.infinite is None and arrays:
-            self.state.infinite = infinite
-        roles = decide(arrays, self._judge(template.names), self.state.infinite or ())
-        judged = roles.judged(template.names)
+        arrays, state = template.unflatten(template.values), self.state
+        if not arrays:
+            return template
+        infinite = not_finite(dict(zip(template.names, template.values, strict=True)))
+        state.infinite = infinite if state.infinite is None else state.infinite
+        shared = shared_names(arrays, self._settled("shared", state.shared, arrays))
+        judge = self._settled("judge", state.judged if shared == state.shared else None, arrays)
+        template = template.of_shared(shared, decide(arrays, judge, state.infinite, shared))
+        judged = template.roles.judged(template.names)
         if lost := [name for name in infinite if name in judged]:
             raise InvalidParameter(NOT_FINITE.format(lost[0]))
-        if judged != self.state.judged and arrays:
-            self.state.rule = self.state.rule if self.state.judged is None else None
-            self.state.judged = judged
-            if roles.kinds:
-                self.log(INFO, str(roles))
-        return roles
+        if (judged, shared) != (state.judged, state.shared):
+            self._judge(judged)
+            state.shared = shared
+            if template.roles.kinds or template.unshared:
+                self.log(INFO, str(template.roles))
+        return template
 
-    def _judge(self, names: Collection[str]) -> Judge:
-        """What says which arrays are judged: the arrays that were, unless `judge=` has been set anew since or the model is another."""
-        now, before = self.policy.judge, self._judged_by
-        self._judged_by = now
-        known = now is before or (before is None and callable(now))
-        return self.state.judged if self.state.judged and known and set(self.state.judged) <= set(names) else now
+    def _judge(self, judged: list[str]) -> None:
+        """These arrays are judged from now on; vectors of others that a rule or a step has kept are forgotten."""
+        if self.state.judged not in (None, judged):
+            self.state.rule, self.step.arrays = None, {}
+        self.state.judged = judged
+
+    def _settled(self, argument: str, kept: list[str] | None, names: Collection[str]) -> Any:
+        """What says which arrays are meant: those that were, unless the argument has been set anew since or the model is another."""
+        now, first = getattr(self.policy, argument), argument not in self._settled_by
+        known = callable(now) if first else now is self._settled_by[argument]
+        self._settled_by[argument] = now
+        return kept if kept and known and set(kept) <= set(names) else now
+
+    def begins_empty(self, payloads: Collection[str]) -> bool:
+        """Whether a round begins with a model without arrays, as Flower allows: the log says that replies make the first one.
+
+        Raises:
+            InvalidParameter: this run cannot go without.
+        """
+        self.fresh = not payloads
+        if self.fresh:
+            self.log(INFO, without_model(self.step.gradients, self.policy.shared))
+        return self.fresh
 
     def remark(self, server_round: int, remarks: Mapping[str, str]) -> tuple[str, ...]:
         """The notes for a round's report; the log has each once in a run, and what is judged from the first round."""

@@ -37,6 +37,7 @@ class RunState:
         ledger: every node's record, where there is a quarantine.
         run: the run's id, made when it begins and kept when it goes on; empty before.
         identity: what the program that goes on must have in common with the one that began; None without a checkpoint.
+        shared: names of the arrays that clients share; None for all.
         judged: names of the judged arrays, None before the first round.
         infinite: names of those that were not finite in the first model, None before.
         draws: the run's randomness.
@@ -51,6 +52,7 @@ class RunState:
     ledger: Ledger | None = None
     run: str = ""
     identity: Identity | None = None
+    shared: list[str] | None = None
     judged: list[str] | None = None
     infinite: list[str] | None = None
     draws: Draws = field(default_factory=Draws)
@@ -59,7 +61,8 @@ class RunState:
 
     def begin(self) -> None:
         """A run begins, which may turn out to be one that goes on."""
-        self.run, self.identity, self.draws, self.judged, self.infinite = uuid4().hex, None, Draws(), None, None
+        self.run, self.identity, self.draws = uuid4().hex, None, Draws()
+        self.shared, self.judged, self.infinite = None, None, None
         self.offset, self.skipped, self.earlier = 0, 0, len(self.reports)
         self.draws.choose()
 
@@ -103,6 +106,7 @@ class RunState:
             "rule_round": state.round,
             "ledger": None if self.ledger is None else self.ledger.to_json(),
             "skipped": self.skipped,
+            "shared": self.shared,
             "judged": self.judged,
             "infinite": self.infinite,
             "seeds": self.draws.seeds,
@@ -136,11 +140,11 @@ class RunState:
         """
         facts, model = snapshot.facts, snapshot.group("model")
         identity = None if self.identity is None else self.identity.require(facts["identity"], path)
-        if expected is not None:
-            require_model(model, expected(), path, facts["judged"])
+        if expected is not None and (given := expected()):
+            require_model(model, given, path, facts["judged"])
         self.run, self.identity = facts["run"], identity
         self.offset, self.skipped = snapshot.server_round, facts["skipped"]
-        self.judged, self.infinite = facts["judged"], facts["infinite"]
+        self.shared, self.judged, self.infinite = facts["shared"], facts["judged"], facts["infinite"]
         self.rule = State(facts["rule_round"], snapshot.group("rule")) if facts["rule_round"] else None
         self.reports[:] = [RoundReport.from_json(line) for line in facts["reports"]]
         self.earlier = len(self.reports)

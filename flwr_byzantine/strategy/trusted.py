@@ -41,7 +41,7 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
     if model is None:
         raise InvalidParameter("server_update is called with the model that configure_train (configure_fit) broadcasts; call that first")
     try:
-        rows = template.check(_by_name(train(server_round, model), template.names))
+        rows = template.check(_by_name(train(server_round, model), template))
     except (MalformedUpdate, ValueError, TypeError) as error:
         raise InvalidParameter(f"server_update must return the model as trained in round {server_round}: {error}") from error
     deltas = [
@@ -51,7 +51,8 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
     return np.concatenate(deltas) if deltas else np.zeros(0)
 
 
-def _by_name(arrays: Any, names: list[str]) -> dict[str, Array]:
+def _by_name(arrays: Any, template: Template) -> dict[str, Array]:
     if isinstance(arrays, Mapping):
         return {name: value.numpy() if hasattr(value, "numpy") else np.asarray(value) for name, value in arrays.items()}
+    names = template.names if len(arrays) == len(template.names) else template.model
     return {name: np.asarray(value) for name, value in zip(names, arrays, strict=True)}

@@ -15,11 +15,12 @@ from flwr_byzantine.experiments.audit.legacy import legacy_run
 from flwr_byzantine.experiments.audit.runner import placements
 from flwr_byzantine.strategy import __all__ as names
 
+INTEGERS = ("dtype: int", "dtype: uint8")  # which are numbers like others, on the way to zero
 WEAKER = {  # rules that promise less by their own papers: what then bends the model
-    "CGE": {"update times -1", "subnormal"},  # keeps small rows, whatever their direction
-    "CenteredClipping": {"all", "one", "update times", "subnormal", "huge", "forged", "20 times"},  # each attacker pulls by the radius
+    "CGE": {"update times -1", "subnormal", *INTEGERS},  # keeps small rows, whatever their direction
+    "CenteredClipping": {"all", "one", "update times", "subnormal", "huge", "forged", "20 times", *INTEGERS},  # all pull by the radius
     "ClippedClustering": {"update times 100"},  # rows in the honest direction are clipped, not dropped
-    "FoolsGold": {"all", "one", "update times", "huge", "forged", "20 times", "subnormal"},  # a single attacker is no Sybil
+    "FoolsGold": {"all", "one", "update times", "huge", "forged", "20 times", "subnormal", *INTEGERS},  # a single attacker is no Sybil
 }
 # "Mean" withstands nobody, and "FLTrust" needs a function of the server's: they have tests of their own
 STRATEGIES = sorted(set(names) - {"NodeReport", "Quarantine", "RoundReport", "Robust", "ByzantineSGD", "FLTrust", "Mean"})

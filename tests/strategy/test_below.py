@@ -301,19 +301,16 @@ def test_replies_that_are_one_and_the_same_are_noted():
 JSON = b'{"learner": {"gradient_booster": {}}}'
 
 
-@pytest.mark.parametrize(
-    "model", [[np.frombuffer(JSON, np.uint8)], [np.frombuffer(b"", np.uint8)], [np.frombuffer(b"\x80\x04pickle", np.uint8)], []]
-)
+@pytest.mark.parametrize("model", [[np.frombuffer(data, np.uint8)] for data in (JSON, b"", b"\x80\x04pickle")])
 def test_models_that_are_no_numbers_are_refused_before_anybody_is_asked(model):
     record = ArrayRecord(model)
     with pytest.raises(InvalidParameter, match=r"expected a model of numbers, got .*trees"):
         ours.FedMedian(f=1, fraction_evaluate=0.0).start(LocalGrid(client_app(), N), record, 1)
 
 
-@pytest.mark.parametrize("tensors", [[JSON], []])
-def test_legacy_models_that_are_no_numbers_are_refused_before_anybody_is_asked(tensors):
+def test_legacy_models_that_are_no_numbers_are_refused_before_anybody_is_asked():
     with pytest.raises(InvalidParameter, match=r"expected a model of numbers, got .*trees"):
-        legacy.FedMedian(f=1).configure_fit(1, Parameters(tensors, ""), Clients())
+        legacy.FedMedian(f=1).configure_fit(1, Parameters([JSON], ""), Clients())
 
 
 def test_bytes_beside_numbers_are_taken():

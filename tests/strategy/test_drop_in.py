@@ -252,7 +252,7 @@ def reply_of(arrays, node=None):
 def test_without_a_broadcast_the_majoritys_form_is_the_models(node):
     """Names, shapes and dtypes that more than half of the replies have; measured from zero."""
     rows = [np.full(3, value, np.float32) for value in (1.0, 2.0, 3.0, 90.0)]
-    odd = [np.zeros((2, 2)), np.zeros(3, np.int64)]
+    odd = [np.zeros((2, 2)), np.zeros(3, np.complex64)]
     built = ours.FedMedian()
     found, _ = built.aggregate_train(1, [reply_of([row], node) for row in (*rows[:2], *odd, *rows[2:], np.full(3, 2.5, np.float32))])
     (value,) = found.to_numpy_ndarrays()

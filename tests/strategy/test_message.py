@@ -121,7 +121,7 @@ MALFORMED = {
     "nan": payload(lambda _: npy(np.full((2, 3), np.nan, np.float32))),
     "one infinity": payload(lambda _: npy(np.array([[0, 0, 0], [0, 0, np.inf]], np.float32))),
     "overflowing float64": payload(lambda _: npy(np.full((2, 3), 1e300))),
-    "integers": payload(lambda _: npy(np.ones((2, 3), np.int64))),
+    "integers that are no float32": payload(lambda _: npy(np.full((2, 3), 2**24 + 1, np.int64))),
     "bools": payload(lambda _: npy(np.ones((2, 3), bool))),
     "complex": payload(lambda _: npy(np.ones((2, 3), np.complex64))),
     "strings": payload(lambda _: npy(np.full((2, 3), "a"))),

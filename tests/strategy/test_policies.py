@@ -27,6 +27,7 @@ DEFAULTS = {
     "server_update": None,
     "spill": None,
     "judge": "trained",
+    "shared": None,
     "scale": None,
 }
 EDGES = {
@@ -34,6 +35,7 @@ EDGES = {
     "max_skipped_rounds": ([1], [0, 1.5]),
     "on_missing": (["keep-f", "lower-f"], ["skip", None]),
     "judge": (["all", "*.weight", ["a", "b.*"], [0, 2], bool], ["", [], [None], [True], 3, None]),
+    "shared": (["all", "trained", "body.*", ["a", "b.*"], [0, 2], bool, None], ["", [], [None], [True], 3]),
     "scale": (["per-array", None], ["per-layer", True]),
     "node_timeout": ([0.0], [-1e-9, None]),
     "weighting": (["uniform", "capped"], ["examples"]),

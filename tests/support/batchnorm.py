@@ -129,8 +129,12 @@ def legacy_federate(strategy, attack=backwards, raw=False, model=None, rounds=4,
     names, manager = list(start(raw) if model is None else model), SimpleClientManager()
     answer = replying(attack, raw, epochs) if reply is None else lambda got, node, number: reply(got, node)
 
+    def by_name(parameters):  # by place, in a run that begins without a model
+        values = parameters_to_ndarrays(parameters)
+        return dict(zip(names or map(str, range(len(values))), values, strict=True))
+
     def fit(ins, node):
-        got = dict(zip(names, parameters_to_ndarrays(ins.parameters), strict=True))
+        got = by_name(ins.parameters)
         return FitRes(OK, ndarrays_to_parameters(list(answer(got, node, ins.config["round"]).values())), 10, {})
 
     for node in range(1, N + 1):
@@ -139,7 +143,7 @@ def legacy_federate(strategy, attack=backwards, raw=False, model=None, rounds=4,
     server = Server(client_manager=manager, strategy=strategy)
     server.disconnect_all_clients = lambda timeout: None
     server.fit(rounds, timeout=None)
-    return dict(zip(names, parameters_to_ndarrays(server.parameters), strict=True))
+    return by_name(server.parameters)
 
 
 def over(rule, inner=FedAvg, **policy):
