@@ -32,6 +32,7 @@ def test_wheel_top_level_is_the_package_only(wheel):
     assert names == {"flwr_byzantine", next(name for name in names if name.endswith(".dist-info"))}
     data = {f"flwr_byzantine/{name}" for name in ("py.typed", "declare/papers.bib", "experiments/report/page.html.j2")}
     assert data <= set(zipfile.ZipFile(wheel).namelist())
+    assert any(name.endswith("licenses/LICENSE") for name in zipfile.ZipFile(wheel).namelist())
 
 
 @pytest.mark.slow
