@@ -177,7 +177,7 @@ def test_empirical_kappa_lies_between_half_the_lower_bound_and_the_declared(rule
     found = theory.empirical_kappa(rule, N, d=2, f=F, starts=2, steps=2 if isinstance(rule, rules.SignGuard) else 8)  # 7 ms a call
     assert found >= 0.5 * theory.kappa_lower_bound(N, F)
     if rule.f == F and rule.robust and rule.kappa(N) is not None:
-        assert found <= rule.kappa(N)
+        assert found <= rule.kappa(N) * (1 + 1e-9)  # exact ones are reached
 
 
 def test_gradient_ascent_finds_more():
