@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from logging import WARNING
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from flwr.serverapp import Grid
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import Attack, AttackContext, OwnAttack
+from flwr_byzantine.flower.compat import log
 from flwr_byzantine.flower.grids import wait_for_all
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.records import array_key, arrays_of, is_train, partition_in, replace_arrays
@@ -53,6 +55,7 @@ class AdversarialGrid:
 
     Attributes:
         attacked: node ids whose replies were replaced in the last training round.
+        notices: why the attack did nothing, such as `ALIE` with z = 0, each once; they are logged too.
 
     Example:
         >>> from flwr_byzantine import attacks
@@ -68,6 +71,7 @@ class AdversarialGrid:
         if attack.knowledge == "rule":
             attack.required_rule(AttackContext(rule=rule))
         self.attacked: list[int] = []
+        self.notices: list[str] = []
         self._attackers: dict[int | None, Attacker] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -97,6 +101,13 @@ class AdversarialGrid:
         sent = self._each(updates, bad) if context is None else self._attacker(None).vectors(updates, len(bad), context)
         for one, update in zip(bad, sent, strict=True):
             replace_arrays(one.message, one.broadcast.reply(one.arrays, update))
+        self._notice()
+
+    def _notice(self) -> None:
+        """Log what the attackers say of having done nothing, each sentence once."""
+        for text in sorted({attacker.notice for attacker in self._attackers.values()} - {"", *self.notices}):
+            self.notices.append(text)
+            log(WARNING, text)
 
     def _each(self, updates: Array, bad: list[_Trained]) -> list[Array]:
         """What each attacker of own knowledge makes of its own update, or of the one that they share."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from logging import WARNING
 
 from flwr.app import Array as FlowerArray
 from flwr.app import ArrayRecord, Context, Message, RecordDict
@@ -12,6 +13,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.attacks.base import Attack, OwnAttack
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower.compat import log
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.records import arrays_of, is_train, replace_arrays
 
@@ -26,6 +28,8 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
         nodes: which clients are malicious: partition ids (`context.node_config["partition-id"]`; node ids where there are
             none), or a function of the Context; None makes every client malicious that has this mod.
         seed: of the attack's randomness, at least 0: `default_rng([seed, server round, partition id])`.
+
+    An attack that does nothing, such as `Scaling(factor=1)`, is named in the log in the client's first round.
 
     What the attack keeps between rounds is in `context.state`, in a record of its own, so that it outlives the process. An
     attack on training data (`attack.poisons`) boosts or masks the update here; the data are poisoned by
@@ -72,10 +76,13 @@ def malicious_reply(
     if not broadcast.fits(honest):
         return honest
     attacker, key = Attacker(attack, seed, partition), f"byzantine_mod.{type(attack).__name__}"
-    if key in state:
+    known = key in state
+    if known:
         attacker.resume({name: array.numpy() for name, array in state.array_records[key].items()})
     context = attacker.enter(broadcast.vector, broadcast.round)
     sent = attacker.vectors(broadcast.update(honest)[None], 1, context)[0]
+    if attacker.notice and not known:
+        log(WARNING, attacker.notice)
     state[key] = ArrayRecord({name: FlowerArray(value) for name, value in attacker.state().items()})
     return broadcast.reply(honest, sent)
 

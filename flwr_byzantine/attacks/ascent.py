@@ -45,8 +45,7 @@ class _Ascent:
 
     def __init__(self, server: SimulatedRule, bad: Array, damage: float, directions: Array, evals: int) -> None:
         self.server, self.bad, self.damage, self.directions, self.evals = server, bad, damage, directions, evals
-        spread = np.sqrt(((server.honest - server.mean) ** 2).sum(axis=1).mean())
-        self.scale = float(spread) or float(np.linalg.norm(server.mean)) or 1.0
+        self.scale = server.spread
 
     def run(self) -> tuple[float, Array]:
         """Damage and updates when the trials are used up, or the steps are too small."""

@@ -11,6 +11,8 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
 from flwr_byzantine.rules.base import Rule
 
+SAME, NOTHING = 1e-6, 1e-3  # relative to the length of the honest mean: a distance, a length
+
 
 @dataclass
 class Attacker:
@@ -24,6 +26,7 @@ class Attacker:
         memory: what the attack keeps between rounds, as arrays by name.
         round: the last round it took part in; 0 before the first.
         broadcast: (d,) the model that was broadcast in that round.
+        notice: why the attack did nothing, once it has done nothing; for mounts to log.
 
     Example:
         >>> from flwr_byzantine import attacks
@@ -41,6 +44,7 @@ class Attacker:
     memory: dict[str, Array] = field(default_factory=dict)
     round: int = 0
     broadcast: Array | None = None
+    notice: str = ""
 
     def enter(self, broadcast: Array, round: int | None = None, harm: Callable[[Array], float] | None = None) -> AttackContext:
         """The context of a round that the attacker takes part in.
@@ -57,9 +61,21 @@ class Attacker:
     def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
         """(f, d) malicious updates in `context`, completed by the randomness, rule and memory of this attacker."""
         context = replace(context, rng=rng_of(self.seed, context.round, self.partition), rule=self.rule, memory=self.memory)
-        sent = self.attack.vectors(honest, f, context)
-        self.memory = self.attack.next_memory(self.attack.sanitized(np.asarray(honest)), f, context)
-        return np.asarray(sent)
+        sent, seen = np.asarray(self.attack.vectors(honest, f, context)), self.attack.sanitized(np.asarray(honest))
+        self.notice = self.notice or self.attack.idle(len(honest) + f, f) or self._wasted(seen, sent)
+        self.memory = self.attack.next_memory(seen, f, context)
+        return sent
+
+    def _wasted(self, honest: Array, sent: Array) -> str:
+        """What is to be said where colluders sent the honest mean, or next to nothing."""
+        if self.attack.knowledge == "own" or not len(sent):
+            return ""
+        mean = honest.mean(axis=0)
+        size, who = float(np.linalg.norm(mean)), f"{type(self.attack).__name__} sent"
+        if np.linalg.norm(sent - mean, axis=1).max() <= SAME * size:
+            return f"{who} the honest mean itself in round {self.round}, which harms nobody"
+        nothing = np.linalg.norm(sent, axis=1).max() <= NOTHING * size
+        return f"{who} next to nothing in round {self.round}, that is, the broadcast model" if nothing else ""
 
     def state(self) -> dict[str, Array]:
         """All that must outlive the process, as arrays by name: for `resume`."""

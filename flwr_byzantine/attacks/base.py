@@ -129,6 +129,19 @@ class Attack(Declared):
         """
         return {}
 
+    def idle(self, n: int, f: int, rounds: int | None = None) -> str:
+        """Why this attack does nothing, and what to pass instead; empty where it does something.
+
+        Where it depends on the updates, `Attacker` sees it in the round. Mounts log either once, and sweeps keep it with
+        the results.
+
+        Args:
+            n: number of updates.
+            f: number of attackers among them.
+            rounds: of the run, where they are known.
+        """
+        return ""
+
     def poison(self, x: Any, y: Any, num_classes: int, rng: np.random.Generator) -> tuple[Any, Any]:
         """Examples and labels as the attacker trains on them; an attack that is not on data returns them as they are."""
         return x, y
@@ -188,6 +201,10 @@ class WrappingAttack(OwnAttack):
         if self.attack.poisons:
             raise InvalidParameter(f"{type(self).__name__}: attack must act on updates, got {self.attack!r}, which poisons training data")
         object.__setattr__(self, "finite", self.attack.finite)
+
+    def idle(self, n: int, f: int, rounds: int | None = None) -> str:
+        """What the inner attack says."""
+        return self.attack.idle(n, f, rounds)
 
     def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
         """The memory of the inner attack."""

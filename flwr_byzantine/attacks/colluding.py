@@ -25,8 +25,12 @@ class ALIE(ColludingAttack):
     Mean and standard deviation are those of the h honest updates (the squares divided by h). The paper's z is the largest
     for which a majority lies on the attackers' side: with s = ⌊n/2 + 1⌋ - f, z = Φ⁻¹((n-f-s)/(n-f)).
 
+    For one attacker, and for two where n is even, that z is 0: the honest mean itself, which harms nobody. The attack then
+    says so, once in a run (`idle`); pass a z, such as ByzFL's 1.5.
+
     Args:
-        z: strength, any number; None takes the paper's: at least 0, and 3 where s <= 0, that is, where the attackers are a majority.
+        z: strength, any number but 0, which is the honest mean; None takes the paper's: at least 0, and 3 where s <= 0, that
+            is, where the attackers are a majority.
 
     Source: Baruch, Baruch, Goldberg, NeurIPS 2019.
 
@@ -42,6 +46,13 @@ class ALIE(ColludingAttack):
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Mean minus z standard deviations."""
         return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
+
+    def idle(self, n: int, f: int, rounds: int | None = None) -> str:
+        """Says where z is 0."""
+        if self.strength(n, f) != 0:
+            return ""
+        whose = f"the paper's z is 0 at n = {n}, f = {f}" if self.z is None else "z is 0"
+        return f"ALIE sends the honest mean itself, which harms nobody: {whose}; pass a strength, such as z=1.5"
 
     def strength(self, n: int, f: int) -> float:
         """The given z, or the paper's for n clients of which f collude."""

@@ -90,6 +90,12 @@ class OnOff(WrappingAttack):
         if self.period < self.on:
             raise InvalidParameter(f"OnOff: period must be at least on = {self.on}, got {self.period}")
 
+    def idle(self, n: int, f: int, rounds: int | None = None) -> str:
+        """Says where the run ends before the first attack, or the inner attack does nothing."""
+        if rounds is None or rounds >= self.start:
+            return super().idle(n, f, rounds)
+        return f"OnOff sends honest updates throughout: it starts in round {self.start}, and the run has {rounds}; pass a smaller start"
+
     def attacks_in(self, round: int) -> bool:
         """Whether the client attacks in this round."""
         return round >= self.start and (round - self.start) % self.period < self.on

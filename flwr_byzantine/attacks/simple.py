@@ -42,7 +42,7 @@ class Scaling(OwnAttack):
     """Sends factor times its own honest update; with factor = n, averaging makes the attacker's model the global one.
 
     Args:
-        factor: any number; below 0 it changes the sign as well.
+        factor: any number but 1, which is the honest update; below 0 it changes the sign as well.
 
     Source: Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020.
 
@@ -58,6 +58,10 @@ class Scaling(OwnAttack):
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
         """Factor · update."""
         return self.factor * update
+
+    def idle(self, n: int, f: int, rounds: int | None = None) -> str:
+        """Says where the factor is 1."""
+        return "Scaling sends its own honest update: factor is 1; pass another, such as factor=10" if self.factor == 1 else ""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class SimulatedRule:
 
     Attributes:
         mean: (d,) mean of the honest updates.
+        spread: root mean square distance of the honest updates to their mean; where they are all the same the mean's length, or 1.
 
     Raises:
         InvalidParameter: the context has no rule, or for "model" no `harm`.
@@ -45,6 +46,7 @@ class SimulatedRule:
 
     def __init__(self, attack: Attack, honest: Array, context: AttackContext, goal: str = "distance") -> None:
         self.rule, self.honest, self.mean, self.goal = attack.required_rule(context), honest, honest.mean(axis=0), goal
+        self.spread = float(np.sqrt(((honest - self.mean) ** 2).sum(axis=1).mean())) or float(np.linalg.norm(self.mean)) or 1.0
         self._harm = _harm_of(attack, context) if goal == "model" else None
         known = {} if context.previous is None else {"previous": context.previous}
         self._state = State(context.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
@@ -115,33 +117,3 @@ def _harm_of(attack: Attack, context: AttackContext) -> Callable[[Array], float]
             "pass harm= to the AdversarialGrid, or call vectors with AttackContext(harm=...)"
         )
     return context.harm
-
-
-def line_search(value: Callable[[float], float], evals: int = 20, delta: float = 10.0, ratio: float = 0.8) -> float:
-    """The x >= 0 of the largest value(x) that was found: from 0 in steps that double as long as value(x) grows, and then shrink.
-
-    Args:
-        value: what to maximise.
-        evals: how often `value` is called.
-        delta: first step.
-        ratio: factor on the step once it no longer doubles, in (0, 1).
-
-    Source: the convention of ByzFL's line maximisation (evals 20, delta 10, ratio 0.8).
-
-    Example:
-        >>> round(line_search(lambda x: -((x - 7.0) ** 2), evals=60), 2)
-        7.0
-    """
-    best, top, x, doubling = 0.0, value(0.0), 0.0, True
-    for _ in range(evals - 1):
-        x = best + delta if doubling else x + delta if x < best else _back(x, delta)
-        found = value(x)
-        doubling = doubling and found > top
-        delta *= 2.0 if doubling else ratio
-        best, top = (x, found) if found > top else (best, top)
-    return best
-
-
-def _back(x: float, delta: float) -> float:
-    """One step back from x: x - delta, or x / 2 where that is below 0."""
-    return x - delta if x >= delta else x / 2

@@ -45,6 +45,7 @@ class History:
         malicious_share: share of the aggregate that malicious clients own (estimated for coordinate-wise rules).
         honest_dropped: share of the honest clients whose update was not kept.
         kappa_seen: ‖F - x̄‖² / mean ‖x_i - x̄‖² of the aggregate F, over the honest updates x_i with mean x̄.
+        notices: what the attack said of itself where it does nothing, each sentence once; no measure.
     """
 
     accuracy: list[float] = field(default_factory=list)
@@ -55,6 +56,11 @@ class History:
     malicious_share: list[float] = field(default_factory=list)
     honest_dropped: list[float] = field(default_factory=list)
     kappa_seen: list[float] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def measures(self) -> dict[str, list[float]]:
+        """The lists over rounds by name."""
+        return {name: values for name, values in asdict(self).items() if name != "notices"}
 
     def final(self) -> dict[str, float | None]:
         """Mean of each measure over the last three rounds, the initial model apart; None where there is nothing.
@@ -63,7 +69,7 @@ class History:
             >>> History(accuracy=[0.1, 0.5, 0.75]).final()["accuracy"]
             0.625
         """
-        return {name: _mean(values[name in MODEL_MEASURES :][-FINAL_ROUNDS:]) for name, values in asdict(self).items()}
+        return {name: _mean(values[name in MODEL_MEASURES :][-FINAL_ROUNDS:]) for name, values in self.measures().items()}
 
     def skip_model(self) -> None:
         """Note a round after which the model is not evaluated."""
@@ -72,7 +78,7 @@ class History:
 
     def to_json(self) -> dict[str, list[float | None] | None]:
         """The lists with None for what is not finite, and None for an empty `attack_success`."""
-        found: dict[str, Any] = {name: [_finite(value) for value in values] for name, values in asdict(self).items()}
+        found: dict[str, Any] = {name: [_finite(value) for value in values] for name, values in self.measures().items()}
         return found | {"attack_success": found["attack_success"] or None}
 
 

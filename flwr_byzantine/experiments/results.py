@@ -30,6 +30,7 @@ class Result:
         final: each measure's mean over the last three rounds.
         seconds: how long it took.
         versions: of the packages that it ran on.
+        notices: sentences of the attack, where it does nothing in this cell.
         rule: the strategy with its options, as the tables name it.
         attack: the attack with its options, "none" without one.
 
@@ -48,6 +49,7 @@ class Result:
     versions: dict[str, str] = field(default_factory=dict)
     rule: str = ""
     attack: str = ""
+    notices: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Name the strategy and the attack by the configuration, where they have no other name, in words that are fit to print."""
@@ -69,12 +71,13 @@ class Result:
             final=line.get("final") or {},
             seconds=float(line.get("seconds") or 0),
             versions=line.get("versions") or {},
+            notices=[escaped(str(text)) for text in line.get("notices") or ()],
         )
 
     def to_json(self) -> dict[str, Any]:
         """The line of the results file as a dict."""
         head = {"key": self.key, "status": self.status, "error": self.error, "course": self.history, "final": self.final}
-        return {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions}
+        return {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions, "notices": self.notices}
 
     @property
     def ok(self) -> bool:

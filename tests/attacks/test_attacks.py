@@ -262,30 +262,6 @@ def test_on_off_behaves_then_strikes_and_keeps_the_inner_memory():
     assert np.isnan(attacks.OnOff(attack=attacks.NaNs(), start=1)(X, 1)).all()
 
 
-def test_mimic_chooses_the_row_that_differs_most():
-    X = honest()
-    X[4] += 50
-    np.testing.assert_array_equal(attacks.Mimic()(X, 1)[0], X[4])
-
-
-def test_mimic_warms_up_on_the_main_direction_of_all_rounds_then_keeps_its_target():
-    rng, h, d = np.random.default_rng(5), 7, 12
-    offsets = rng.normal(size=(h, d)) * np.array([6.0] + [1.0] * (d - 1))
-    memory, seen, targets, mimic = {}, [], [], attacks.Mimic(warmup=15)
-    for round in range(1, 25):
-        X = offsets + rng.normal(size=(h, d))
-        context = AttackContext(round, memory=memory)
-        targets.append(int(np.flatnonzero((mimic.vectors(X, 2, context)[0] == X).all(axis=1))[0]))
-        memory = mimic.next_memory(X, 2, context)
-        if round <= 15:
-            seen.append(X)
-    rows = np.concatenate(seen) - np.mean(seen, axis=(0, 1))
-    z = np.linalg.svd(rows)[2][0]  # the paper's argmax over the whole warm-up
-    assert abs(memory["direction"] @ z) > 0.95
-    assert set(targets[15:]) == {int(np.argmax(np.abs(sum(X @ z for X in seen))))}
-    assert int(memory["rounds"]) == 15
-
-
 @pytest.mark.parametrize("direction", ["unit", "std", "sign"])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_min_max_and_min_sum_stay_just_within_the_honest_spread(direction, scale):

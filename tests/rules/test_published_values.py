@@ -146,6 +146,48 @@ def byzfl_caf_f0():
     np.testing.assert_allclose(rules.CAF(f=0)(X), MEAN)
 
 
+def caf_by(rows, f, direction, still_in):
+    """CAF with any top direction (of rows and weights); the threshold over all rows, or over those still in."""
+    weights, best, answer = np.ones(len(rows)), np.inf, None
+    while weights.sum() > len(rows) - 2 * f:
+        mean = np.average(rows, axis=0, weights=weights)
+        diffs = rows - mean
+        way = direction(diffs, weights)
+        top = np.linalg.norm(np.average(diffs * (diffs @ way)[:, None], axis=0, weights=weights))
+        best, answer = (top, mean) if top < best else (best, answer)
+        tau = (diffs @ way) ** 2
+        weights = weights * np.clip(1 - tau / tau[weights > 0 if still_in else ...].max(), 0, None)
+        weights[weights < 1e-12] = 0
+    return answer
+
+
+def byzfl_caf_power_step():
+    rows = crowd() + np.eye(11, 6) * 5
+
+    def exact(diffs, weights):
+        return np.linalg.eigh((diffs * weights[:, None]).T @ diffs)[1][:, -1]
+
+    def step_from(seed):
+        def one_step(diffs, weights):
+            start = np.random.default_rng(seed).normal(size=diffs.shape[1])
+            way = np.average(diffs * (diffs @ start)[:, None], axis=0, weights=weights)
+            return way / np.linalg.norm(way)
+
+        return one_step
+
+    np.testing.assert_allclose(rules.CAF(f=3)(rows), caf_by(rows, 3, exact, still_in=True), rtol=1e-9)
+    np.testing.assert_array_equal(rules.CAF(f=3)(rows), rules.CAF(f=3)(rows))
+    found = np.array([caf_by(rows, 3, step_from(seed), still_in=False) for seed in range(10)])
+    assert np.ptp(found, axis=0).max() > 0.1
+
+
+def byzfl_average():
+    rows = np.array([[0.1], [0.2], [0.4]], np.float32)
+    assert rules.Mean()(rows)[0] == np.float32(rows.astype(np.float64).mean()) == np.float32(0.23333333)
+    assert rows.mean() == np.float32(0.23333335)
+    np.testing.assert_array_equal(rules.Mean()(rows[::-1]), rules.Mean()(rows))
+
+
 def byzfl_sign_flip():
     np.testing.assert_array_equal(attacks.SignFlip()(X, 1)[0], -X[0])
     np.testing.assert_allclose(attacks.IPM(epsilon=1.0)(X, 1)[0], [-4.0, -5.0, -6.0])
@@ -159,6 +201,44 @@ def byzfl_ipm():
 def byzfl_alie():
     np.testing.assert_allclose(attacks.ALIE(z=1.5)(X, 1)[0], X.mean(0) - 1.5 * X.std(0))
     np.testing.assert_allclose(attacks.ALIE(z=-1.5 * np.sqrt(3 / 2))(X, 1)[0], [8.5, 9.5, 10.5])
+
+
+def byzfl_mimic():
+    np.testing.assert_array_equal(attacks.Mimic(target=0)(crowd(), 1)[0], crowd()[0])
+    assert any((attacks.Mimic()(crowd(seed), 1)[0] != crowd(seed)[0]).any() for seed in range(3))
+
+
+CLIPPED = rules.chain(rules.Clipping(radius=2.0), rules.Mean())
+
+
+def damage(sent):
+    return np.linalg.norm(CLIPPED(np.vstack([X, sent])) - X.mean(axis=0))
+
+
+def byzfl_optimal_ipm():
+    theirs, ours = attacks.IPM(epsilon=0.687194767)(X, 1)[0], attacks.OptimalIPM()(X, 1, rule=CLIPPED)[0]
+    np.testing.assert_allclose(theirs, [-2.74877907, -3.43597384, -4.1231686], rtol=1e-8)
+    assert damage(ours) == pytest.approx(damage(theirs)) == pytest.approx(damage(10 * theirs))
+    np.testing.assert_allclose(ours / X.mean(axis=0), -0.25, atol=0.005)
+
+
+def byzfl_optimal_alie():
+    theirs = attacks.ALIE(z=-2.97328372 * np.sqrt(3 / 2))(X, 1)[0]
+    np.testing.assert_allclose(theirs, [12.91985116, 13.91985116, 14.91985116], rtol=1e-8)
+    assert damage(attacks.OptimalALIE()(X, 1, rule=CLIPPED)[0]) > damage(theirs)
+
+
+def epfl_mimic():
+    rows = crowd() + 20 * np.eye(11, 6) - 25 * np.roll(np.eye(11, 6), 4, axis=0)
+    signed, z = attacks.Mimic(choice="epfl"), attacks.Mimic().next_memory(rows, 1, attacks.AttackContext())["direction"]
+    np.testing.assert_array_equal(signed(rows, 1)[0], rows[np.argmax(rows @ z)])
+    np.testing.assert_array_equal(attacks.Mimic()(rows, 1)[0], rows[np.argmax(np.abs(rows @ z))])
+
+
+def flower_average():
+    rows = np.array([[0.1], [0.2], [0.4]], np.float32)
+    assert aggregation("aggregate")([([row], 1) for row in rows])[0] == np.float32(0.23333335)
+    assert rules.Mean()(rows)[0] == np.float32(0.23333333)
 
 
 def flower_krum():
@@ -231,7 +311,7 @@ def flower_nearest_ties():
 ROWS = {
     name.rstrip("_").replace("_", "-"): test
     for name, test in list(globals().items())
-    if name.startswith(("byzfl_", "flower_")) and getattr(test, "__module__", "") == __name__
+    if name.startswith(("byzfl_", "epfl_", "flower_")) and getattr(test, "__module__", "") == __name__
 }
 TABLE = Path(rules.__file__).with_name("CONVENTIONS.md").read_text(encoding="utf-8")
 
@@ -242,4 +322,4 @@ def test_where_we_differ_it_is_as_the_table_says(row):
 
 
 def test_every_row_of_the_table_is_tested_and_every_test_has_a_row():
-    assert re.findall(r"^\| ((?:byzfl|flower)-[\w-]+) \|", TABLE, re.MULTILINE) == list(ROWS)
+    assert re.findall(r"^\| ((?:byzfl|epfl|flower)-[\w-]+) \|", TABLE, re.MULTILINE) == list(ROWS)

@@ -8,9 +8,9 @@ N, F = 11, 2
 TARGET = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.full(4, -1.0, np.float32), "n": np.array(7, np.int64)}
 
 
-def client_app():
+def client_app(mods=None):
     """Each client steps half-way to the target, with a little noise of its own."""
-    app = ClientApp()
+    app = ClientApp(mods=mods)
 
     @app.train()
     def train(message, context):

@@ -56,6 +56,8 @@ def test_formulas_of_the_resilience_condition(n, f, d, sigma, norm):
     assert theory.second_moment_constant(rules.TrimmedMean(f=0), 9, 0) == 2.0
     assert theory.heterogeneity_floor(rule, n, f, 0.7) == pytest.approx(kappa * 0.49)
     refuses(lambda: theory.sin_alpha(rule, n, f, d, sigma, norm, route="eta"), "route 'eta' is Krum's alone")
+    wider = rules.Krum(f=0, neighbors="n-f-1")
+    refuses(lambda: theory.sin_alpha(wider, n, f, d, sigma, norm, route="eta"), "η is of Krum with n-f-2 neighbours, got Krum")
 
 
 def test_formulas_at_the_edge_of_resilience():

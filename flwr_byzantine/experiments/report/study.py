@@ -52,6 +52,11 @@ class Study:
         """The cells that failed, over everything in the results."""
         return [cell for cell in self.all_cells if not cell.ok]
 
+    @property
+    def notices(self) -> list[str]:
+        """What attacks said of doing nothing in the cells shown, each sentence once."""
+        return list(dict.fromkeys(text for cell in self.cells for text in cell.notices))
+
     def tables(self, measure: str = "accuracy") -> list[WorstCase]:
         """The worst-case table of each setting."""
         return worst_case(self.cells, self.keys, measure, self.reference)

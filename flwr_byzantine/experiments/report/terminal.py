@@ -33,6 +33,8 @@ def to_console(report: Report, console: Console) -> None:
         console.print(best_of(tables).console())
     for entry in content.unmatched:
         say(console, f"published, but in no table: {entry.strategy} under {entry.attack}", "yellow")
+    for text in content.study.notices:
+        say(console, text, "yellow")
     failed = content.study.failed
     if failed:
         say(console, f"{len(failed)} of {len(content.study.all_cells)} cells failed, the first with: {failed[0].error}", "red")

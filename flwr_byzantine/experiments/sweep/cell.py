@@ -101,6 +101,11 @@ class Cell:
         """The attack, None for none."""
         return parse_attack(self.config["attack"], self.config["attack_options"])
 
+    def idle(self) -> str:
+        """Why the attack does nothing here; empty where it does something, or there is none."""
+        attack = self.attack()
+        return "" if attack is None else attack.idle(*(self.config[key] for key in ("num_clients", "num_malicious", "rounds")))
+
     def __str__(self) -> str:
         config = self.config
         under = "no attack" if config["attack"] == NO_ATTACK else f"{config['attack']} by {config['num_malicious']}"
@@ -118,7 +123,7 @@ def run(cell: Cell, data_root: str = "") -> Result:
         history = _federation(cell, data_root)
     except Exception as error:
         return failed(cell, f"{type(error).__name__}: {error}", time.monotonic() - start)
-    return _result(cell, time.monotonic() - start, history=history.to_json(), final=history.final())
+    return _result(cell, time.monotonic() - start, history=history.to_json(), final=history.final(), notices=history.notices)
 
 
 def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:

@@ -40,6 +40,7 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
         return 0
     with progress(console) as bar:
         task = bar.add_task(escaped(sweep.name), total=None)
+        noticed: list[str] = []
 
         def begin(work: Plan) -> None:
             bar.update(task, total=len(work.todo))
@@ -48,6 +49,9 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
             bar.advance(task)
             if not result.ok:
                 say(bar.console, f"failed: {result.error}", "red")
+            for text in [text for text in result.notices if text not in noticed]:
+                noticed.append(text)
+                say(bar.console, text, "yellow")
 
         summary = run(sweep, path, processes, retry_failed, begin, show)
     _report(sweep, summary, path, console)
@@ -70,6 +74,8 @@ def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
     counts = {key: Counter(str(cell.config[key]) for cell in sweep.cells) for key in sorted(sweep.cells[0].config)}
     rows = [[shown(key), ", ".join(f"{value} ({n})" for value, n in found.items())] for key, found in counts.items() if len(found) > 1]
     console.print(Table.of(f"{sweep.name}: {len(sweep.cells)} cells", ("key", "values (cells)"), rows).console())
+    for text in dict.fromkeys(filter(None, (cell.idle() for cell in sweep.cells))):
+        say(console, text, "yellow")
     say(console, f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}")
 
 

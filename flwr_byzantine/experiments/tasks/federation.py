@@ -91,13 +91,17 @@ def federate(
     malicious = range(task.num_malicious if attack is not None else 0)
     average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
     strategy = _strategy(task, rule, average)
-    recorder: Any = RecordingGrid(grid if attack is None else _attacked(attack, grid, task, rule, malicious), malicious)
+    attacked = None if attack is None else _attacked(attack, grid, task, rule, malicious)
+    recorder: Any = RecordingGrid(attacked or grid, malicious)
     net = model(task)
     evaluator = _Evaluator(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every))
     config = ConfigRecord({**config_of(task, attack)})
     result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
+    if attacked is not None:
+        expected = attacked.attack.idle(task.num_clients, task.num_malicious, rounds)
+        evaluator.history.notices = list(dict.fromkeys([text for text in (expected, *attacked.notices) if text]))
     return evaluator.history, result.arrays
 
 

@@ -1,0 +1,84 @@
+"""The strength that does a known rule most damage, found by trying strengths out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks.simulated_rule import SimulatedRule
+
+NEAREST, FARTHEST = 0.03, 30.0  # strengths of the ladder's ends, in units of the honest spread
+SAME = 1e-3  # damages that differ by less are the same, so that rounding does not choose among them, nor the last grain of damage
+INSIDE = 1e-4  # how far within the edge, beyond which a rule rejects, the strength stays, so that rounding does not cross it
+
+
+def best_strength(server: SimulatedRule, f: int, p: Array, lowest: float, evals: int) -> float:
+    """The t >= lowest for which f copies of mean + t p do the server's rule most damage.
+
+    Args:
+        server: the simulated rule.
+        f: number of attackers.
+        p: (d,) direction.
+        lowest: least strength, at least 0.
+        evals: how often the rule is tried, about.
+    """
+    length = float(np.linalg.norm(p))
+    if length == 0:
+        return lowest
+    unit = server.spread / length
+    small = server.compressed(np.tile(server.mean + unit * p, (f, 1)), p[None])
+    trial, way = (server, p) if small is None else (small[0], p @ small[1].T)
+    return line_search(
+        lambda t: trial.damage(np.tile(trial.mean + t * way, (f, 1))), lowest, max(NEAREST * unit, lowest), FARTHEST * unit + lowest, evals
+    )
+
+
+def line_search(value: Callable[[float], float], lowest: float, near: float, far: float, evals: int = 100) -> float:
+    """The t >= lowest of the largest value(t) that was found.
+
+    Half of the trials are at `lowest` and on a geometric ladder from `near` to `far`, which goes on as long as the value
+    grows; the others each halve the interval that promises most, where a value is taken to grow at most in proportion to t.
+    Of equal values the smallest t is taken.
+
+    Args:
+        value: what to maximise, at least 0.
+        lowest: least t.
+        near: first rung of the ladder, at least `lowest` and above 0.
+        far: last rung.
+        evals: how often `value` is called, at least 4.
+
+    Source: derived here, after the bound of Piyavskii, USSR Comput. Math. Math. Phys. 1972.
+
+    Example:
+        >>> round(line_search(lambda t: t if t < 7.0 else 1.0, 0.0, 0.01, 40.0), 2)
+        7.0
+    """
+    tried = {t: value(t) for t in (lowest, *np.geomspace(near, far, evals // 2).tolist())}
+    while len(tried) < 3 * evals // 4 and _first(tried) == max(tried):
+        tried[2 * max(tried)] = value(2 * max(tried))
+    while len(tried) < evals and (middle := _promising(tried)) is not None:
+        tried[middle] = value(middle)
+    best = _first(tried)
+    inside = best * (1 - INSIDE)
+    return inside if inside >= lowest and value(inside) >= (1 - 10 * INSIDE) * tried[best] else best
+
+
+def _first(tried: dict[float, float]) -> float:
+    """The smallest t of the largest value."""
+    top = max(tried.values())
+    return min(t for t, found in tried.items() if found >= top - SAME * abs(top))
+
+
+def _promising(tried: dict[float, float]) -> float | None:
+    """The middle of the interval that promises most; None where none promises more than was found."""
+    rungs = sorted(t for t in tried if t > 0)
+    promises = [tried[low] * high / low for low, high in pairwise(rungs)]
+    most = max(promises, default=-math.inf)
+    if not most > (1 + 10 * INSIDE) * max(tried.values()):
+        return None
+    at = next(k for k, promise in enumerate(promises) if promise >= most * (1 - SAME))
+    return math.sqrt(rungs[at] * rungs[at + 1])
