@@ -77,7 +77,8 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The line of the results file as a dict."""
         head = {"key": self.key, "status": self.status, "error": self.error, "course": self.history, "final": self.final}
-        return {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions, "notices": self.notices}
+        line = {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions}
+        return {**line, "notices": self.notices} if self.notices else line
 
     @property
     def ok(self) -> bool:
