@@ -241,6 +241,18 @@ def test_replies_are_compared_by_name_and_keep_their_order():
     assert Broadcast(model).update({"0": np.ones(2), "1": np.ones(2)}).tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
+def test_what_grows_from_nothing_stays_and_the_rest_is_attacked():
+    """A quantisation observer's first batch."""
+    broadcast = Broadcast({"seen": np.zeros(0), "w": np.array([1.0, 2.0]), "scale": np.ones(1)})
+    reply = {"seen": np.ones(3), "w": np.array([2.0, 2.0]), "scale": np.ones(3)}
+    assert broadcast.fits(reply)
+    update = broadcast.update(reply)
+    assert update.tolist() == [1.0, 0.0, 0.0]
+    sent = broadcast.reply(reply, -update)
+    assert {name: value.tolist() for name, value in sent.items()} == {"seen": [1.0] * 3, "w": [0.0, 2.0], "scale": [1.0] * 3}
+    assert not broadcast.fits({**reply, "w": np.ones(3)})
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -12,6 +12,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
 
+FLATTEN = "flatten each model: np.concatenate([np.ravel(array) for array in model]), of a state_dict its values()"
 HOST = frozenset({"cpu"})  # kinds of device whose tensors are read where they lie, as NumPy arrays; on others torch does the work
 
 
@@ -51,7 +52,9 @@ def check_rows(rows: Sequence[Any], real: Callable[[Any], bool]) -> None:
     for i, row in enumerate(rows):
         if not real(row):
             raise MalformedUpdate(f"updates must be real numbers (float or integer), got dtype {row.dtype} in row {i}")
-        if row.ndim != 1 or tuple(row.shape) != first:
+        if row.ndim != 1:
+            raise MalformedUpdate(f"updates must be vectors of one length, got shape {tuple(row.shape)} in row {i}; {FLATTEN}")
+        if tuple(row.shape) != first:
             raise MalformedUpdate(f"updates must be vectors of one length, got shape {first} in row 0 and {tuple(row.shape)} in row {i}")
 
 
@@ -62,10 +65,23 @@ def items_of(X: Any) -> list[Any]:
             raise MalformedUpdate(f"updates must be an (n, d) array, got shape {tuple(X.shape)}; one update is X[None, :]")
         items = list(X)
     else:
-        items = [item if is_tensor(item) else np.asarray(item) for item in X]
+        items = [_item(item, i) for i, item in enumerate(X)]
     if not items:
         raise MalformedUpdate("expected at least one update, got none")
     return items
+
+
+def _item(item: Any, i: int) -> Any:
+    """One of a list of updates: a dense tensor, or an array of no Python objects."""
+    if is_tensor(item):
+        return item if str(item.layout) == "torch.strided" else item.to_dense()
+    try:
+        array = np.asarray(item)
+    except ValueError:  # arrays of several shapes
+        array = np.zeros(0, object)
+    if array.dtype == object:
+        raise MalformedUpdate(f"updates must be vectors of numbers, got a {type(item).__name__} in row {i}; {FLATTEN}")
+    return array
 
 
 def is_tensor(value: Any) -> bool:

@@ -60,14 +60,17 @@ class Broadcast:
         return -flat if flat.dtype.kind == "f" else -flat.astype(np.float64)
 
     def fits(self, reply: Mapping[str, Array]) -> bool:
-        """Whether the reply has the model's arrays, of numbers and of the same sizes: only such replies are attacked."""
+        """Whether the reply has the model's arrays, of numbers and of the same sizes: only such replies are attacked.
+
+        Empty or single ones may have grown, as PyTorch's quantisation observers do in their first batch; those stay as they are.
+        """
         pairs = list(zip(self._in_order(reply), self.model.values(), strict=False))
-        same = all(new.size == old.size and {new.dtype.kind, old.dtype.kind} <= set("fiub") for new, old in pairs)
+        same = all((new.size == old.size or _grown(new, old)) and {new.dtype.kind, old.dtype.kind} <= set("fiub") for new, old in pairs)
         return same and len(reply) == len(self.model) and any(new.size for new, _ in pairs)
 
     def update(self, reply: Mapping[str, Array]) -> Array:
         """(d,) float64 what the reply says to the server: trained model minus broadcast model, or the gradient."""
-        pairs = zip(self._in_order(reply), self._origins(), strict=True)
+        pairs = [(old if _grown(new, old) else new, origin) for new, old, origin in self._known(reply)]
         with np.errstate(over="ignore", invalid="ignore"):  # a model with infinite entries, such as a mask of -inf
             return np.concatenate([np.subtract(new.ravel(), origin, dtype=np.float64) for new, origin in pairs])
 
@@ -76,11 +79,11 @@ class Broadcast:
 
         Integers are rounded to the nearest and NaN in them is 0; truth values are rounded, too.
         """
-        ordered, sent = self._in_order(honest), []
-        parts = np.split(update, np.cumsum([value.size for value in ordered])[:-1])
-        for like, origin, part in zip(ordered, self._origins(), parts, strict=True):
+        sent = list[Array]()
+        parts = np.split(update, np.cumsum([value.size for value in self.model.values()])[:-1])
+        for (like, old, origin), part in zip(self._known(honest), parts, strict=True):
             with np.errstate(invalid="ignore"):
-                sent.append(_cast(np.asarray(origin, np.float64) + part, like))
+                sent.append(like if _grown(like, old) else _cast(np.asarray(origin, np.float64) + part, like))
         by_name = dict(zip(self._names(honest), sent, strict=True))
         return {name: by_name[name] for name in honest}
 
@@ -91,9 +94,10 @@ class Broadcast:
     def _in_order(self, reply: Mapping[str, Array]) -> list[Array]:
         return [reply[name] for name in self._names(reply)]
 
-    def _origins(self) -> Iterator[Array | float]:
-        """Per array, the flat values that updates are differences to."""
-        return (0.0 if self.gradients else value.ravel() for value in self.model.values())
+    def _known(self, reply: Mapping[str, Array]) -> Iterator[tuple[Array, Array, Array | float]]:
+        """Per array, the reply's, the model's, and the flat values that updates are differences to."""
+        pairs = zip(self._in_order(reply), self.model.values(), strict=True)
+        return ((new, old, 0.0 if self.gradients else old.ravel()) for new, old in pairs)
 
 
 def named(arrays: Iterable[Any]) -> dict[str, Array]:
@@ -104,6 +108,10 @@ def named(arrays: Iterable[Any]) -> dict[str, Array]:
         ['0', '1']
     """
     return {str(place): np.asarray(value) for place, value in enumerate(arrays)}
+
+
+def _grown(new: Array, old: Array) -> bool:
+    return new.size != old.size < 2 and max(new.ndim, old.ndim) < 2
 
 
 def _cast(values: Array, like: Array) -> Array:

@@ -182,6 +182,26 @@ def test_mistakes_get_one_clear_sentence(make, message):
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        ([np.ones((3, 2)), np.ones(4)], "a list in row 0"),
+        (np.ones((3, 2)), r"shape \(3, 2\) in row 0"),
+        ({"a": np.ones(3)}, "a dict in row 0"),
+        (torch.eye(3).to_sparse(), r"shape \(3, 3\) in row 0"),
+    ],
+    ids=["weights", "matrix", "state_dict", "sparse"],
+)
+def test_models_that_are_no_vectors_get_one_sentence_that_says_how_to_flatten_them(model, given):
+    with pytest.raises(errors.MalformedUpdate, match=rf"{given}; flatten each model: np\.concatenate"):
+        rules.Median(f=1).aggregate([model] * 7)
+
+
+def test_sparse_vectors_are_vectors():
+    rows = [torch.tensor([0.0, k, 0.0]) for k in range(7)]
+    np.testing.assert_array_equal(rules.Median(f=1)([row.to_sparse() for row in rows]), rules.Median(f=1)(rows))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @every_robust
 def test_f_rows_that_are_not_finite_are_left_out(rule, bad):

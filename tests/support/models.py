@@ -94,10 +94,9 @@ class Odd(nn.Module):
         return self.fc(x) * self.temperature
 
 
-@cache
-def prepared(backend):
-    """For quantisation-aware training; PyTorch says that this is to move to another package."""
-    net = nn.Sequential(quantization.QuantStub(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+def prepared(net, backend):
+    """The layers, for quantisation-aware training; PyTorch says that this is to move to another package."""
+    net = nn.Sequential(quantization.QuantStub(), *net)
     net.qconfig = quantization.get_default_qat_qconfig(backend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -120,6 +119,11 @@ def convolution(norm, **form):
 
 def dense():
     return nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
+
+
+@cache
+def quantised(backend):
+    return prepared(nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)), backend)
 
 
 class TorchKind:
@@ -183,8 +187,8 @@ KINDS = {
     "GroupNorm": TorchKind(lambda: convolution(nn.GroupNorm(2, 4))),
     "channels last": TorchKind(lambda: convolution(nn.Identity(), memory_format=torch.channels_last)),
     "tied weights": TorchKind(Tied),
-    "QAT, per channel": TorchKind(lambda: deepcopy(prepared("x86"))),
-    "QAT, per tensor": TorchKind(lambda: deepcopy(prepared("qnnpack"))),
+    "QAT, per channel": TorchKind(lambda: deepcopy(quantised("x86"))),
+    "QAT, per tensor": TorchKind(lambda: deepcopy(quantised("qnnpack"))),
     "masks": TorchKind(Masked),
     "counters": TorchKind(Counting),
     "embedding rows": TorchKind(Embedding),
