@@ -68,11 +68,12 @@ def malicious_reply(
     Args:
         attack: the client's attack.
         broadcast: what the server sent.
-        honest: name -> array of the honest reply; one that does not fit the broadcast model comes back as it is.
+        honest: name -> array of the honest reply, which may leave arrays out; one that does not fit the model comes back as it is.
         state: `context.state` of the client, or any RecordDict that lasts: holds what the attacker keeps between rounds.
         partition: partition id of the client.
         seed: of the randomness.
     """
+    broadcast = broadcast.of(honest)
     if not broadcast.fits(honest):
         return honest
     attacker, key = Attacker(attack, seed, partition), f"byzantine_mod.{type(attack).__name__}"

@@ -7,7 +7,7 @@ A mount is where an attack meets a federation: the mod, the NumPyClient, the Gri
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -50,6 +50,17 @@ class Broadcast:
     def in_call(cls, parameters: Iterable[Any], config: Mapping[str, Any]) -> Broadcast:
         """What `NumPyClient.fit(parameters, config)` is called with."""
         return cls(named(parameters), wants_gradients([config]), round_in([config]))
+
+    def of(self, reply: Mapping[str, Array]) -> Broadcast:
+        """What was sent of the arrays that a reply holds, where its client keeps the others to itself (`shared=`).
+
+        Example:
+            >>> list(Broadcast({"w": np.ones(2), "head": np.ones(3)}).of({"w": np.zeros(2)}).model)
+            ['w']
+        """
+        if not reply or not reply.keys() < self.model.keys():
+            return self
+        return replace(self, model={name: value for name, value in self.model.items() if name in reply})
 
     @cached_property
     def vector(self) -> Array:

@@ -4,15 +4,32 @@ import logging
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.server.strategy import FedAdam as LegacyFedAdam
 from flwr.serverapp.strategy import FedAdam, FedAvg
 
-from flwr_byzantine import ByzantineSGD, InvalidParameter, Quarantine, rules
+from flwr_byzantine import ByzantineSGD, InvalidParameter, Quarantine, attacks, rules
 from flwr_byzantine.errors import MalformedUpdate
+from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.mods import byzantine_mod
 from flwr_byzantine.strategy.roles import decide, shared_names
 from flwr_byzantine.strategy.template import Template
-from tests.support.batchnorm import BAD, EVERYONE, F, N, accuracy, backwards, federate, legacy_federate, legacy_over, over, start, trained
+from tests.support.batchnorm import (
+    BAD,
+    EVERYONE,
+    F,
+    N,
+    accuracy,
+    backwards,
+    federate,
+    legacy_federate,
+    legacy_over,
+    over,
+    record,
+    start,
+    trained,
+)
 
 NNM = rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F))
 MDA = rules.parse("mda", F)
@@ -190,9 +207,10 @@ def test_what_is_judged_is_judged_among_the_shared():
 
 def test_the_log_says_once_what_is_not_shared(caplog):
     with caplog.at_level(logging.INFO, logger="flwr"):
-        toy(over(NNM, shared="w"), MODEL, HEADS["none"])
+        toy(strategy := over(NNM, shared="w"), MODEL, HEADS["none"])
     said = [record.getMessage() for record in caplog.records if "judged" in record.getMessage()]
     assert [text.split(": ", 1)[1] for text in said] == ["judged 1 array, 4 values; not shared: 2 arrays"]
+    assert strategy.reports[1].notes == ("judged 1 array, 4 values; not shared: 2 arrays",)
 
 
 def test_a_file_for_the_replies_and_a_certificate_change_nothing(tmp_path):
@@ -233,49 +251,15 @@ def test_gradients_of_the_shared_arrays_alone(momentum):
     assert same(found, {"head": model["head"], "n": model["n"]})
 
 
-def body(name, value):
-    return name in ("a", "b")
+def test_attacks_act_on_what_a_client_sends():
+    app = ClientApp(mods=[byzantine_mod(attacks.Scaling(factor=-100.0), nodes={node - 1 for node in BAD})])
 
+    @app.train()
+    def train(message, context):
+        w = message.content["arrays"]["w"].numpy() + 1
+        return Message(RecordDict({"arrays": record({"w": w}), "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
 
-WIDE = {"head": np.ones(2, np.float32), "a": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}
-
-
-def drift(strategy, rounds):
-    return federate(strategy, model=WIDE, rounds=rounds, reply=lambda got, node: {name: got[name] + 1 + 0.1 * node for name in got})
-
-
-@pytest.mark.parametrize("shared", [body, ["a", "b"], [1, 2]])
-def test_a_run_goes_on_from_its_checkpoint(shared, tmp_path):
-    def made(path):
-        return over(rules.CenteredClipping(f=F), checkpoint=tmp_path / path, resume=True, shared=shared)
-
-    drift(made("one"), 2)
-    assert same(drift(made("one"), 4), drift(made("two"), 4))
-
-
-def test_a_run_that_goes_on_may_share_more_or_less(tmp_path):
-    before = WIDE
-    for rounds, shared in ((2, "a"), (4, ["a", "b"]), (6, None), (8, "b")):
-        found = drift(over(rules.CenteredClipping(f=F), checkpoint=tmp_path / "run", resume=True, shared=shared), rounds)
-        assert [name for name in WIDE if not np.array_equal(found[name], before[name])] == [*(shared or WIDE)]
-        before = found
-
-
-@pytest.mark.parametrize("made", [over, lambda rule, **policy: ByzantineSGD(rule, 0.1, 0.9, FedAvg(**EVERYONE), **policy)])
-def test_what_is_shared_may_be_set_between_two_rounds(made, caplog):
-    class Setting:
-        def __init__(self):
-            self.round = 0
-
-        def __call__(self, got, node):
-            self.round += node == N
-            if node == N:
-                strategy.shared = {1: ["a", "b"], 2: None}.get(self.round)
-            return {name: got[name] + 1 for name in got}
-
-    strategy = made(rules.CenteredClipping(f=F), shared="a")
-    with caplog.at_level(logging.INFO, logger="flwr"):
-        found = federate(strategy, model=WIDE, rounds=3, reply=Setting())
-    said = [record.getMessage().split("judged ")[1] for record in caplog.records if "judged" in record.getMessage()]
-    assert said == ["1 array, 3 values; not shared: 2 arrays", "2 arrays, 6 values; not shared: 1 array"]
-    assert not any(np.array_equal(found[name], WIDE[name]) for name in WIDE)
+    strategy = over(MDA, shared="w")
+    found = strategy.start(LocalGrid(app, N), record(MODEL), 1).arrays
+    assert statuses(strategy, "rejected") == [list(BAD)]
+    assert found["w"].numpy().tolist() == [1.0] * 4
