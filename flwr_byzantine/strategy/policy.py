@@ -131,6 +131,8 @@ class Policy:
             raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
         if self.scale and self.certificate:
             raise InvalidParameter("strategy: certificate=True needs scale=None: a guarantee in the scaled norm says nothing of descent")
+        if self.weighting == "capped" and self.certificate:
+            raise InvalidParameter("strategy: certificate=True needs weighting='uniform': κ is of means that count kept replies alike")
         if self.server_update is not None and not callable(self.server_update):
             raise InvalidParameter(f"strategy: server_update must be a function of round and arrays, got {self.server_update!r}")
         if self.checkpoint is not None and os.path.realpath(self.checkpoint) == os.path.realpath(self.report_path or ""):

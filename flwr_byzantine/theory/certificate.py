@@ -19,8 +19,8 @@ from flwr_byzantine.theory.resilience import CAVEAT, check_n_f, kappa_of
 
 SLACK = 1.5
 ASSUMES = (
-    "at most f replies are Byzantine; the mean squared distance of two honest replies is at most {slack:g} times the median; "
-    "the honest mean lies within two standard errors of the gradient; " + CAVEAT
+    "at most f = {f} of n = {n} replies are Byzantine; the mean squared distance of two honest replies is at most {slack:g} "
+    "times the median; the honest mean lies within two standard errors of the gradient; " + CAVEAT
 )
 
 
@@ -156,7 +156,7 @@ def certify(rule: Rule, D: Array, norm: float, noise: float | None = None, slack
         kappa = kappa_of(rule, n)
     except InvalidParameter as error:
         return Certificate(False, None, None, None, None, str(error))
-    found, assumes = estimate(D, f, kappa, norm, noise, slack), ASSUMES.format(slack=slack)
+    found, assumes = estimate(D, f, kappa, norm, noise, slack), ASSUMES.format(slack=slack, f=f, n=n)
     if found.grad_norm == 0:
         return Certificate(False, None, None, kappa, found, assumes)
     sine = math.sqrt(kappa * (1 - 1 / (n - f)) * found.variance) / found.grad_norm

@@ -146,6 +146,8 @@ def test_attackers_who_touch_everything_or_nothing_hide_no_unmoved_rows():
 def test_a_certificate_is_of_the_plain_norm():
     with pytest.raises(InvalidParameter, match="certificate=True needs scale=None"):
         Robust("krum", f=F, scale="per-array", certificate=True)
+    with pytest.raises(InvalidParameter, match="certificate=True needs weighting='uniform'"):
+        Robust("multi-krum", f=F, weighting="capped", certificate=True)
     with pytest.raises(InvalidParameter, match="scale must be one of 'per-array' or None, got 'per-layer'"):
         Robust("krum", f=F, scale="per-layer")
 
