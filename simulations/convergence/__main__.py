@@ -20,16 +20,22 @@ console = Console()
 def main(
     quick: Annotated[bool, typer.Option(help="Fewer steps, seeds and rules: under a minute.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl and the pictures.")] = Path("convergence"),
-    draw_only: Annotated[bool, typer.Option(help="Run nothing: draw the results that are in the folder.")] = False,
+    draw_only: Annotated[bool, typer.Option(help="Run nothing: draw the results in the folder, with the bounds of today.")] = False,
 ) -> None:
     """Byzantine-resilient SGD on objectives with known constants, against the theory's bounds."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "results.jsonl"
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if draw_only else _run(quick, file)
+    lines = _anew(file) if draw_only else _run(quick, file)
     figures.draw(lines, out)
     console.print(reached(lines).console())
     say(console, bounded(lines))
     say(console, f"results and pictures: {out}")
+
+
+def _anew(file: Path) -> list[dict[str, Any]]:
+    lines = [study.bounded_anew(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+    study.write(lines, file)
+    return lines
 
 
 def _run(quick: bool, file: Path) -> list[dict[str, Any]]:
@@ -43,8 +49,9 @@ def bounded(lines: list[dict[str, Any]]) -> str:
     """A sentence on how the theory's bound compares with what was measured."""
     held = [line for line in lines if line["bound"] is not None]
     over = [line for line in held if measured(line) > figures.total(line)]
-    close = [line for line in held if figures.total(line) <= 100 * measured(line)]
-    return f"bound: {len(held)} configurations where it applies, exceeded in {len(over)}, within a factor 100 in {len(close)}"
+    within = {factor: sum(figures.total(line) <= factor * measured(line) for line in held) for factor in (10, 100)}
+    close = " and ".join(f"within a factor {factor} in {count}" for factor, count in within.items())
+    return f"bound: {len(held)} configurations where it applies, exceeded in {len(over)}, {close}"
 
 
 def measured(line: dict[str, Any]) -> float:

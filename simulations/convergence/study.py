@@ -74,7 +74,6 @@ def run(configuration: Configuration) -> dict[str, Any]:
     setting = configuration.setting()
     curve = descend(setting, configuration.seeds)
     k = np.unique(np.geomspace(1, configuration.K, 60).astype(int)) - 1
-    promise = bound(setting)
     return {
         **{name: getattr(configuration, name) for name in NAMES},
         "gamma": setting.gamma,
@@ -84,8 +83,19 @@ def run(configuration: Configuration) -> dict[str, Any]:
         "min": float(curve.min()),
         "mean": float(curve.mean()),
         "tail": float(curve[-max(1, configuration.K // 5) :].mean()),
-        "bound": None if promise is None else {"initial": promise.initial, "noise": promise.noise, "bias": promise.bias},
+        "bound": _terms(setting),
     }
+
+
+def bounded_anew(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of the results with the bound that the theory has for its rule today."""
+    told = {name: line[name] for name in NAMES} | {"noise": tuple(line["noise"])}
+    return line | {"bound": _terms(Configuration(gamma=line["gamma"] * OBJECTIVES[line["objective"]]().L, **told).setting())}
+
+
+def _terms(setting: Setting) -> dict[str, float] | None:
+    promise = bound(setting)
+    return None if promise is None else {"initial": promise.initial, "noise": promise.noise, "bias": promise.bias}
 
 
 def configurations(quick: bool) -> list[Configuration]:
@@ -169,5 +179,10 @@ def run_all(work: list[Configuration], path: Path, advance: Callable[[], None]) 
             file.flush()
             advance()
     ordered = [results[index] for index in range(len(work))]
-    path.write_text("".join(json.dumps(line) + "\n" for line in ordered), encoding="utf-8")
+    write(ordered, path)
     return ordered
+
+
+def write(lines: list[dict[str, Any]], path: Path) -> None:
+    """One line of JSON for each result."""
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
