@@ -67,6 +67,8 @@ def test_the_lines_of_advice_say_what_theory_says():
         "silent nodes",
         "failure",
         "κ",
+        "smallest κ",
+        "NNM",
         *["√d σ/‖g‖ below"] * 2,
         "batch size, κ certificate",
         "batch size, η certificate",
@@ -78,6 +80,8 @@ def test_the_lines_of_advice_say_what_theory_says():
         str(30 - (2 * f + 3) + 1),
         f"{theory.failure_probability(100, 10, 30, f, 50):.2g}",
         f"{kappa:.3g}",
+        f"{theory.kappa_lower_bound(30, f):.3g}",
+        f"{kappa:.3g} → {rules.chain(rules.NNM(f=f), rules.Krum(f=f)).kappa(30):.3g}",
         f"{ratio:.3g}",
         f"{by_eta:.3g}",
         f"× {found.batch_factor}",
@@ -89,7 +93,7 @@ def test_advice_without_noise_without_kappa_and_without_any_error():
     assert lines(100, 10, 30, 50, 0.01, "nnm+trimmed-mean")["batch size"] == "× (today / limit)²"
     unknown = lines(100, 10, 40, 1, 0.2, "cge", noise=1.0)
     assert unknown["κ"] == "none known"
-    assert len(unknown) == 6
+    assert len(unknown) == 7
     exact = advise(10, 0, 5, 1, 0.1, "trimmed-mean", noise=3.0)
     assert (exact.kappa, exact.noise_ratio, exact.batch_factor, exact.krum_noise_ratio) == (0.0, math.inf, 1, None)
     impossible = advise(20, 9, 10, 1, 0.001, "krum", noise=1.0)
@@ -98,9 +102,9 @@ def test_advice_without_noise_without_kappa_and_without_any_error():
 
 
 def test_silent_nodes_are_counted_and_a_sample_that_bears_them_is_named():
-    found = advise(100, 10, None, 50, 0.01, "krum")
-    f, n = found.sampling.f, found.sampling.sample_size
-    assert (found.silent, n) == (1, 2 * f + 3)
+    f = theory.plan_sampling(100, 10, None, 50, 0.01, rules.Krum(f=0)).f
+    found = advise(100, 10, 2 * f + 3, 50, 0.01, "krum")
+    assert (found.silent, found.sampling.f) == (1, f)
     bears, one_less = (theory.plan_sampling(100, 10, size, 50, 0.01, rules.Krum(f=0)) for size in (found.silence, found.silence - 1))
     assert bears.sample_size >= 3 * bears.f + 3
     assert one_less.sample_size < 3 * one_less.f + 3
