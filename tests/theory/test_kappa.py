@@ -11,6 +11,7 @@ BOUNDED = {
     "median": lambda f: rules.Median(f=f),
     "geometric median": lambda f: rules.GeometricMedian(f=f),
     "meamed": lambda f: rules.MeaMed(f=f),
+    "meamed of n - 2f": lambda f: rules.MeaMed(f=f, keep="n-2f"),
     "phocas": lambda f: rules.Phocas(f=f),
     "krum": lambda f: rules.Krum(f=f),
     "krum, one neighbour more": lambda f: rules.Krum(f=f, neighbors="n-f-1"),
@@ -19,6 +20,7 @@ BOUNDED = {
     "multi-krum, m = 2": lambda f: rules.MultiKrum(f=f, m=2),
     "multi-krum, iterated": lambda f: rules.MultiKrum(f=f, iterated=True),
     "bulyan": lambda f: rules.Bulyan(f=f),
+    "bulyan, scored once": lambda f: rules.Bulyan(f=f, iterated=False),
     "caf": lambda f: rules.CAF(f=f),
     "monna": lambda f: rules.MoNNA(f=f, trusted=None),
     "mda": lambda f: rules.MDA(f=f),
@@ -30,6 +32,8 @@ BOUNDED = {
     "nnm + multi-krum": lambda f: rules.chain(rules.NNM(f=f), rules.MultiKrum(f=f)),
     "arc + trimmed mean": lambda f: rules.chain(rules.ARC(f=f), rules.TrimmedMean(f=f)),
     "arc + median": lambda f: rules.chain(rules.ARC(f=f), rules.Median()),
+    "arc + geometric median": lambda f: rules.chain(rules.ARC(f=f), rules.GeometricMedian()),
+    "arc + krum": lambda f: rules.chain(rules.ARC(f=f), rules.Krum(f=f)),
     "arc + nnm + trimmed mean": lambda f: rules.chain(rules.ARC(f=f), rules.NNM(f=f), rules.TrimmedMean(f=f)),
 }
 SMALL = [(5, 0), (3, 1), (4, 1), (5, 1), (5, 2), (7, 2)]
@@ -76,7 +80,7 @@ def test_no_two_points_of_many_rows_do(name, n, f):
 SIZES = [(5, 1, 40), (7, 2, 40), (10, 3, 40), (11, 5, 40), (21, 8, 40), (100, 30, 3), (400, 120, 3), (1000, 100, 3)]
 
 
-@pytest.mark.parametrize("name", ["trimmed mean", "median", "meamed", "phocas"])
+@pytest.mark.parametrize("name", ["trimmed mean", "median", "meamed", "meamed of n - 2f", "phocas"])
 @pytest.mark.parametrize(("n", "f", "steps"), SIZES)
 def test_no_column_of_ties_does(name, n, f, steps):
     rule = BOUNDED[name](f)
