@@ -1,9 +1,14 @@
 """What the proofs of κ rest on: rows that they name as the worst reach it, and their lemmas hold on rows that tie and on random ones."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from flwr_byzantine import rules, theory
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
 
 
 def drawn(rng, n, f, d):
@@ -97,3 +102,12 @@ def test_bucketing_by_parts():
         for _ in range(200):
             X, honest = drawn(rng, n, f, 1)
             assert theory.kappa_ratio(rules.chain(rules.Bucketing(s=s), last), X, honest) <= limit
+
+
+def test_the_document_says_what_is_proved_and_found_no_more():
+    told = re.findall(r"\| ([A-Z][\w +,]+) \| \((\d+), (\d+)\) \| ([\d.]+) \| ([\d.]+) ", DOCUMENT)
+    assert len(told) == 10
+    for name, n, f, proved, found in told:
+        rule = rules.MoNNA(f=int(f), trusted=None) if name.startswith("MoNNA") else rules.parse(name.replace(" ", "").lower(), f=int(f))
+        assert float(proved) == pytest.approx(rule.kappa(int(n)), rel=5e-3)
+        assert theory.kappa_lower_bound(int(n), int(f)) <= float(found) <= float(proved)
