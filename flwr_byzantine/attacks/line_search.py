@@ -11,8 +11,9 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 
-NEAREST, FARTHEST = 0.03, 30.0  # strengths of the ladder's ends, in units of the honest spread
+NEAREST, FARTHEST = 0.05, 30.0  # strengths of the ladder's ends, in units of the honest spread
 SAME = 1e-3  # damages that differ by less are the same, so that rounding does not choose among them, nor the last grain of damage
+FLAT = 1e-6  # relative difference of values on a plateau
 INSIDE = 1e-4  # how far within the edge, beyond which a rule rejects, the strength stays, so that rounding does not cross it
 
 
@@ -64,7 +65,7 @@ def line_search(value: Callable[[float], float], lowest: float, near: float, far
         tried[middle] = value(middle)
     best = _first(tried)
     inside = best * (1 - INSIDE)
-    return inside if inside >= lowest and value(inside) >= (1 - 10 * INSIDE) * tried[best] else best
+    return inside if inside >= lowest and value(inside) >= (1 - SAME) * tried[best] else best
 
 
 def _first(tried: dict[float, float]) -> float:
@@ -73,12 +74,17 @@ def _first(tried: dict[float, float]) -> float:
     return min(t for t, found in tried.items() if found >= top - SAME * abs(top))
 
 
+def _promise(low: float, high: float, ratio: float) -> float:
+    """What a value between two others may be: grown in proportion to t, or hardly where both are the same, as on a plateau."""
+    return low * (ratio**0.25 if math.isclose(low, high, rel_tol=FLAT) else ratio)
+
+
 def _promising(tried: dict[float, float]) -> float | None:
     """The middle of the interval that promises most; None where none promises more than was found."""
     rungs = sorted(t for t in tried if t > 0)
-    promises = [tried[low] * high / low for low, high in pairwise(rungs)]
+    promises = [_promise(tried[low], tried[high], high / low) for low, high in pairwise(rungs)]
     most = max(promises, default=-math.inf)
-    if not most > (1 + 10 * INSIDE) * max(tried.values()):
+    if not most > (1 + SAME) * max(tried.values()):
         return None
     at = next(k for k, promise in enumerate(promises) if promise >= most * (1 - SAME))
     return math.sqrt(rungs[at] * rungs[at + 1])

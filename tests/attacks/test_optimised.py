@@ -126,6 +126,15 @@ def test_line_search_finds_the_highest_of_many_edges_within_its_evaluations():
     assert line_search(lambda x: min(x, 1e5), 0.0, 0.03, 30.0) >= 0.99e5  # it goes on beyond the ladder
 
 
+def test_rounding_does_not_choose_among_equal_damages_and_does_not_cross_an_edge():
+    def rounded(seed):
+        return lambda t: min(t, 5.0) * (1 + 1e-13 * np.random.default_rng([seed, int(t * 1e6)]).normal())
+
+    assert len({line_search(rounded(seed), 0.0, 0.05, 30.0) for seed in range(20)}) == 1
+    for edge in np.linspace(2, 9, 200):
+        assert 0.998 <= line_search(lambda t, edge=edge: t if t < edge else 1.0, 0.0, 0.05, 30.0) / edge <= 1 - 9e-5
+
+
 SEARCHING = [
     attacks.OptimalALIE(),
     attacks.OptimalIPM(),
