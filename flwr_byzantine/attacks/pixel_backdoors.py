@@ -175,6 +175,10 @@ def image_size(owner: str, x: Any, shape: Sequence[int] | None) -> tuple[int, in
         return math.isqrt(dims[0]), math.isqrt(dims[0])
     if len(dims) not in (2, 3):
         raise InvalidParameter(f"{owner}: examples of shape {dims} are no square images; pass shape=(h, w) or (channels, h, w)")
+    if len(dims) == 3 and dims[-1] <= 4 < dims[0]:
+        raise InvalidParameter(
+            f"{owner}: examples of shape {dims} seem to have channels last; transpose them to (channels, h, w), or pass shape="
+        )
     return dims[-2], dims[-1]
 
 

@@ -492,3 +492,11 @@ def test_mistakes_get_one_clear_sentence(make, message):
     with pytest.raises(errors.ByzantineError, match=message) as caught:
         make(*images())
     assert "\n" not in str(caught.value)
+
+
+def test_images_with_channels_last_are_refused_and_not_stamped_across_them():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    with pytest.raises(errors.InvalidParameter, match="seem to have channels last; transpose them"):
+        poisoned((images, np.array([1, 2])), attacks.Backdoor(target=0, patch=2, share=1.0), 3)
+    bad, _ = poisoned((images.transpose(0, 3, 1, 2), np.array([1, 2])), attacks.Backdoor(target=0, patch=2, share=1.0), 3)
+    assert set(zip(*np.nonzero(bad[0].max(0)), strict=True)) == {(row, column) for row in (6, 7) for column in (6, 7)}
