@@ -7,7 +7,7 @@
 | `simple`, `fake_clients`, `multi_round` | attacks that need the client's own update only |
 | `data`, `backdoors`, `pixel_backdoors` | attacks on the client's training data |
 | `colluding`, `fang`, `mimic` | attacks that need all honest updates |
-| `rule_aware`, `adaptive` | attacks that need the server's rule too; they try it out by `simulated_rule` and `ascent` |
+| `rule_aware`, `adaptive` | attacks that need the server's rule too; they try it out by `simulated_rule`, `line_search` and `ascent` |
 | `catalogue` | all attacks but the adaptive one: a new attack is added here and below |
 | `poisoning`, `poisoned_views`, `success` | poisoned views of data sets, and whether they worked |
 | `parsing` | attacks by name |

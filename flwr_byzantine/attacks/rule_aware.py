@@ -41,8 +41,8 @@ class AGRTailored(RuleAwareAttack):
     """All send mean + γ p with the γ >= 0 that does the server's rule most damage, ‖aggregate - honest mean‖.
 
     The paper's search goes up and down from γ = 10 by steps that halve. It takes damage for something that grows up to one
-    edge; against chains there are several, and it found 64 to 83 % of what a dense search finds. The search here finds
-    98 % and more, see `flwr_byzantine.attacks.line_search`.
+    edge; against chains there are several, and it did 21 % of a dense search's damage in the worst of 123 cases. The search here
+    (`flwr_byzantine.attacks.line_search`) is held to 98 % by a test.
 
     Args:
         direction: p, "unit", "std" or "sign", see `MinMax`.
