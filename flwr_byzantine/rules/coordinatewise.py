@@ -107,7 +107,8 @@ def nearest_kappa(n: int, f: int, tail: int, spare: int = 0, honest: int | None 
 
     Derived here, for h = n - f honest values, b = h - spare kept, and a centre between the means of the `tail` lowest and of the
     `tail` highest honest ones. Say that of the s low values dropped e are Byzantine: then a kept value is at most the honest one
-    whose rank is e less. For the last q = s - e - spare there is none; q <= min(f, h - tail - spare), as the median is kept. They
+    whose rank is e less. For the last q = s - e - spare there is none; q <= min(f, h - tail - spare), as the median is kept (where
+    n is even and a tie drops the lower middle value, all kept are equal to the upper one: that is worse for b = 2 only). They
     are no farther above the centre than the last value dropped is below it, and this is at least the mean of the q + spare lowest
     honest ones. So the result is at most Σ c_i x_i over the honest values in order, where b c_i is -q / (q + spare) for these, 1
     for the others, and 2q / tail more for the `tail` highest. As Σ c_i = 1, by Cauchy-Schwarz the square of that less the honest
@@ -122,7 +123,7 @@ def nearest_kappa(n: int, f: int, tail: int, spare: int = 0, honest: int | None 
     """
     h, b = n - f, n - f - spare
     q = min(f, h - tail - spare)
-    squares = b + 3 * q + (q * q / (q + spare) if q else 0) + 4 * q * q / tail
+    squares = b + 3 * q + (q * q / (q + spare) if q else 0) + 4 * q * q / tail if b != 2 or spare == 0 else 4
     return ((honest or h) * squares - b * b) / (b * b)
 
 

@@ -84,6 +84,8 @@ def window(n, f, honest):
     q = min(f, low - f)
     c = [-q / (q + f) if q + f else 0] * (q + f) + [1] * (h - q - f)
     c = [weight + (2 * q / (h - low) if rank >= low else 0) for rank, weight in enumerate(c)]
+    if b == 2 and f:
+        c = [0] * (h - 1) + [2]  # both values kept may be the upper one of the middle
     assert sum(c) == pytest.approx(b)
     return honest * sum(weight**2 for weight in c) / b**2 - 1
 

@@ -61,6 +61,22 @@ def test_the_worst_rows_of_the_proof_reach_the_bound(name, n, f):
     assert theory.kappa_ratio(rule, X, honest) == pytest.approx(rule.kappa(n), rel=1e-4)
 
 
+@pytest.mark.parametrize("f", [1, 2, 5])
+def test_a_tie_in_the_middle_takes_two_values_from_one_side(f):
+    """f + 1 values at 0, of which one is honest, f + 1 at 1: MeaMed of two values is 0."""
+    rule, X = rules.MeaMed(f=f, keep="n-2f"), np.repeat([0.0, 1.0], f + 1)[:, None]
+    assert theory.kappa_ratio(rule, X, np.arange(f, 2 * f + 2)) == pytest.approx(rule.kappa(2 * f + 2)) == f + 1
+
+
+@pytest.mark.parametrize(("n", "f"), [(n, f) for n in range(3, 13) for f in range(1, (n - 1) // 2 + 1)])
+def test_no_column_of_few_levels_exceeds_a_windows_bound(n, f):
+    X = np.random.default_rng([n, f]).integers(0, np.repeat([2, 3, 5, 9], 3000), size=(n, 12000)).astype(float)
+    mean, variance = X[f:].mean(axis=0), X[f:].var(axis=0)
+    for rule in (rules.MeaMed(f=f), rules.MeaMed(f=f, keep="n-2f"), rules.Phocas(f=f)):
+        for side in (1, -1):  # of two ends equally far the upper one goes
+            assert ((side * rule(side * X) - mean) ** 2 <= rule.kappa(n) * variance + 1e-9).all()
+
+
 @pytest.mark.parametrize("last", [rules.TrimmedMean, rules.Median, rules.Krum, rules.GeometricMedian, rules.MDA, rules.SMEA, rules.CAF])
 @pytest.mark.parametrize(("n", "f"), [(5, 1), (7, 2), (11, 3)])
 def test_nnm_before_any_rule_costs_four_times_the_least_kappa(last, n, f):
