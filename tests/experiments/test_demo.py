@@ -8,11 +8,14 @@ import sys
 import pytest
 from rich.console import Console
 
+from flwr_byzantine import rules
 from flwr_byzantine.experiments.demo import report, runner
-from flwr_byzantine.experiments.demo.apps import Outcome
+from flwr_byzantine.experiments.demo.apps import Outcome, federate
 from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.partitions import partitions
+from flwr_byzantine.flower.local import LocalGrid
 from tests.support.processes import left_behind
 
 
@@ -82,6 +85,25 @@ def test_table_has_a_row_for_each_run():
     console = Console(width=160, record=True)
     console.print(report.table(results).console())
     assert console.export_text().count("50.0 %") == 11
+
+
+def test_table_says_how_many_rounds_are_certified():
+    run, other = runner.plan()[1:3]
+    results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], sin_alpha=[0.2, None, 1.0, 0.99]), other: Outcome([0.1, 0.5], [1.0, 1.0], [0.1])}
+    console = Console(width=160, record=True)
+    console.print(report.table(results).console())
+    text = console.export_text()
+    assert "rounds certified" in text
+    assert text.count(" of 4 ") == 1
+    assert "2 of 4" in text
+
+
+def test_a_round_of_the_demo_has_a_certificate():
+    task = Task(num_clients=5, partition="iid", local_epochs=20)
+    outcome, _ = federate(LocalGrid(client_app(), 5), task, rules.TrimmedMean(f=1), None, 1, rounds=2)
+    assert len(outcome.sin_alpha) == 2
+    average, _ = federate(LocalGrid(client_app(), 5), task, None, None, 1, rounds=1)
+    assert average.sin_alpha == []
 
 
 @pytest.mark.parametrize("partition", ["iid", "dirichlet"])

@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.experiments.tasks import Task, federation
 from flwr_byzantine.rules import Rule
+from flwr_byzantine.strategy.report import RoundReport
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Outcome:
         malicious_kept: mean number of malicious clients that the rule kept, a round; for coordinate-wise rules the
             share of the aggregate they own, in clients.
         honest_dropped: mean number of honest clients that it dropped, a round.
+        sin_alpha: bound on sin α of each round by its certificate, which holds below 1 with the rest as margin; None where the replies
+            are too noisy to say. Empty for FedAvg.
         error: why the run did not finish; "" where it did.
     """
 
@@ -33,7 +36,13 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
     malicious_kept: float = 0.0
     honest_dropped: float = 0.0
+    sin_alpha: list[float | None] = field(default_factory=list)
     error: str = ""
+
+    @property
+    def certified(self) -> int:
+        """Rounds whose certificate holds."""
+        return sum(sine is not None and sine < 1 for sine in self.sin_alpha)
 
     @property
     def final(self) -> float:
@@ -56,18 +65,22 @@ def federate(
     Returns:
         What happened, and the final model.
     """
-    times = [time.monotonic()]
+    times, sines = [time.monotonic()], list[float | None]()
 
     def note(server_round: int, accuracy: float) -> None:
         times.append(time.monotonic())
         on_round(server_round, accuracy)
 
-    history, arrays = federation.federate(grid, replace(task, num_malicious=num_malicious), rule, attack, rounds, note)
+    def certified(report: RoundReport) -> None:
+        sines.append(None if report.certificate is None else report.certificate.sin_alpha)
+
+    setting = replace(task, num_malicious=num_malicious)
+    history, arrays = federation.federate(grid, setting, rule, attack, rounds, note, on_report=certified)
     attackers = num_malicious if attack is not None else 0
     kept = attackers * _mean(history.malicious_kept) if attackers else 0.0
     dropped = (task.num_clients - attackers) * _mean(history.honest_dropped)
     seconds = [end - start for start, end in pairwise(times[1:])]
-    return Outcome(history.accuracy, history.loss, seconds, kept, dropped), arrays
+    return Outcome(history.accuracy, history.loss, seconds, kept, dropped, sines), arrays
 
 
 def _mean(values: list[float]) -> float:

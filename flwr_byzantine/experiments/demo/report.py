@@ -29,18 +29,19 @@ COLOURS = {FEDAVG: "#b2182b", "krum": "#7570b3", "multi-krum": "#1b9e77", "trimm
 
 def table(results: Results) -> Table:
     """One row for each run."""
-    header = ("attack", "strategy", "accuracy", f"malicious kept (of {NUM_MALICIOUS})", "honest dropped", "s / round")
+    header = ("attack", "strategy", "accuracy", f"malicious kept (of {NUM_MALICIOUS})", "honest dropped", "rounds certified", "s / round")
     ends = [index for index, run in enumerate(results) if run.strategy == STRATEGIES[-1] or not run.attack]
     rows = [_row(run, outcome) for run, outcome in results.items()]
-    return Table.of("Accuracy on the test set (mean of the last three rounds)", header, rows, right=range(2, 6), ends=ends)
+    return Table.of("Accuracy on the test set (mean of the last three rounds)", header, rows, right=range(2, 7), ends=ends)
 
 
 def _row(run: Run, outcome: Outcome) -> list[str]:
     head = [run.attack or NO_ATTACK, LABELS[run.strategy]]
     if outcome.error:
-        return [*head, "failed", "", "", ""]
+        return [*head, "failed", "", "", "", ""]
     kept = f"{outcome.malicious_kept:.1f}" if run.attack else "-"
-    return [*head, f"{100 * outcome.final:.1f} %", kept, f"{outcome.honest_dropped:.1f}", f"{mean(outcome.seconds):.2f}"]
+    held = f"{outcome.certified} of {len(outcome.sin_alpha)}" if outcome.sin_alpha else "-"
+    return [*head, f"{100 * outcome.final:.1f} %", kept, f"{outcome.honest_dropped:.1f}", held, f"{mean(outcome.seconds):.2f}"]
 
 
 def plot(results: Results, path: Path) -> None:

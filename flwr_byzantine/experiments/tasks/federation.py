@@ -29,8 +29,10 @@ from flwr_byzantine.flower.codec import FastArray, flat
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
 from flwr_byzantine.strategy.message import RobustAggregation
+from flwr_byzantine.strategy.report import RoundReport
 
 OnRound = Callable[[int, float], None]
+OnReport = Callable[[RoundReport], None]
 
 
 def wait_for_nodes(grid: Grid, count: int, timeout: float = 120.0) -> list[int]:
@@ -55,6 +57,7 @@ def federate(
     rounds: int,
     on_round: OnRound = lambda _round, _accuracy: None,
     evaluate_every: int = 1,
+    on_report: OnReport | None = None,
 ) -> tuple[History, ArrayRecord]:
     """Run one federation of `client_app` clients: FedAvg where `rule` is None, else `Robust(rule)`.
 
@@ -69,6 +72,7 @@ def federate(
         rounds: number of rounds.
         on_round: gets round and test accuracy after each evaluation, and round 0 before the first.
         evaluate_every: the model is evaluated in round 0, after each so many rounds, and in each of the last three.
+        on_report: gets the report of each round of a robust strategy, with a certificate.
 
     Returns:
         What was measured, and the final model.
@@ -90,11 +94,11 @@ def federate(
     nodes = wait_for_nodes(grid, task.num_clients)
     malicious = range(task.num_malicious if attack is not None else 0)
     average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
-    strategy = _strategy(task, rule, average)
+    strategy = _strategy(task, rule, average, on_report is not None)
     attacked = None if attack is None else _attacked(attack, grid, task, rule, malicious)
     recorder: Any = RecordingGrid(attacked or grid, malicious)
     net = model(task)
-    evaluator = _Evaluator(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every))
+    evaluator = _Evaluator(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every), on_report)
     config = ConfigRecord({**config_of(task, attack)})
     result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
@@ -110,10 +114,10 @@ def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, maliciou
     return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
 
 
-def _strategy(task: Task, rule: Rule | None, average: FedAvg) -> Strategy:
+def _strategy(task: Task, rule: Rule | None, average: FedAvg, certificate: bool) -> Strategy:
     if task.method == "byzantine-sgd":
-        return ByzantineSGD(Mean() if rule is None else rule, step_size=task.lr, strategy=average)
-    return average if rule is None else Robust(rule, average)
+        return ByzantineSGD(Mean() if rule is None else rule, step_size=task.lr, strategy=average, certificate=certificate)
+    return average if rule is None else Robust(rule, average, certificate=certificate)
 
 
 class _FedAvg(FedAvg):
@@ -139,11 +143,13 @@ class _Evaluator:
         net: nn.Module,
         on_round: OnRound,
         due: Container[int],
+        on_report: OnReport | None,
     ) -> None:
         self.task, self.strategy, self.recorder, self.net, self.on_round, self.due = task, strategy, recorder, net, on_round, due
         self.data, self.history = load(task), History()
         self.triggered = _triggered(attack, self.data)
         self.before: Array | None = None
+        self.on_report = on_report
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         now = flat(arrays)
@@ -169,6 +175,8 @@ class _Evaluator:
 
     def _measure_round(self, before: Array, now: Array) -> None:
         report = self.strategy.reports[-1] if isinstance(self.strategy, RobustAggregation) else None
+        if report is not None and self.on_report is not None:
+            self.on_report(report)
         shares = self.recorder.shares(report)
         self.history.malicious_kept.append(shares.malicious_kept)
         self.history.malicious_share.append(shares.malicious_share)
