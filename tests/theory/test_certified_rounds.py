@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import attacks, rules, theory
-from tests.theory.test_certificate import certificate
+from flwr_byzantine.arrays.geometry import sq_distances
 
 ATTACKS = {
     "ALIE": attacks.ALIE(z=1.5),
@@ -36,7 +36,9 @@ def rounds(rule, attack, ratio, count, seed=0):
         g *= ratio / np.linalg.norm(g)
         honest = g + rng.normal(size=(h, D)) / np.sqrt(D)
         X = np.vstack([honest, attack(honest, f, rng, rule)])
-        yield certificate(rule, X), theory.sin_alpha(rule, N, f, D, 1 / np.sqrt(D), ratio), float(rule(X) @ g) / ratio**2
+        value = rule(X)
+        given = theory.certify(rule, sq_distances(X @ X.T), float(np.linalg.norm(value)))
+        yield given, theory.sin_alpha(rule, N, f, D, 1 / np.sqrt(D), ratio), float(value @ g) / ratio**2
 
 
 @pytest.mark.parametrize("rule", [rules.TrimmedMean(f=F), rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F))], ids=str)
