@@ -15,7 +15,7 @@ from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.rules.view import sq_distances_between
-from flwr_byzantine.strategy.carried import carried
+from flwr_byzantine.strategy.carried import all_carried
 from flwr_byzantine.strategy.inspection import Inspected
 from flwr_byzantine.strategy.metrics import reported_noise
 from flwr_byzantine.strategy.policy import Policy
@@ -84,4 +84,4 @@ def _state(template: Template, seen: Inspected, f: int, after_part: AfterPart | 
     if template.gradients:
         return broadcast
     state = zip(*(template.roles.state(row) for row in seen.rows.values()), strict=True)
-    return [carried(rows, origin, f, after_part) for rows, origin in zip(state, broadcast, strict=True)]
+    return all_carried(list(state), broadcast, f, after_part)
