@@ -19,6 +19,7 @@ from flwr_byzantine.arrays.parallel import AfterPart, cache_sized_parts, equal_p
 from flwr_byzantine.arrays.typing import CHUNK_VALUES, LANES, TILE_BYTES, Array, Rows
 from flwr_byzantine.arrays.window import Window
 
+FEW = 1 << 14  # values that are looked at one by one as fast as BLAS is called
 SINGLE_WIDTH = 1 << 16  # from here on Gram tiles multiply float32 rows in float32: 64 and more tiles average the rounding out
 
 
@@ -196,6 +197,8 @@ def finite(row: Array) -> bool:
     """Whether every value of a vector is finite: a product with zeros, which BLAS makes at the speed of reading."""
     if row.dtype.kind != "f":
         return True
+    if len(row) <= FEW:
+        return bool(np.isfinite(row).all())
     zeros = _zeros(row.dtype)
     with np.errstate(invalid="ignore"):
         return all(np.dot(row[part], zeros[: part.stop - part.start]) == 0 for part in slices(len(row), CHUNK_VALUES))
