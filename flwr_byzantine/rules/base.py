@@ -50,7 +50,9 @@ class Rule(Declared):
         return 2 * self.f + 1
 
     def breakdown(self, n: int) -> int:
-        """The largest f for which the guarantee holds at n rows: 0 for rules that withstand nobody, -1 below every `min_n`.
+        """The largest f for which the guarantee holds at n rows and the rule can be run.
+
+        It is 0 for rules that withstand nobody, and -1 below every `min_n`.
 
         Example:
             >>> from flwr_byzantine import rules
@@ -62,9 +64,16 @@ class Rule(Declared):
         if not self.robust:
             return 0
         f = 0
-        while 2 * f + 2 < n and n >= self.with_f(f + 1).min_n():
+        while 2 * f + 2 < n and self._takes(f + 1, n):
             f += 1
         return f
+
+    def _takes(self, f: int, n: int) -> bool:
+        """Whether the rule can be made for f, and run on n rows."""
+        with suppress(TooFewUpdates, InvalidParameter):
+            self.with_f(f).check(n)
+            return True
+        return False
 
     def kappa(self, n: int) -> float | None:
         """Proved upper bound on κ at n rows, or None where none is known or the guarantee does not hold (n below `min_n`).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -88,7 +89,7 @@ class GeometricMedian(Mixing):
         object.__setattr__(self, "robust", self._converges())
 
     def kappa(self, n: int) -> float | None:
-        """κ = n / (n - 2f) for the median itself: none where the iterations are cut short or the smoothing is coarse.
+        """κ = n / (n - 2f) for the median itself: none where the iterations may end before they are there.
 
         Derived here (published: 4 (1 + f / (n - 2f))²). With e the direction and D the length of the median less the honest mean,
         ρ_i D the distance of row i to the median and c_i its cosine with e, optimality says Σ c_i <= f over the honest rows.
@@ -96,10 +97,20 @@ class GeometricMedian(Mixing):
         (for c_i < 0 every term is positive as it stands). As Σ c_i ρ_i = h and Σ ρ_i² = h (1 + σ²/D²), the sum gives
         D² <= (h + f) / (h - f) σ². For even n reached by n/2 - f honest rows and all Byzantine ones at one of two points.
         """
-        return n / (n - 2 * self.f) if self._converges() and n >= self.min_n() else None
+        return n / (n - 2 * self.f) if n >= self.min_n() and self._converges() and self._steps(n) <= self.max_iter else None
+
+    def _steps(self, n: int) -> float:
+        """Iterations that undo what f colluders do to the first point, each a factor of (n - f) / f.
+
+        They sit on a medoid, which is left from `nu` on; or drag the mean away, by 1e75 at most (`arrays.geometry.HUGE`).
+        """
+        reach = 100 / self.nu if self.start == "medoid" else 1e80
+        return math.log(reach) / math.log((n - self.f) / self.f) if self.f else 1
 
     def _converges(self) -> bool:
-        return self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-9 and self.max_iter >= 100
+        """Whether the iterations are those of the median, whose first gains, of about `nu`, do not stop them."""
+        fine = self.smoothing == "relative" and self.nu <= 1e-4 and self.tol <= 1e-4 * self.nu
+        return fine and self.start != "origin" and self.max_iter >= 100
 
     def mix(self, view: View) -> Combination:
         """Weights proportional to the inverse distances at the fixed point."""

@@ -143,7 +143,7 @@ class SMEA(Mixing):
         covariance. That holds for the honest rows and, with no larger an eigenvalue, for the rows kept; and λ <= σ². Reached by
         f rows at -1, n - 2f at 0 and f at 1, of which those at -1, or at 1, are Byzantine.
         """
-        return 4 * self.f / (n - 2 * self.f) if n >= self.min_n() else None
+        return 4 * self.f / (n - 2 * self.f) if n >= self.min_n() and math.comb(n, self.f) <= self.limit else None
 
     def check(self, n: int) -> None:
         """Refuse more subsets than `limit`."""

@@ -20,7 +20,8 @@ from flwr_byzantine.theory.resilience import CAVEAT, check_n_f, kappa_of
 SLACK = 1.5
 ASSUMES = (
     "at most f = {f} of n = {n} replies are Byzantine; the mean squared distance of two honest replies is at most {slack:g} "
-    "times the median; the honest mean lies within two standard errors of the gradient; " + CAVEAT
+    "times the median, over these, of each one's lower median to the others (honest replies may not form two groups); the honest "
+    "mean lies within two standard errors of the gradient; " + CAVEAT
 )
 
 

@@ -1,6 +1,7 @@
 """What rules declare of themselves is so, and what they do not declare is not: over every rule that is discovered."""
 
 import re
+from contextlib import suppress
 from dataclasses import fields
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from flwr_byzantine import rules
 from flwr_byzantine.declare.citations import citation
+from flwr_byzantine.errors import InvalidParameter, TooFewUpdates
 from flwr_byzantine.rules.clusters import kernel_width, mean_shift, two_clusters
 from flwr_byzantine.theory import empirical_kappa, kappa_lower_bound
 from tests.support.rules import RULES, F, call, data, stated, trusted
@@ -69,12 +71,24 @@ def test_only_stateful_rules_are_moved_by_earlier_rounds(rule):
     assert same(told, alone) is not any(stage.stateful for stage in rule.stages())
 
 
+def takes(rule, f, n):
+    with suppress(TooFewUpdates, InvalidParameter):
+        rule.with_f(f).check(n)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["mda", "nnm+mda", "smea"])
+def test_rules_that_search_take_no_more_than_they_can_search(name):
+    assert [rules.parse(name, 1).breakdown(n) for n in (63, 200)] == ([30, 30] if "mda" in name else [3, 2])
+
+
 @every_rule
-def test_the_breakdown_is_the_largest_f_that_min_n_allows(rule):
+def test_the_breakdown_is_the_largest_f_that_the_rule_takes(rule):
     for n in range(1, 40):
         f = rule.breakdown(n)
         robust = all(stage.robust for stage in rule.stages())
-        allowed = [f for f in range(n) if 2 * f < n and rule.with_f(f).min_n() <= n]
+        allowed = [f for f in range(n) if 2 * f < n and takes(rule, f, n)]
         assert f == (-1 if not allowed else max(allowed) if robust else 0)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from flwr_byzantine import rules
+from flwr_byzantine import rules, theory
 
 
 def normal(seed, n, d=3):
@@ -83,12 +83,12 @@ def test_where_more_than_half_of_the_rows_are_equal_that_row_is_it():
     [
         ({}, True, True, True),
         ({"start": "mean"}, True, True, True),
-        ({"start": "origin"}, False, True, True),
+        ({"start": "origin"}, False, True, False),
         ({"smoothing": "absolute"}, True, False, False),
         ({"nu": 1e-4}, True, True, True),
         ({"nu": 1.1e-4}, True, True, False),
-        ({"tol": 1e-9}, True, True, True),
-        ({"tol": 1.1e-9}, True, True, False),
+        ({"tol": 1e-10}, True, True, True),
+        ({"tol": 1.1e-10}, True, True, False),
         ({"max_iter": 100}, True, True, True),
         ({"max_iter": 99}, True, True, False),
     ],
@@ -96,3 +96,24 @@ def test_where_more_than_half_of_the_rows_are_equal_that_row_is_it():
 def test_what_it_declares_depends_on_how_it_is_run(options, equivariant, scales, robust):
     rule = rules.GeometricMedian(**options)
     assert (rule.equivariant, rule.scales, rule.robust) == (equivariant, scales, robust)
+
+
+@pytest.mark.parametrize(
+    ("n", "f", "options"),
+    [
+        *((101, 50, {}), (151, 75, {}), (201, 100, {}), (1001, 500, {}), (101, 50, {"nu": 1e-14}), (100, 49, {"max_iter": 100})),
+        *((100, 49, {"tol": 1e-9}), (21, 10, {}), (201, 100, {"start": "mean"}), (11, 5, {"start": "mean", "max_iter": 100})),
+        *((11, 3, {"start": "mean"}), (5, 2, {"start": "origin"})),
+    ],
+)
+def test_kappa_is_declared_only_where_the_iterations_get_away_from_colluders(n, f, options):
+    """On a pile beside the honest rows' circle, which is the medoid, or far away, which drags the mean."""
+    rule, angles = rules.GeometricMedian(f=f, **options), 2 * np.pi * np.arange(n - f) / (n - f)
+    circle = np.column_stack([np.cos(angles), np.sin(angles)])
+    piles = [np.tile([place, 0.0], (f, 1)) for place in (0.2 * (n - f), 0.26 * (n - f), 1e6, 1e30, 1e70)]
+    with np.errstate(over="ignore"):
+        worst = max(theory.kappa_ratio(rule, np.vstack([pile, circle]), np.arange(f, n)) for pile in piles)
+    declared = rule.kappa(n)
+    assert declared is None or worst <= declared
+    expected = {(101, 50): True, (21, 10): True, (11, 3): True}.get((n, f), False) and options.get("nu") is None
+    assert (declared is not None) == expected

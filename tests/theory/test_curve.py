@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 from scipy.stats import hypergeom
@@ -15,7 +18,7 @@ from flwr_byzantine.theory.curve import Point, cheapest, curve, shown, smallest_
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["plan", *arguments], env={"COLUMNS": "250"})
+    return CliRunner().invoke(app, ["plan", *arguments])
 
 
 def test_a_hundred_nodes_with_ten_bad_ones_get_advice_that_one_would_follow():
@@ -24,7 +27,8 @@ def test_a_hundred_nodes_with_ten_bad_ones_get_advice_that_one_would_follow():
     assert result.exit_code == 0
     assert found["kappa"] <= 3
     assert (found["sampling"]["sample_size"], found["sampling"]["f"]) == (60, 10)
-    shown = run("--clients", "100", "--malicious", "10").output
+    command = [sys.executable, "-m", "flwr_byzantine", "plan", "--clients", "100", "--malicious", "10"]
+    shown = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "250"}, check=True).stdout
     assert "│ 11          │ 0      │ 5         │ 20    │ × 3.1" in shown
     assert "of TrimmedMean(f=10): no rule can have less at this n and f" in shown
     assert "│ 0.25 → 1 " in shown
