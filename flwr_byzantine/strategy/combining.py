@@ -60,7 +60,7 @@ def combine(
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
     with spill or nullcontext():
         blocks = _judged(template, seen)
-        samples = Samples(blocks, after_part)
+        samples = Samples(blocks, rule.f, after_part)
         updates = Updates(per_array(samples) if policy.scale else blocks, nodes, after_part)
         outcome = run(rule, updates, state, trusted)
         if policy.weighting == "capped":

@@ -9,7 +9,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower.words import printable
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.rules.mixing import Mean
+from flwr_byzantine.rules.mixing import NNM, Mean
 from flwr_byzantine.strategy.roles import Roles
 from flwr_byzantine.strategy.sizes import Samples
 
@@ -17,13 +17,13 @@ SMALL, LARGE = 0.1, 0.5  # an array with less of the values that makes more of t
 UNMOVED = 0.5  # so is one of whose values, as clients change them, the aggregate changes less
 NOTHING = 1e-3  # a value of which a client changes less than this share of what is usual, it does not change
 SCALE = (
-    "array {name!r} has {few:.2g} % of the judged values and makes {much:.0f} % of the typical squared {what}: it decides whom the rule "
-    "keeps; if that is not meant, leave it out by judge=, or pass scale='per-array'"
+    "array {name!r} has {few:.2g} % of the values in which clients differ and makes {much:.0f} % of the typical squared {what}: it counts "
+    "most in whom the rule keeps; scale='per-array' lets all arrays count alike, and judge= names what is trained, if this is not"
 )
-STILL = (
-    "the aggregate changes {share} of what clients changed in {arrays}: where each value is changed by few clients, medians and "
-    "selections leave most of them as they are; nnm+trimmed-mean moves them"
-)
+STILL = "the aggregate changes {share} of what clients changed in {arrays}: {why}"
+FEW = "most of that is changed by fewer than half of the clients each, which medians and selections leave as it is"
+MOVES = "; nnm+trimmed-mean moves it"
+CANCELS = "the clients' changes cancel out, or are lost in rounding to the array's dtype"
 
 
 def remarks(rule: Rule, roles: Roles, samples: Samples, aggregate: Sequence[Array], scaled: bool) -> dict[str, str]:
@@ -42,7 +42,7 @@ def remarks(rule: Rule, roles: Roles, samples: Samples, aggregate: Sequence[Arra
     if _compares(rule) and not scaled:
         centred = all(stage.equivariant for stage in rule.stages())
         found |= _scale(names, samples.widths, samples.typical_sizes() if centred else lengths, "distance" if centred else "norm")
-    return found | _still(names, samples.moved(aggregate, rule.f, least).T.tolist())
+    return found | _still(rule, names, *samples.moved(aggregate, rule.f, least))
 
 
 def _compares(rule: Rule) -> bool:
@@ -50,23 +50,26 @@ def _compares(rule: Rule) -> bool:
 
 
 def _scale(names: Sequence[str], widths: Array, sizes: Array, what: str) -> dict[str, str]:
-    """A small array that dominates what the rule compares."""
+    """A small array that dominates what the rule compares, among those in which clients differ."""
     first = int(np.argmax(sizes))
     if sizes[first] == 0:
         return {}
-    few, much = widths[first] / widths.sum(), 1.0 / ((sizes / sizes[first]) ** 2).sum()
+    few, much = widths[first] / widths[sizes > 0].sum(), 1.0 / ((sizes / sizes[first]) ** 2).sum()
     if few >= SMALL or much <= LARGE:
         return {}
     return {f"scale {first}": SCALE.format(name=printable(names[first], 60), few=100 * few, much=100 * much, what=what)}
 
 
-def _still(names: Sequence[str], counts: Sequence[Sequence[int]]) -> dict[str, str]:
-    """Arrays that clients changed and the aggregate hardly does."""
-    still = [(name, own / clients) for name, (clients, own) in zip(names, counts, strict=True) if own < UNMOVED * clients]
-    if not still:
+def _still(rule: Rule, names: Sequence[str], clients: Array, still: Array, few: Array) -> dict[str, str]:
+    """Arrays that clients changed and the aggregate hardly does; and why, as far as counts can say."""
+    kept = np.flatnonzero(still > (1 - UNMOVED) * clients)
+    if not len(kept):
         return {}
-    some = ", ".join(repr(printable(name, 60)) for name, _ in still[:3])
-    arrays = f"{some} and {len(still) - 3} more" if len(still) > 3 else some
-    low, high = (100 * pick(share for _, share in still) for pick in (min, max))
-    share = f"{low:.0f} %" if round(low) == round(high) else f"{low:.0f} to {high:.0f} %"
-    return {f"still {arrays}": STILL.format(share=share, arrays=arrays)}
+    some = ", ".join(repr(printable(names[k], 60)) for k in kept[:3])
+    arrays = f"{some} and {len(kept) - 3} more" if len(kept) > 3 else some
+    shares = 100 * (1 - still[kept] / clients[kept])
+    share = f"{shares.min():.0f} %" if round(shares.min()) == round(shares.max()) else f"{shares.min():.0f} to {shares.max():.0f} %"
+    sparse = 2 * few[kept].sum() > still[kept].sum()
+    mixes = any(isinstance(stage, NNM) for stage in rule.stages())
+    why = CANCELS if not sparse else FEW if mixes else FEW + MOVES
+    return {f"still {arrays}": STILL.format(share=share, arrays=arrays, why=why)}

@@ -6,8 +6,9 @@ Looked at in a sample of each array's values, which costs little beside a rule; 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,8 +18,11 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block
 from flwr_byzantine.arrays.window import Window
 
+Made = TypeVar("Made")
 LARGEST = 64  # values looked at in one array: lengths are good to a tenth where the values are like each other
 TOGETHER = 1 << 22  # values looked at in all arrays of all replies: 32 MB
+SPARSE = 0.25  # with a smaller share of changed values among these, an array is looked at where replies change it
+CLOSER = 16  # times as many values of such an array
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 FARTHEST = 1e60  # no array counts more times than this
 
@@ -26,35 +30,26 @@ FARTHEST = 1e60  # no array counts more times than this
 class Samples:
     """Some values of each of B arrays, at places that are always the same and have no pattern, as the values may have one.
 
+    Of an array that replies change in few places (embedding rows), the values that they change are looked at.
+
     Args:
         blocks: the arrays, in all n replies; each has a value at least.
+        f: replies that may be Byzantine: those that change most of an array have no say in where it is looked at.
         after_part: as for `Updates`, called after each row.
 
     Attributes:
         deltas: (n, c) float64 differences to the broadcast values, of one array after the other; 0 where they are rounding errors.
+        widths: (B,) sizes of the arrays.
     """
 
-    def __init__(self, blocks: Sequence[Block], after_part: AfterPart | None = None) -> None:
-        self.blocks = list(blocks)
+    def __init__(self, blocks: Sequence[Block], f: int = 0, after_part: AfterPart | None = None) -> None:
+        self.blocks, self.widths = list(blocks), np.array([block.width for block in blocks])
         size = max(1, min(LARGEST, TOGETHER // sum(len(block.rows) for block in blocks)))
-        self._places = [_places(block.width, size) for block in blocks]
-        self._counts = np.array([min(block.width, size) for block in blocks])
+        looks = [_Look.at(block, size, f, after_part) for block in blocks]
+        self._places, self._changing = [look.places for look in looks], np.array([look.among for look in looks])
+        self._counts = np.array([look.deltas.shape[1] for look in looks])
         self._starts = np.cumsum(self._counts) - self._counts
-        self.widths = np.array([block.width for block in blocks])
-        self.deltas = self._deltas(list(zip(*(block.rows for block in blocks), strict=True)), after_part)
-
-    def _deltas(self, rows: Sequence[Sequence[Array]], after_part: AfterPart | None = None) -> Array:
-        """(len(rows), c) of rows that are given as one flat array for each block."""
-        values = np.empty((len(rows), int(self._counts.sum())))
-        for k, (block, places, start, count) in enumerate(zip(self.blocks, self._places, self._starts, self._counts, strict=True)):
-            part = values[:, start : start + count]
-            for target, row in zip(part, rows, strict=True):
-                target[...] = row[k][places]
-                if after_part is not None:
-                    after_part()
-            if block.origin is not None:
-                _subtract(part, block.origin[places])
-        return values
+        self.deltas = np.concatenate([look.deltas for look in looks], axis=1)
 
     def typical_sizes(self, centred: bool = True) -> Array:
         """(B,) median lengths of the rows in each array: of their distances to the coordinate-wise median, or to the broadcast values.
@@ -71,30 +66,35 @@ class Samples:
         rows /= np.repeat(peaks, self._counts)
         with np.errstate(over="ignore"):
             lengths = np.sqrt(np.add.reduceat(rows**2, self._starts, axis=1))
-        return np.asarray(np.median(lengths, axis=0) * peaks * np.sqrt(self.widths / self._counts))
+        return np.asarray(np.median(lengths, axis=0) * peaks * np.sqrt(self._changing / self._counts))
 
     def moved(self, aggregate: Sequence[Array], f: int, least: float = 0.0) -> Array:
-        """(2, B) how many values of each array the clients changed, without the f that changed most, and how many of these the aggregate.
+        """(3, B) how many values of each array the clients changed, without the f that changed most, and how many of these stayed.
 
         Args:
             aggregate: what became of each array.
             f: of the rule.
             least: what a client must change a value by, so that rounding errors do not count.
 
+        Returns:
+            Changed by clients; of these, not changed by the aggregate; and of those, changed by fewer than half of the clients.
+
         Example:
             >>> rows = [np.eye(4)[k] for k in range(4)]
             >>> Samples([Block(rows)]).moved([np.array([0.0, 0.5, 0.0, 0.0])], f=1).tolist()
-            [[3], [1]]
+            [[3], [2], [2]]
         """
         changed = np.abs(self.deltas) > least
-        loud = np.argsort(-np.add.reduceat(changed, self._starts, axis=1, dtype=np.int64), axis=0, kind="stable")[
-            : min(f, len(changed) - 1)
-        ]
+        counts = np.add.reduceat(changed, self._starts, axis=1, dtype=np.int64)
+        loud = np.argsort(-counts, axis=0, kind="stable")[: min(f, len(changed) - 1)]
         quiet = np.ones((len(changed), len(self.blocks)), bool)
         np.put_along_axis(quiet, loud, False, axis=0)
         by_clients = (changed & np.repeat(quiet, self._counts, axis=1)).any(axis=0)
-        by_aggregate = by_clients & (self._deltas([aggregate])[0] != 0)
-        return np.asarray(np.add.reduceat(np.array([by_clients, by_aggregate]), self._starts, axis=1, dtype=np.int64))
+        values = zip(self.blocks, aggregate, self._places, strict=True)
+        moves = np.concatenate([_deltas(replace(block, rows=[row]), places)[0] != 0 for block, row, places in values])
+        few = 2 * changed.sum(axis=0) < len(changed)
+        still = by_clients & ~moves
+        return np.asarray(np.add.reduceat(np.array([by_clients, still, still & few]), self._starts, axis=1, dtype=np.int64))
 
 
 def per_array(samples: Samples) -> list[Block]:
@@ -123,14 +123,59 @@ def _median(rows: Array) -> Array:
     return out
 
 
+@dataclass(frozen=True)
+class _Look:
+    """Where one array is looked at.
+
+    Attributes:
+        places: indices of values.
+        deltas: (n, c) differences to the broadcast values there.
+        among: how many values these stand for; all others are as they were.
+    """
+
+    places: slice | Array
+    deltas: Array
+    among: int
+
+    @classmethod
+    def at(cls, block: Block, size: int, f: int, after_part: AfterPart | None) -> _Look:
+        places = _places(block.width, size)
+        deltas = _deltas(block, places, after_part)
+        if block.width <= size or np.count_nonzero(deltas) > SPARSE * deltas.size:
+            return cls(places, deltas, block.width)
+        changed = _changed(block, f, after_part)
+        chosen = changed[_places(len(changed), CLOSER * size)]
+        return cls(chosen, _deltas(block, chosen, after_part), len(changed)) if len(changed) else cls(places, deltas, block.width)
+
+
+def _changed(block: Block, f: int, after_part: AfterPart | None) -> Array:
+    """Places of the values that any of the rows changes, but the f that change most."""
+    before = 0 if block.origin is None else block.origin
+    counts = [_after(np.count_nonzero(row != before), after_part) for row in block.rows]
+    found = np.zeros(block.width, bool)
+    for k in np.argsort(counts, kind="stable")[: max(1, len(counts) - f)]:
+        found |= block.rows[k] != before
+    return np.flatnonzero(found)
+
+
+def _deltas(block: Block, places: slice | Array, after_part: AfterPart | None = None) -> Array:
+    """(n, c) differences to the broadcast values; narrow dtypes are rounded from float64, which hides its errors."""
+    values = np.array([_after(row[places].astype(np.float64), after_part) for row in block.rows])
+    if block.origin is None:
+        return values
+    exact = block.origin[places].astype(np.float64)
+    values -= exact
+    if block.origin.dtype == np.float64:
+        values[np.abs(values) <= ROUNDING * np.abs(exact)] = 0.0
+    return values
+
+
+def _after(made: Made, after_part: AfterPart | None) -> Made:
+    if after_part is not None:
+        after_part()
+    return made
+
+
 @lru_cache(maxsize=1024)
 def _places(width: int, size: int) -> slice | Array:
     return slice(None) if width <= size else np.sort(np.random.default_rng(width).integers(width, size=size))
-
-
-def _subtract(values: Array, origin: Array) -> None:
-    """Take the broadcast values from (n, c) `values`; narrow dtypes are rounded from float64, which hides its errors."""
-    exact = origin.astype(np.float64)
-    values -= exact
-    if origin.dtype == np.float64:
-        values[np.abs(values) <= ROUNDING * np.abs(exact)] = 0.0
