@@ -56,10 +56,11 @@ class Policy:
         server_update: for rules that trust the server (FLTrust), called in each round with its number and the broadcast model,
             an ArrayRecord (legacy API: a list of ndarrays), to return the model as trained on the server's own clean data.
         judge: which arrays decide whom a rule keeps: "trained", all floats but running statistics, counters and quantisation by
-            the names of PyTorch, Keras, Flax and Haiku; "all"; patterns of names, such as `trained_names(model)`; positions in the
-            model (legacy API, whose tensors have no names); or a function of name and array. Everything else is state: aggregated by
-            itself, coordinate by coordinate over all valid replies, and never shown to rules and server optimisers. So are booleans,
-            and arrays that are not finite in the run's first model, whatever this says.
+            the names of PyTorch, Keras, Flax and Haiku; "all"; patterns of names, such as `trained_names(model)`; positions in a
+            model that is a list (legacy API, `ArrayRecord(model.get_weights())`), whose running statistics are found only where
+            PyTorch's counter follows them; or a function of name and array. Everything else is state: aggregated by itself,
+            coordinate by coordinate over all valid replies, and never shown to rules and server optimisers. So are booleans, and
+            arrays that are not finite in the run's first model, whatever this says.
         scale: None compares updates as they are. "per-array" divides each judged array's distances, norms and inner products by its
             typical size among the round's replies, so that none decides alone; what a rule then guarantees (κ), it guarantees in
             that norm: in the plain one κ is up to (largest / smallest scale)² times as large. Radii and thresholds of a rule are

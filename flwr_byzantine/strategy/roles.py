@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Integral
 from typing import TypeVar
 
 from flwr_byzantine.arrays import kernels
@@ -17,10 +18,11 @@ Choice = str | Sequence[str] | Sequence[int] | Callable[[str, Array], bool]  # o
 Item = TypeVar("Item")
 KINDS = {  # of arrays that are not trained -> what the frameworks call them
     "BatchNorm": r"(^|[./_])(running_(mean|var|std)|num_batches_tracked|moving_(mean|variance|var)(:0)?|batch_stats[./].+"
-    r"|(mean|var)_ema[./].+|(bn|batch_?norm)[^./]*[./](mean|var))$",
+    r"|(mean|var)_ema[./].+|(bn|batch_?norm([123]d)?)(_?\d+)?[./](mean|var)([./]value)?)$",
     "normalisation": r"(^|[./])normalization[_0-9]*[./](mean|variance|count)(:0)?$",
-    "quantisation": r"(activation_post_process|fake_quant)[_0-9]*\.|(^|[./])(min_val|max_val|zero_point|(fake_quant|observer)_enabled)$",
-    "power iteration": r"(^|\.)parametrizations\.\w+\.\d+\._[uv]$",
+    "quantisation": r"(activation_post_process|fake_quant(izer)?)[_0-9]*\."
+    r"|(^|[./])(min_val|max_val|zero_point|(fake_quant|observer)_enabled)$",
+    "power iteration": r"(^|\.)parametrizations\.\w+\.\d+\._[uv]$|spectral_normalization[_0-9]*[./]vector_u(:0)?$",
 }
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in KINDS.items()}
 
@@ -91,7 +93,8 @@ def decide(arrays: Mapping[str, Array], judge: Choice, infinite: Collection[str]
     if arrays and not sum(sent[name].size for name in judged):
         whose = "the model has" if shared is None else "clients share"
         raise InvalidParameter(f"strategy: judge={judge!r} leaves no array of numbers to judge; {whose} {list(sent)[:5]}")
-    kinds = {name: _kind(name, value, arrays, name in infinite) for name, value in sent.items() if name not in judged}
+    states = framework_states(arrays)
+    kinds = {name: states[name] or _kind(value, name in infinite) for name, value in sent.items() if name not in judged}
     return Roles({name: value.size for name, value in sent.items()}, kinds, len(arrays) - len(sent))
 
 
@@ -131,10 +134,14 @@ def check_choice(name: str, choice: object) -> None:
     Raises:
         InvalidParameter: one sentence says what may.
     """
-    several = isinstance(choice, list | tuple) and bool(choice) and len({type(item) for item in choice} - {str, int}) == 0
+    several = isinstance(choice, list | tuple | range) and bool(choice) and all(_is_item(item) for item in choice)
     if not (several or (isinstance(choice, str) and choice) or callable(choice)):
         forms = '"trained", "all", patterns of names, positions, or a function of name and array'
         raise InvalidParameter(f"strategy: {name} must be {forms}, got {choice!r}")
+
+
+def _is_item(item: object) -> bool:
+    return isinstance(item, str | Integral) and not isinstance(item, bool)
 
 
 def _chosen(argument: str, choice: Choice, able: Mapping[str, Array], names: Sequence[str]) -> set[str]:
@@ -144,7 +151,8 @@ def _chosen(argument: str, choice: Choice, able: Mapping[str, Array], names: Seq
     if choice == "all":
         return set(able)
     if choice == "trained":
-        trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not framework_state(name, names)}
+        state = framework_states(able)
+        trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not state[name]}
         return trained if any(able[name].size for name in trained) else set(able)  # a model of integers is judged by these
     wanted: Sequence[str] | Sequence[int] = [choice] if isinstance(choice, str) else choice
     return set(able).intersection(*[{name for item in wanted for name in _named(argument, item, names)}])
@@ -152,7 +160,7 @@ def _chosen(argument: str, choice: Choice, able: Mapping[str, Array], names: Seq
 
 def _named(argument: str, item: str | int, names: Sequence[str]) -> list[str]:
     """The names at a position, or that are or match a pattern."""
-    if isinstance(item, int):
+    if not isinstance(item, str):
         found = list(names[item : item + 1]) if item >= 0 else []
     else:
         found = [item] if item in names else [name for name in names if fnmatchcase(name, item)]
@@ -178,10 +186,37 @@ def framework_state(name: str, names: Collection[str] = ()) -> str:
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(name)), "")
 
 
-def _kind(name: str, value: Array, names: Collection[str], infinite: bool) -> str:
+def listed_statistics(arrays: Mapping[str, Array]) -> set[str]:
+    """The running statistics of PyTorch's BatchNorm in a list of arrays, whose names are their places: two like vectors before a counter.
+
+    Args:
+        arrays: name -> array, in the model's order.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = [np.ones(3), np.zeros(3), np.zeros(3), np.ones(3), np.array(0)]  # weight, bias, mean, variance, counter
+        >>> sorted(listed_statistics({str(place): array for place, array in enumerate(layer)}))
+        ['2', '3']
+    """
+    found, names = set[str](), list(arrays)
+    for place, name in enumerate(names):
+        if name.isdecimal() and arrays[name].dtype.kind == "i" and arrays[name].size == 1 and place > 1:
+            pair = names[place - 2 : place]
+            mean, variance = (arrays[item] for item in pair)
+            if mean.dtype.kind == variance.dtype.kind == "f" and mean.ndim == 1 and mean.shape == variance.shape:
+                found.update(pair)
+    return found
+
+
+def framework_states(arrays: Mapping[str, Array]) -> dict[str, str]:
+    """Name -> what `framework_state` says of each array of a model, or `listed_statistics` where it is a list."""
+    return {name: framework_state(name, arrays) for name in arrays} | dict.fromkeys(listed_statistics(arrays), "BatchNorm")
+
+
+def _kind(value: Array, infinite: bool) -> str:
     of_dtype = {"b": "boolean", "i": "integer", "u": "integer"}
     own = "non-finite" if infinite else "" if value.size else "empty"
-    return framework_state(name, names) or own or of_dtype.get(value.dtype.kind, "unjudged")
+    return own or of_dtype.get(value.dtype.kind, "unjudged")
 
 
 def _count(number: int, kind: str = "") -> str:

@@ -59,11 +59,10 @@ def test_the_counter_decides_nothing_in_the_message_api():
     assert accuracy(found) > 0.7
 
 
-def test_the_counter_decides_nothing_in_the_legacy_api():
-    """Integers are found by their dtype; running statistics have no name there, so `judge=` takes positions."""
-    found, model = legacy_federate(legacy_over(RULES["mda"]), rounds=2), start(counter=False)
-    assert same(found, legacy_federate(legacy_over(RULES["mda"], model=model), model=model, rounds=2))
-    strategy = legacy_over(RULES["mda"], judge=TRAINED)
+@pytest.mark.parametrize("policy", [{}, {"judge": TRAINED}], ids=["by form", "by position"])
+def test_the_counter_decides_nothing_in_the_legacy_api(policy):
+    """Names are missing there: integers are found by their dtype, PyTorch's running statistics by the counter after them."""
+    strategy = legacy_over(RULES["mda"], **policy)
     assert same(legacy_federate(strategy, rounds=2), federate(over(RULES["mda"]), rounds=2))
     assert rejected(strategy) == [list(BAD)] * 2
 
@@ -216,17 +215,35 @@ def test_who_says_what_is_judged(judge, expected):
 STATE = [
     *("bn1.running_mean", "layer1.0.bn2.num_batches_tracked", "moving_mean", "batch_normalization_3/moving_variance:0", "bn.var"),
     *("batch_stats/BatchNorm_0/mean", "batch_norm/~/mean_ema/average", "batch_norm/~/var_ema.hidden", "normalization_1/variance"),
-    *("conv.activation_post_process.min_val", "fc.weight_fake_quant.scale", "observer.max_val", "fc.parametrizations.weight.0._u"),
+    *("bn1.mean.value", "batchnorm2d_1/mean", "spectral_normalization_1/vector_u:0", "fc.parametrizations.weight.0._u"),
+    *("conv.activation_post_process.min_val", "fc.weight_fake_quant.scale", "fc.weight_fake_quantizer.scale", "observer.max_val"),
 ]
 WEIGHTS = [
     *("0.weight", "params/BatchNorm_0/scale", "batch_normalization/gamma:0", "encoder.mean.weight", "rnn.weight_u", "observer_net.bias"),
     *("blocks.0.attn.qkv.lora_A.weight", "head.scale", "params/mean", "running.weight", "moving_average_head/kernel"),
+    *("bnn1.mean", "bnn1.var"),
 ]
 
 
 @pytest.mark.parametrize("name", [*STATE, *WEIGHTS])
 def test_the_frameworks_names(name):
     assert bool(framework_state(name)) == (name in STATE)
+
+
+def test_a_list_of_a_torch_model_s_arrays_shows_its_running_statistics():
+    arrays = {str(place): value for place, value in enumerate(start().values())}
+    assert decide(arrays, "trained").kinds == {"4": "BatchNorm", "5": "BatchNorm", "6": "integer"}
+    del arrays["6"]  # without the counter nothing tells them from two biases
+    assert decide(arrays, "trained").kinds == {}
+    found = legacy_federate(legacy_over(NNM, LegacyFedAdam), rounds=3)
+    assert found["1.running_var"].min() > 0
+
+
+@pytest.mark.parametrize("judge", [range(2), [np.int64(0), np.int64(1)], (0, 1)])
+def test_positions_of_any_integers(judge):
+    strategy = over(NNM, judge=judge)
+    federate(strategy, rounds=1, epochs=1)
+    assert strategy.reports[0].notes[0].startswith("judged 2 arrays")
 
 
 def test_spectral_normalisation_of_either_kind_is_no_weight():
