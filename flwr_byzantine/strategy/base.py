@@ -138,7 +138,7 @@ class RobustStrategy(Policy):
 
     def _applied(self, combined: Combined, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
         """As `_apply`; a round in which the strategy below raises is reported before that ends the run."""
-        carried = combined.state or combined.template.unshared
+        carried = combined.state or combined.template.unshared or combined.template.fixed
         try:
             with self.core.state.draws.of("step", combined.server_round), np.errstate(invalid="ignore" if carried else None):
                 return self._apply(combined.server_round, aggregate, metrics, like)  # of which infinite state is none of the optimiser's

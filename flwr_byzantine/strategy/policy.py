@@ -60,7 +60,7 @@ class Policy:
             model that is a list (legacy API, `ArrayRecord(model.get_weights())`), whose running statistics are found only where
             PyTorch's counter follows them; or a function of name and array. Everything else is state: aggregated by itself,
             coordinate by coordinate over all valid replies, and never shown to rules and server optimisers. So are booleans, and
-            arrays that are not finite in the run's first model, whatever this says.
+            arrays of which more than a tenth is not finite in the run's first model, whatever this says.
         scale: None compares updates as they are. "per-array" divides each judged array's distances, norms and inner products by its
             typical size among the round's replies, so that none decides alone; what a rule then guarantees (κ), it guarantees in
             that norm: in the plain one κ is up to (largest / smallest scale)² times as large. Radii and thresholds of a rule are

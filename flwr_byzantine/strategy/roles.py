@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from numbers import Integral
 from typing import TypeVar
 
+import numpy as np
+
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
@@ -73,7 +75,7 @@ def decide(arrays: Mapping[str, Array], judge: Choice, infinite: Collection[str]
     Args:
         arrays: name -> array of the broadcast model.
         judge: which arrays are judged, as `Policy.judge` says.
-        infinite: names of arrays that were not finite in the run's first model: these are state, as are booleans and empty ones.
+        infinite: names of arrays of which much was not finite in the run's first model: these are state, as are booleans and empty ones.
         shared: names of the arrays that clients share, or None for all.
 
     Raises:
@@ -119,13 +121,13 @@ def shared_names(arrays: Mapping[str, Array], shared: Choice | None) -> list[str
     return [name for name in arrays if name in chosen]
 
 
-def not_finite(arrays: Mapping[str, Array]) -> list[str]:
-    """Names of the arrays that hold infinities or NaN: fresh observers, additive masks.
+def not_finite(arrays: Mapping[str, Array]) -> dict[str, int]:
+    """Name -> how many values are infinite or NaN, of the arrays that hold any: fresh observers, additive masks.
 
     Args:
         arrays: name -> flat array.
     """
-    return [name for name, value in arrays.items() if not kernels.finite(value)]
+    return {name: int(np.count_nonzero(~np.isfinite(value))) for name, value in arrays.items() if not kernels.finite(value)}
 
 
 def check_choice(name: str, choice: object) -> None:

@@ -43,6 +43,7 @@ CHANGED = (
     "the checkpoint, so that a restart is another run"
 )
 
+FEW = 0.1  # an array of which more is infinite or NaN in the first model is state; of others these values stay as they are
 NOT_FINITE = (
     "strategy: array {!r} of the model is not finite any more, and was when the run began: a server optimiser that diverged, most likely; "
     "give it a smaller step. last_model is the model of the round before"
@@ -168,9 +169,10 @@ class Run:
         state.infinite = infinite if state.infinite is None else state.infinite
         shared = shared_names(arrays, self._settled("shared", state.shared, arrays))
         judge = self._settled("judge", state.judged if shared == state.shared else None, arrays)
-        template = template.of_shared(shared, decide(arrays, judge, state.infinite, shared))
+        masks = [name for name, count in state.infinite.items() if name in arrays and count > FEW * arrays[name].size]
+        template = template.of_shared(shared, decide(arrays, judge, masks, shared))
         judged = template.roles.judged(template.names)
-        if lost := [name for name in infinite if name in judged]:
+        if lost := [name for name, count in infinite.items() if name in judged and count > state.infinite.get(name, 0)]:
             raise InvalidParameter(NOT_FINITE.format(lost[0]))
         if (judged, shared) != (state.judged, state.shared):
             self._judge(judged)

@@ -39,7 +39,7 @@ class RunState:
         identity: what the program that goes on must have in common with the one that began; None without a checkpoint.
         shared: names of the arrays that clients share; None for all.
         judged: names of the judged arrays, None before the first round.
-        infinite: names of those that were not finite in the first model, None before.
+        infinite: name -> how many values were not finite in the first model, of those that had any; None before.
         draws: the run's randomness.
         attributes: the strategies' own state.
     """
@@ -54,7 +54,7 @@ class RunState:
     identity: Identity | None = None
     shared: list[str] | None = None
     judged: list[str] | None = None
-    infinite: list[str] | None = None
+    infinite: dict[str, int] | None = None
     draws: Draws = field(default_factory=Draws)
     attributes: Attributes = field(default_factory=lambda: Attributes([]))
     _unsaved: dict[str, bool] = field(default_factory=dict)  # what no checkpoint holds, and whether it was named

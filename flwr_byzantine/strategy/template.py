@@ -34,6 +34,8 @@ class Template:
         model: the names of all arrays.
         unshared: name -> array of those that stay as they were broadcast.
         roles: which of the shared arrays are judged; all of them, unless the run says otherwise.
+        fixed: name -> which values of a judged array are infinite or NaN, and these: they stay, whatever replies hold there; flat
+            values and origins have zeros in their place.
         gradients: whether replies are vectors of their own.
 
     Complex arrays are pairs of real numbers in all flat arrays.
@@ -56,7 +58,7 @@ class Template:
         self.dtypes = [value.dtype for value in sent.values()]
         self.values = [flat(value) for value in sent.values()]
         self.origins: list[Array | None] = list(self.values) if known else [None] * len(sent)
-        self.gradients = False
+        self.gradients, self.fixed = False, dict[str, tuple[Array, Array]]()
         self.size = sum(value.nbytes for value in sent.values())
         self.roles = Roles({name: value.size for name, value in sent.items()}, {})
 
@@ -64,7 +66,15 @@ class Template:
         """The same model, of which clients share these arrays, in these roles."""
         template = Template(self.unflatten(self.values), shared, self.known)
         template.roles = roles
+        for place, (name, value) in enumerate(zip(template.names, template.values, strict=True)):
+            if name not in roles.kinds and not kernels.finite(value):
+                template._fix(place, ~np.isfinite(value))
         return template
+
+    def _fix(self, place: int, odd: Array) -> None:
+        self.fixed[self.names[place]] = odd, self.values[place][odd]
+        self.values[place] = np.where(odd, 0, self.values[place])
+        self.origins[place] = self.values[place] if self.known else None
 
     @classmethod
     def of(cls, payloads: Mapping[str, bytes]) -> Template:
@@ -151,6 +161,8 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         if value.shape != shape and not (name in self.roles.kinds and max(value.ndim, len(shape)) < 2):
             raise MalformedUpdate(f"array {name!r}: expected shape {shape}, got {value.shape}")
         row = flat(value if value.dtype == dtype else _convert(name, value, dtype))
+        if name in self.fixed:
+            row = np.where(self.fixed[name][0], row.dtype.type(0), row)
         if not (kernels.finite(row) or _repeats(row, own)):
             raise MalformedUpdate(f"array {name!r}: expected finite values, got NaN or infinity")
         return row
@@ -169,10 +181,20 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
 
         State that has grown stays flat.
         """
-        forms = zip(self.names, blocks, self.values, self.dtypes, self.shapes, strict=True)
+        whole = [self._refilled(name, block) for name, block in zip(self.names, blocks, strict=True)]
+        forms = zip(self.names, whole, self.values, self.dtypes, self.shapes, strict=True)
         made = {name: block.view(dtype).reshape(shape if block.size == own.size else -1) for name, block, own, dtype, shape in forms}
         made |= self.unshared
         return {name: made[name] for name in self.model}
+
+    def _refilled(self, name: str, block: Array) -> Array:
+        """A flat block with the values that stay."""
+        if name not in self.fixed:
+            return block
+        odd, values = self.fixed[name]
+        block = block.copy()
+        block[odd] = values
+        return block
 
 
 def _repeats(row: Array, own: Array) -> bool:
