@@ -44,6 +44,12 @@ def test_training_overhead_runs(capsys):
     assert capsys.readouterr().out.count("ratio") == len(module.CASES)
 
 
+def test_state_cost_runs(capsys):
+    module = script("state_cost", N=7, F=1, REPEATS=1)
+    module.main()
+    assert capsys.readouterr().out.count("ms at best") == 3 * len(module.CASES)
+
+
 @pytest.mark.parametrize("spilling", [False, True])
 def test_large_model_runs(capsys, tmp_path, spilling):
     layers = {"matrix": (40, 25), "bias": (1000,)}

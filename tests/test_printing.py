@@ -88,7 +88,9 @@ STREAMS = {"stdout", "stderr"}
 DOORS = {  # what may print, and in which form; whatever else prints is to go through one of these
     "the terminal": lambda place, call: place == "experiments/terminal.py" and call.startswith("console.print(words("),
     "the log": lambda place, call: place == "flower/compat.py" and call.endswith("printable(text, LONGEST_LINE))"),
-    "its callers": lambda place, call: place.startswith(("strategy/", "flower/")) and re.match(r"(compat\.|self\.)?log\(", call),
+    "its callers": lambda place, call: (
+        place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)
+    ),
     "a table": lambda _, call: re.match(r"console\.print\(", call) and (call.endswith(".console())") or call == "console.print(view)"),
     "JSON or BibTeX": lambda place, call: place == "cli.py" and re.match(r"typer\.echo\((encoder\.dumps|citation)\(", call),
 }

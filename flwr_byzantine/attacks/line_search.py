@@ -56,7 +56,7 @@ def line_search(value: Callable[[float], float], lowest: float, near: float, far
 
     Example:
         >>> round(line_search(lambda t: t if t < 7.0 else 1.0, 0.0, 0.01, 40.0), 2)
-        7.0
+        6.99
     """
     tried = {t: value(t) for t in (lowest, *np.geomspace(near, far, evals // 2).tolist())}
     while len(tried) < 3 * evals // 4 and _first(tried) == max(tried):

@@ -61,7 +61,7 @@ def curve(nodes: int, malicious: int, silent: int, rounds: int, epsilon: float, 
     Example:
         >>> from flwr_byzantine import rules
         >>> [(p.sample_size, p.f, p.kappa) for p in curve(100, 10, 0, 1, 0.01, rules.TrimmedMean(f=0))][:2]
-        [(3, 1, 1.0), (4, 1, 0.5)]
+        [(5, 2, 2.0), (7, 3, 3.0)]
     """
     check("plan", "silent", silent, Constraint(int, ge=0, le=nodes - malicious))
     found, f, absent = [], 0, 0

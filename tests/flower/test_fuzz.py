@@ -49,4 +49,4 @@ def test_headers_by_grammar_are_read_or_refused():
         except MalformedUpdate as error:
             raised.add(str(error).rpartition("(")[2] if str(error).endswith(")") else "")
     assert read > 100
-    assert len(raised) > 5
+    assert len(raised) >= 5
