@@ -68,7 +68,7 @@ def combine(
         certificate = None
         if policy.certificate:
             norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
-            certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used))
+            certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used), squares=updates.sq_norms())
         noted = remarks(rule, template.roles, samples, outcome.blocks, bool(policy.scale))
         return Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate, noted)
 

@@ -21,11 +21,12 @@ SLACK = 1.5
 ASSUMES = (
     "at most f = {f} of n = {n} replies are Byzantine; the mean squared distance of two honest replies is at most {slack:g} "
     "times the median, over these, of each one's lower median to the others (honest replies may not form two groups); the honest "
-    "mean lies within two standard errors of the gradient; " + CAVEAT
+    "mean lies within two standard errors of the gradient{alike}; " + CAVEAT
 )
+ALIKE = ", whose square is at least the lower quartile, over honest replies, of each one's lower median inner product with the others"
 
 
-def typical_distance(D: Array, f: int) -> float:
+def typical_distance(D: Array, f: int, share: float = 0.5) -> float:
     """A squared distance between honest replies that f Byzantine ones can neither lower nor, for n >= 3f + 1, raise at will.
 
     Each row takes the rank of its distances that is the median of the h - 1 honest ones even if f colluders sit on it; over
@@ -35,6 +36,7 @@ def typical_distance(D: Array, f: int) -> float:
     Args:
         D: (n, n) squared distances.
         f: Byzantine rows.
+        share: of the rows whose distance is no larger; the median by default.
 
     Example:
         >>> import numpy as np
@@ -48,7 +50,7 @@ def typical_distance(D: Array, f: int) -> float:
     h = n - f
     apart = np.sort(D + np.diag(np.full(n, -1.0)), axis=1)[:, 1:]  # without the row itself
     rows = np.sort(apart[:, f + (h - 2) // 2])
-    return float(rows[f + (h - 1) // 2])
+    return float(rows[f + int(share * (h - 1))])
 
 
 def nearest_distance(D: Array, f: int) -> float:
@@ -66,6 +68,36 @@ def nearest_distance(D: Array, f: int) -> float:
         return 0.0
     apart = np.sort(D + np.diag(np.full(n, -1.0)), axis=1)[:, 1:]
     return float(np.sort(apart[:, f])[n // 2])
+
+
+def typical_product(D: Array, squares: Array, f: int) -> float:
+    """An inner product of honest replies that f Byzantine ones cannot raise, less its uncertainty: below ‖g‖² = E⟨V_i, V_j⟩.
+
+    Each row takes the lower median that its products would have with h - 1 honest rows; of the rows the lower quartile counts, less
+    two standard errors by the distance between the quartiles. What f more values do to the k-th smallest is to lower it, and the
+    (k + f)-th they cannot lower: so this is at most the same of the honest rows alone. Derived here.
+
+    Args:
+        D: (n, n) squared distances.
+        squares: (n,) squared norms.
+        f: Byzantine rows.
+
+    Example:
+        >>> import numpy as np
+        >>> X = np.array([[2.0]] * 8 + [[90.0]])
+        >>> typical_product((X - X.T) ** 2, X[:, 0] ** 2, f=0), typical_product((X - X.T) ** 2, X[:, 0] ** 2, f=1)
+        (4.0, 4.0)
+    """
+    n = len(D)
+    check_n_f(n, f)
+    h = n - f
+    if h < 2:
+        return 0.0
+    products = (squares[:, None] + squares - D) / 2
+    np.fill_diagonal(products, np.inf)
+    rows = np.sort(np.sort(products, axis=1)[:, (h - 2) // 2])
+    quartile, upper = rows[(h - 1) // 4], rows[f + -(-3 * (h - 1) // 4)]
+    return float(quartile - 1.5 * (upper - quartile) / math.sqrt(h))
 
 
 @dataclass(frozen=True)
@@ -88,11 +120,14 @@ class Estimate:
     slack: float = SLACK
 
 
-def estimate(D: Array, f: int, kappa: float, norm: float, noise: float | None = None, slack: float = SLACK) -> Estimate:
+def estimate(
+    D: Array, f: int, kappa: float, norm: float, noise: float | None = None, slack: float = SLACK, squares: Array | None = None
+) -> Estimate:
     """Noise, heterogeneity and gradient from one round.
 
     ‖g‖ >= ‖F‖ - ‖F - x̄_H‖ - ‖x̄_H - g‖, where the definition of κ bounds the second term by √(κ (1 - 1/h) v) and two
-    standard errors the third by 2√(v/h), for v = `variance`. Derived here.
+    standard errors the third by 2√(v/h), for v = `variance`. Where the replies' norms are known, E⟨V_i, V_j⟩ = ‖g‖² gives another
+    lower estimate, `typical_product`, and the larger of both is taken. Derived here.
 
     Args:
         D: (n, n) squared distances between the replies.
@@ -101,6 +136,7 @@ def estimate(D: Array, f: int, kappa: float, norm: float, noise: float | None = 
         norm: ‖F‖.
         noise: what the clients report of E‖V_i - E V_i‖² (a median over them), or None.
         slack: see `Estimate`.
+        squares: (n,) squared norms of the replies, or None.
 
     Example:
         >>> import numpy as np
@@ -116,6 +152,8 @@ def estimate(D: Array, f: int, kappa: float, norm: float, noise: float | None = 
     variance = slack * half
     own = min(half, nearest_distance(D, f) / 2 if noise is None else max(0.0, noise))
     lower = norm - math.sqrt(kappa * (1 - 1 / h) * variance) - 2 * math.sqrt(variance / h)
+    if squares is not None and half > 0:
+        lower = max(lower, math.sqrt(max(0.0, typical_product(D, squares, f)) * half / (typical_distance(D, f, 0.75) / 2)))
     return Estimate(variance, own, half - own, max(0.0, lower), slack)
 
 
@@ -140,7 +178,9 @@ class Certificate:
     assumes: str
 
 
-def certify(rule: Rule, D: Array, norm: float, noise: float | None = None, slack: float = SLACK) -> Certificate:
+def certify(
+    rule: Rule, D: Array, norm: float, noise: float | None = None, slack: float = SLACK, squares: Array | None = None
+) -> Certificate:
     """The certificate of one round of `rule`; see `estimate` for the arguments.
 
     Source: condition (i) of Blanchard et al., NeurIPS 2017, by way of κ (Allouah et al., AISTATS 2023); derived here.
@@ -157,7 +197,8 @@ def certify(rule: Rule, D: Array, norm: float, noise: float | None = None, slack
         kappa = kappa_of(rule, n)
     except InvalidParameter as error:
         return Certificate(False, None, None, None, None, str(error))
-    found, assumes = estimate(D, f, kappa, norm, noise, slack), ASSUMES.format(slack=slack, f=f, n=n)
+    found = estimate(D, f, kappa, norm, noise, slack, squares)
+    assumes = ASSUMES.format(slack=slack, f=f, n=n, alike="" if squares is None else ALIKE)
     if found.grad_norm == 0:
         return Certificate(False, None, None, kappa, found, assumes)
     sine = math.sqrt(kappa * (1 - 1 / (n - f)) * found.variance) / found.grad_norm

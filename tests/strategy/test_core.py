@@ -207,7 +207,7 @@ def test_a_certificate_is_that_of_the_replies_and_the_aggregates_length():
     ended(made, 1, answers)
     X = np.array(shifts)
     D = ((X[:, None] - X) ** 2).sum(-1)
-    expected = certify(rule, D, float(np.linalg.norm(rule(X))), noise=0.5)
+    expected = certify(rule, D, float(np.linalg.norm(rule(X))), noise=0.5, squares=(X**2).sum(axis=1))
     found = made.reports[0].certificate
     assert (found.sin_alpha, found.margin) == (pytest.approx(expected.sin_alpha), pytest.approx(expected.margin))
     assert found.estimate.noise == pytest.approx(0.5)

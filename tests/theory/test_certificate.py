@@ -18,7 +18,7 @@ def distances(X):
 
 
 def certificate(rule, X):
-    return certify(rule, distances(X), float(np.linalg.norm(rule(X))))
+    return certify(rule, distances(X), float(np.linalg.norm(rule(X))), squares=(X**2).sum(axis=1))
 
 
 def sample(rng, n, d, sigma, grad_norm):

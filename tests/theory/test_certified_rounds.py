@@ -5,6 +5,7 @@ import pytest
 
 from flwr_byzantine import attacks, rules, theory
 from flwr_byzantine.arrays.geometry import sq_distances
+from flwr_byzantine.theory.certificate import typical_product
 
 ATTACKS = {
     "ALIE": attacks.ALIE(z=1.5),
@@ -37,7 +38,7 @@ def rounds(rule, attack, ratio, count, seed=0):
         honest = g + rng.normal(size=(h, D)) / np.sqrt(D)
         X = np.vstack([honest, attack(honest, f, rng, rule)])
         value = rule(X)
-        given = theory.certify(rule, sq_distances(X @ X.T), float(np.linalg.norm(value)))
+        given = theory.certify(rule, sq_distances(X @ X.T), float(np.linalg.norm(value)), squares=(X**2).sum(axis=1))
         yield given, theory.sin_alpha(rule, N, f, D, 1 / np.sqrt(D), ratio), float(value @ g) / ratio**2
 
 
@@ -47,6 +48,22 @@ def test_rounds_of_little_noise_are_certified_under_alie(rule):
     found = list(rounds(rule, ATTACKS["ALIE"], 5.0, 60))
     assert sum(given.holds for given, _, _ in found) >= 58
     assert all(given.margin == 1 - given.sin_alpha and given.sin_alpha >= true for given, true, _ in found)
+
+
+@pytest.mark.parametrize(("rule", "ratio"), [(rules.TrimmedMean(f=F), 1.3), (rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F)), 2.5)])
+def test_the_replies_own_products_say_more_of_the_gradient_than_the_aggregate(rule, ratio):
+    assert all(given.holds for given, _, _ in rounds(rule, ATTACKS["ALIE"], ratio, 20))
+
+
+def test_colluders_can_only_lower_the_product_of_honest_replies():
+    rng = np.random.default_rng(0)
+    for n, f in ((4, 1), (7, 2), (11, 3), (21, 8)):
+        for place in (0.0, 1.0, -30.0, 1e6):
+            X = 1 + rng.normal(size=(n, 5))
+            X[:f] = place * (X[f:].mean(0) + rng.normal(size=5) / 10) if place else X[f]
+            G, H = X @ X.T, X[f:] @ X[f:].T
+            honest = typical_product(sq_distances(H), np.diag(H), 0)
+            assert typical_product(sq_distances(G), np.diag(G), f) <= honest + 1e-9 * abs(honest)
 
 
 @pytest.mark.parametrize("rule", PROVED, ids=str)
