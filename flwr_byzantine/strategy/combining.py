@@ -60,8 +60,8 @@ def combine(
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
     with spill or nullcontext():
         blocks = _judged(template, seen)
-        samples = Samples(blocks, rule.f, after_part)
-        updates = Updates(per_array(samples) if policy.scale else blocks, nodes, after_part)
+        samples = Samples(blocks, after_part)
+        updates = Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part)
         outcome = run(rule, updates, state, trusted)
         if policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])

@@ -17,13 +17,13 @@ SMALL, LARGE = 0.1, 0.5  # an array with less of the values that makes more of t
 UNMOVED = 0.5  # so is one of whose values, as clients change them, the aggregate changes less
 NOTHING = 1e-3  # a value of which a client changes less than this share of what is usual, it does not change
 SCALE = (
-    "array {name!r} has {few:.2g} % of the values in which clients differ and makes {much:.0f} % of the typical squared {what}: it counts "
-    "most in whom the rule keeps; scale='per-array' lets all arrays count alike, and judge= names what is trained, if this is not"
+    "array {name!r} has {few:.2g} % of the values of arrays in which clients differ and makes {much:.0f} % of the typical squared {what}: "
+    "it counts most in whom the rule keeps; scale='per-array' lets all arrays count alike, and judge= names what is trained, if this is not"
 )
 STILL = "the aggregate changes {share} of what clients changed in {arrays}: {why}"
 FEW = "most of that is changed by fewer than half of the clients each, which medians and selections leave as it is"
 MOVES = "; nnm+trimmed-mean moves it"
-CANCELS = "the clients' changes cancel out, or are lost in rounding to the array's dtype"
+OTHER = "the clients that are followed leave it as it is, or the changes cancel out or are lost in rounding to the array's dtype"
 
 
 def remarks(rule: Rule, roles: Roles, samples: Samples, aggregate: Sequence[Array], scaled: bool) -> dict[str, str]:
@@ -62,14 +62,15 @@ def _scale(names: Sequence[str], widths: Array, sizes: Array, what: str) -> dict
 
 def _still(rule: Rule, names: Sequence[str], clients: Array, still: Array, few: Array) -> dict[str, str]:
     """Arrays that clients changed and the aggregate hardly does; and why, as far as counts can say."""
-    kept = np.flatnonzero(still > (1 - UNMOVED) * clients)
-    if not len(kept):
-        return {}
-    some = ", ".join(repr(printable(names[k], 60)) for k in kept[:3])
-    arrays = f"{some} and {len(kept) - 3} more" if len(kept) > 3 else some
-    shares = 100 * (1 - still[kept] / clients[kept])
-    share = f"{shares.min():.0f} %" if round(shares.min()) == round(shares.max()) else f"{shares.min():.0f} to {shares.max():.0f} %"
-    sparse = 2 * few[kept].sum() > still[kept].sum()
+    unmoved, sparse = still > (1 - UNMOVED) * clients, 2 * few > still
     mixes = any(isinstance(stage, NNM) for stage in rule.stages())
-    why = CANCELS if not sparse else FEW if mixes else FEW + MOVES
-    return {f"still {arrays}": STILL.format(share=share, arrays=arrays, why=why)}
+    causes = {FEW if mixes else FEW + MOVES: unmoved & sparse, OTHER: unmoved & ~sparse}
+    return dict(_still_since(why, names, clients, still, np.flatnonzero(which)) for why, which in causes.items() if which.any())
+
+
+def _still_since(why: str, names: Sequence[str], clients: Array, still: Array, places: Array) -> tuple[str, str]:
+    some = ", ".join(repr(printable(names[k], 60)) for k in places[:3])
+    arrays = f"{some} and {len(places) - 3} more" if len(places) > 3 else some
+    shares = 100 * (1 - still[places] / clients[places])
+    share = f"{shares.min():.0f} %" if round(shares.min()) == round(shares.max()) else f"{shares.min():.0f} to {shares.max():.0f} %"
+    return f"still {arrays}", STILL.format(share=share, arrays=arrays, why=why)

@@ -91,7 +91,7 @@ def decide(arrays: Mapping[str, Array], judge: Choice, infinite: Collection[str]
     """
     sent = {name: value for name, value in arrays.items() if shared is None or name in shared}
     able = {name: value for name, value in sent.items() if value.size and value.dtype.kind != "b" and name not in infinite}
-    judged = _chosen("judge", judge, able, list(arrays))
+    judged = _chosen("judge", judge, able, arrays)
     if arrays and not sum(sent[name].size for name in judged):
         whose = "the model has" if shared is None else "clients share"
         raise InvalidParameter(f"strategy: judge={judge!r} leaves no array of numbers to judge; {whose} {list(sent)[:5]}")
@@ -117,7 +117,7 @@ def shared_names(arrays: Mapping[str, Array], shared: Choice | None) -> list[str
     """
     if shared is None or shared == "all":
         return None
-    chosen = _chosen("shared", shared, arrays, list(arrays))
+    chosen = _chosen("shared", shared, arrays, arrays)
     return [name for name in arrays if name in chosen]
 
 
@@ -146,14 +146,15 @@ def _is_item(item: object) -> bool:
     return isinstance(item, str | Integral) and not isinstance(item, bool)
 
 
-def _chosen(argument: str, choice: Choice, able: Mapping[str, Array], names: Sequence[str]) -> set[str]:
+def _chosen(argument: str, choice: Choice, able: Mapping[str, Array], model: Mapping[str, Array]) -> set[str]:
     """Names of those that are chosen of the arrays that can be; patterns and positions are those of the whole model's names."""
+    names = list(model)
     if callable(choice):
         return {name for name, value in able.items() if choice(name, value)}
     if choice == "all":
         return set(able)
     if choice == "trained":
-        state = framework_states(able)
+        state = framework_states(model)
         trained = {name for name, value in able.items() if value.dtype.kind in "fc" and not state[name]}
         return trained if any(able[name].size for name in trained) else set(able)  # a model of integers is judged by these
     wanted: Sequence[str] | Sequence[int] = [choice] if isinstance(choice, str) else choice
@@ -189,24 +190,26 @@ def framework_state(name: str, names: Collection[str] = ()) -> str:
 
 
 def listed_statistics(arrays: Mapping[str, Array]) -> set[str]:
-    """The running statistics of PyTorch's BatchNorm in a list of arrays, whose names are their places: two like vectors before a counter.
+    """The running statistics of PyTorch's BatchNorm in a list of arrays, whose names are their places.
+
+    Before a counter they are the last two of four vectors of one length (weight, bias, mean, variance). Layers without weight and
+    bias are not found.
 
     Args:
-        arrays: name -> array, in the model's order.
+        arrays: name -> array, of the whole model and in its order.
 
     Example:
         >>> import numpy as np
-        >>> layer = [np.ones(3), np.zeros(3), np.zeros(3), np.ones(3), np.array(0)]  # weight, bias, mean, variance, counter
+        >>> layer = [np.ones(3), np.zeros(3), np.zeros(3), np.ones(3), np.array(0)]
         >>> sorted(listed_statistics({str(place): array for place, array in enumerate(layer)}))
         ['2', '3']
     """
     found, names = set[str](), list(arrays)
     for place, name in enumerate(names):
-        if name.isdecimal() and arrays[name].dtype.kind == "i" and arrays[name].size == 1 and place > 1:
-            pair = names[place - 2 : place]
-            mean, variance = (arrays[item] for item in pair)
-            if mean.dtype.kind == variance.dtype.kind == "f" and mean.ndim == 1 and mean.shape == variance.shape:
-                found.update(pair)
+        four = [arrays[item] for item in names[max(0, place - 4) : place]]
+        if name.isdecimal() and arrays[name].dtype.kind == "i" and arrays[name].ndim == 0 and len(four) == 4:
+            alike = {(item.shape, item.dtype.kind) for item in four} == {((four[3].size,), "f")}
+            found.update(names[place - 2 : place] if alike and not (four[3] < 0).any() else [])
     return found
 
 

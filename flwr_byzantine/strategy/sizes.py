@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.geometry import HUGE, TINY, sq_distances
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block
@@ -21,7 +22,7 @@ from flwr_byzantine.arrays.window import Window
 Made = TypeVar("Made")
 LARGEST = 64  # values looked at in one array: lengths are good to a tenth where the values are like each other
 TOGETHER = 1 << 22  # values looked at in all arrays of all replies: 32 MB
-SPARSE = 0.25  # with a smaller share of changed values among these, an array is looked at where replies change it
+SPARSE = 0.25  # where half of the replies change a smaller share of these, an array is looked at where they change it
 CLOSER = 16  # times as many values of such an array
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
 FARTHEST = 1e60  # no array counts more times than this
@@ -30,11 +31,11 @@ FARTHEST = 1e60  # no array counts more times than this
 class Samples:
     """Some values of each of B arrays, at places that are always the same and have no pattern, as the values may have one.
 
-    Of an array that replies change in few places (embedding rows), the values that they change are looked at.
+    Of an array that most replies change in few places (embedding rows), those values are looked at which the half of them with the
+    fewest changes changes. What is large in few places and small everywhere else is not seen.
 
     Args:
         blocks: the arrays, in all n replies; each has a value at least.
-        f: replies that may be Byzantine: those that change most of an array have no say in where it is looked at.
         after_part: as for `Updates`, called after each row.
 
     Attributes:
@@ -42,10 +43,10 @@ class Samples:
         widths: (B,) sizes of the arrays.
     """
 
-    def __init__(self, blocks: Sequence[Block], f: int = 0, after_part: AfterPart | None = None) -> None:
+    def __init__(self, blocks: Sequence[Block], after_part: AfterPart | None = None) -> None:
         self.blocks, self.widths = list(blocks), np.array([block.width for block in blocks])
         size = max(1, min(LARGEST, TOGETHER // sum(len(block.rows) for block in blocks)))
-        looks = [_Look.at(block, size, f, after_part) for block in blocks]
+        looks = [_Look.at(block, size, after_part) for block in blocks]
         self._places, self._changing = [look.places for look in looks], np.array([look.among for look in looks])
         self._counts = np.array([look.deltas.shape[1] for look in looks])
         self._starts = np.cumsum(self._counts) - self._counts
@@ -97,24 +98,40 @@ class Samples:
         return np.asarray(np.add.reduceat(np.array([by_clients, still, still & few]), self._starts, axis=1, dtype=np.int64))
 
 
-def per_array(samples: Samples) -> list[Block]:
+def per_array(blocks: Sequence[Block], after_part: AfterPart | None = None) -> list[Block]:
     """The arrays with the scales that make clients equally far apart in each: distances are divided by their typical size.
 
-    An array in which more than half of the clients agree counts as if its values differed like those of the other arrays. The
-    array with the largest differences keeps its scale of 1.
+    That is a median over the rows of each one's median distance to the others, of all values: it lies among the distances of honest
+    rows while these are more than half. It takes one more Gram matrix. An array in which more than half of the clients agree counts
+    as if its values differed like those of the other arrays. The array with the largest differences keeps its scale of 1.
 
     Example:
         >>> wide, narrow = (Block([np.array([k * unit]) for k in (0.0, 1.0, 2.0)]) for unit in (8.0, 1.0))
-        >>> [block.scale for block in per_array(Samples([wide, narrow]))]
+        >>> [block.scale for block in per_array([wide, narrow])]
         [1.0, 8.0]
     """
-    sizes, widths = samples.typical_sizes(), np.sqrt(samples.widths)
+    widths = np.sqrt([block.width for block in blocks])
+    sizes = np.array([_typical_distance(block, after_part) for block in blocks])
     apart = sizes > 0
     if not apart.any():
-        return samples.blocks
+        return list(blocks)
     sizes = np.where(apart, sizes, np.median((sizes / widths)[apart]) * widths)
     scales = np.minimum(sizes.max() / np.maximum(sizes, sizes.max() / FARTHEST), FARTHEST)
-    return [replace(block, scale=float(scale)) for block, scale in zip(samples.blocks, scales, strict=True)]
+    return [replace(block, scale=float(scale)) for block, scale in zip(blocks, scales, strict=True)]
+
+
+def _typical_distance(block: Block, after_part: AfterPart | None) -> float:
+    n, unit = len(block.rows), 1.0
+    if n < 2:
+        return 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        G = kernels.gram(block.rows, block.origin, exact=True, after_part=after_part)
+        if not TINY**2 < np.median(np.diag(G)) < HUGE**2:  # squares of ordinary rows leave float64's range
+            unit = float(np.median(kernels.peaks(block.rows, block.origin, after_part))) or 1.0
+            G = kernels.scaled_gram(block.rows, block.origin, np.full(n, 1 / unit), None, after_part)
+        D = sq_distances(G)
+    np.fill_diagonal(D, np.inf)
+    return float(np.sqrt(np.sort(np.sort(D, axis=1)[:, (n - 2) // 2])[(n - 1) // 2])) * unit
 
 
 def _median(rows: Array) -> Array:
@@ -138,23 +155,23 @@ class _Look:
     among: int
 
     @classmethod
-    def at(cls, block: Block, size: int, f: int, after_part: AfterPart | None) -> _Look:
+    def at(cls, block: Block, size: int, after_part: AfterPart | None) -> _Look:
         places = _places(block.width, size)
         deltas = _deltas(block, places, after_part)
-        if block.width <= size or np.count_nonzero(deltas) > SPARSE * deltas.size:
+        if block.width <= size or np.median(np.count_nonzero(deltas, axis=1)) > SPARSE * size:
             return cls(places, deltas, block.width)
-        changed = _changed(block, f, after_part)
+        changed = _changed(block, after_part)
         chosen = changed[_places(len(changed), CLOSER * size)]
         return cls(chosen, _deltas(block, chosen, after_part), len(changed)) if len(changed) else cls(places, deltas, block.width)
 
 
-def _changed(block: Block, f: int, after_part: AfterPart | None) -> Array:
-    """Places of the values that any of the rows changes, but the f that change most."""
+def _changed(block: Block, after_part: AfterPart | None) -> Array:
+    """Places of the values that the half of the rows that changes fewest of them changes."""
     before = 0 if block.origin is None else block.origin
     counts = [_after(np.count_nonzero(row != before), after_part) for row in block.rows]
     found = np.zeros(block.width, bool)
-    for k in np.argsort(counts, kind="stable")[: max(1, len(counts) - f)]:
-        found |= block.rows[k] != before
+    for k in np.argsort(counts, kind="stable")[: (len(counts) + 1) // 2]:
+        found |= _after(block.rows[k] != before, after_part)
     return np.flatnonzero(found)
 
 

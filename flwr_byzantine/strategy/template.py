@@ -72,6 +72,8 @@ class Template:
         return template
 
     def _fix(self, place: int, odd: Array) -> None:
+        if self.dtypes[place].kind == "c":  # both halves of a number
+            odd = odd.reshape(-1, 2).any(axis=1).repeat(2)
         self.fixed[self.names[place]] = odd, self.values[place][odd]
         self.values[place] = np.where(odd, 0, self.values[place])
         self.origins[place] = self.values[place] if self.known else None

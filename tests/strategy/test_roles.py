@@ -274,6 +274,24 @@ def test_a_list_of_a_torch_model_s_arrays_shows_its_running_statistics():
     assert found["1.running_var"].min() > 0
 
 
+def test_other_vectors_before_an_integer_are_weights():
+    vector, matrix, counter = np.ones(3, np.float32), np.ones((3, 3), np.float32), np.array(0)
+    for arrays in ([matrix, vector, vector, counter], [matrix, vector, vector, vector, counter], [*[vector] * 3, -vector, counter]):
+        assert set(decide({str(place): value for place, value in enumerate(arrays)}, "trained").kinds.values()) == {"integer"}
+    layer = {str(place): value for place, value in enumerate([matrix, vector, vector, vector, vector, counter, matrix])}
+    assert decide(layer, "trained", shared=["0", "1", "2", "5", "6"]).kinds == {"5": "integer"}  # mean and variance stay at home
+    assert decide(layer, "trained").kinds == {"3": "BatchNorm", "4": "BatchNorm", "5": "integer"}
+
+
+def test_complex_values_that_are_infinite_in_one_half_stay():
+    model = {"w": np.zeros(10, np.float32), "c": np.zeros(20, np.complex64)}
+    model["c"][0] = -np.inf
+    strategy = over(RULES["median"])
+    found = federate(strategy, reply=lambda got, node: {"w": got["w"] + 1, "c": got["c"] + np.complex64(1j)}, model=model, rounds=3)
+    assert found["c"][0].real == -np.inf
+    np.testing.assert_allclose(found["c"][1:], 3j)
+
+
 @pytest.mark.parametrize("judge", [range(2), [np.int64(0), np.int64(1)], (0, 1)])
 def test_positions_of_any_integers(judge):
     strategy = over(NNM, judge=judge)
