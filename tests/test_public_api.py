@@ -84,3 +84,17 @@ def test_every_strategy_says_which_arrays_decide(api):
     strategies = [item for item in map(partial(getattr, api), api.__all__) if isinstance(item, type) and hasattr(item, "reports")]
     assert len(strategies) > 20
     assert [item.__name__ for item in strategies if "judge" not in item.__doc__] == []
+
+
+def test_a_strategy_loads_nothing_that_it_does_not_need():
+    """What costs time and memory in every server: SciPy, scikit-learn, Numba, PyTorch, Rich."""
+    heavy = ("scipy", "sklearn", "numba", "torch", "rich", "matplotlib")
+    theirs = "from flwr.serverapp.strategy import Krum"
+    found = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", f"import sys; {line}; print([m for m in {heavy} if m in sys.modules])"],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for line in (theirs, "from flwr_byzantine import Krum")
+    ]  # fmt: skip
+    assert found[0] == found[1]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.optimize import minimize
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import Constraint, check
@@ -74,6 +73,8 @@ def _best(found: list[tuple[float, Array]], count: int) -> list[tuple[float, Arr
 
 def _ascend(rule: Rule, X: Array, honest: Array, steps: int) -> float:
     """The ratio after gradient ascent from X, which never ends below where it began."""
+    from scipy.optimize import minimize
+
     tiny, start = 1e-12, kappa_ratio(rule, X, honest)
     result = minimize(
         lambda flat: -float(np.log(kappa_ratio(rule, flat.reshape(X.shape), honest) + tiny)),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.stats import hypergeom
-
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules import Rule, TrimmedMean
 
@@ -20,6 +18,8 @@ def failure_probability(num_nodes: int, num_malicious: int, sample_size: int, f:
         >>> round(failure_probability(100, 10, 10, f=1), 2)
         0.26
     """
+    from scipy.stats import hypergeom  # takes half a second to import, which no strategy needs
+
     single = float(hypergeom.sf(f, num_nodes, num_malicious, sample_size))
     return -math.expm1(rounds * math.log1p(-single)) if single < 1 else 1.0
 
