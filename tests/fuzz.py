@@ -88,8 +88,11 @@ def _is_array(data: bytes, like: np.ndarray) -> bool:
         value = np.lib.format.read_array(stream, allow_pickle=False)
     except Exception:
         return False
-    good = value.shape == like.shape and value.dtype.kind == "f" and not stream.read()
-    return good and bool(np.isfinite(value.astype(like.dtype)).all())
+    if value.shape != like.shape or value.dtype.kind not in "iuf" or stream.read():
+        return False
+    held = value.astype(like.dtype)
+    exact = value.dtype.kind == "f" or [int(number) for number in held.ravel().tolist()] == value.ravel().tolist()
+    return exact and bool(np.isfinite(held).all())
 
 
 def by_message(strategy: Any, mutants: Mutants) -> tuple[Any, dict[str, Any]]:
