@@ -5,6 +5,7 @@ Looked at in a sample of each array's values, which costs little beside a rule; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,6 +19,7 @@ from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block
 from flwr_byzantine.arrays.window import Window
+from flwr_byzantine.theory.certificate import typical_distance
 
 Made = TypeVar("Made")
 LARGEST = 64  # values looked at in one array: lengths are good to a tenth where the values are like each other
@@ -122,16 +124,12 @@ def per_array(blocks: Sequence[Block], after_part: AfterPart | None = None) -> l
 
 def _typical_distance(block: Block, after_part: AfterPart | None) -> float:
     n, unit = len(block.rows), 1.0
-    if n < 2:
-        return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         G = kernels.gram(block.rows, block.origin, exact=True, after_part=after_part)
         if not TINY**2 < np.median(np.diag(G)) < HUGE**2:  # squares of ordinary rows leave float64's range
             unit = float(np.median(kernels.peaks(block.rows, block.origin, after_part))) or 1.0
             G = kernels.scaled_gram(block.rows, block.origin, np.full(n, 1 / unit), None, after_part)
-        D = sq_distances(G)
-    np.fill_diagonal(D, np.inf)
-    return float(np.sqrt(np.sort(np.sort(D, axis=1)[:, (n - 2) // 2])[(n - 1) // 2])) * unit
+        return math.sqrt(typical_distance(sq_distances(G), f=0)) * unit
 
 
 def _median(rows: Array) -> Array:

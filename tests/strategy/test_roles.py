@@ -158,30 +158,26 @@ def test_only_what_was_broadcast_may_be_infinite(value):
     assert strategy.reports[0].with_status("invalid") == list(BAD)
 
 
+def padded(strategy, padding):
+    """A run whose bias holds these values at first; clients send anything in their place."""
+
+    def answer(got, node):
+        bias = got["bias"] + np.float32(-900 if node in BAD else 1 + 0.01 * node)
+        bias[list(padding)] = (-np.inf, 5.0, np.nan, 1e30)[node % 4]
+        return {"w": got["w"] + np.float32(1 + 0.01 * node), "bias": bias}
+
+    model = {"w": np.zeros(10, np.float32), "bias": np.zeros(20, np.float32)}
+    for place, value in padding.items():
+        model["bias"][place] = value
+    return federate(strategy, reply=answer, model=model, rounds=3)
+
+
 @pytest.mark.parametrize("inner", [FedAdam, FedAvgM, FedAvg])
 @pytest.mark.parametrize("rule", ["krum", "cge", "geometric-median", "nnm+trimmed-mean", "centered-clipping"])
 def test_a_few_infinite_values_stay_and_the_others_of_their_array_are_judged(rule, inner, tmp_path):
     """A bias of -inf for a padding token: whatever is sent there, the model is the one without it."""
-    padding = {3: -np.inf, 7: np.nan}
-
-    def answers(odd):
-        def answer(got, node):
-            hostile = node in BAD
-            bias = got["bias"] + np.float32(-900 if hostile else 1 + 0.01 * node)
-            if odd:
-                bias[3] = (-np.inf, 5.0, np.nan, 1e30)[node % 4]
-            return {"w": got["w"] + np.float32(1 + 0.01 * node), "bias": bias}
-
-        return answer
-
-    def run(values, **policy):
-        model = {"w": np.zeros(10, np.float32), "bias": np.zeros(20, np.float32)}
-        for place, value in values.items():
-            model["bias"][place] = value
-        strategy = over(RULES.get(rule) or rules.parse(rule, F), inner, **policy)
-        return strategy, federate(strategy, reply=answers(bool(values)), model=model, rounds=3)
-
-    (strategy, found), (plain, expected) = run(padding, spill=tmp_path), run({})
+    strategy, plain = over(rules.parse(rule, F), inner, spill=tmp_path), over(rules.parse(rule, F), inner)
+    found, expected = padded(strategy, {3: -np.inf, 7: np.nan}), padded(plain, {})
     assert not any(report.with_status("invalid") for report in strategy.reports)
     assert found["bias"][3] == -np.inf
     assert np.isnan(found["bias"][7])

@@ -103,10 +103,14 @@ def federate(
     result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
-    if attacked is not None:
-        expected = attacked.attack.idle(task.num_clients, task.num_malicious, rounds)
-        evaluator.history.notices = list(dict.fromkeys([text for text in (expected, *attacked.notices) if text]))
+    evaluator.history.notices = [] if attacked is None else _notices(attacked, task, rounds)
     return evaluator.history, result.arrays
+
+
+def _notices(grid: AdversarialGrid, task: Task, rounds: int) -> list[str]:
+    """What is to be said of an attack that does nothing, each sentence once."""
+    expected = grid.attack.idle(task.num_clients, task.num_malicious, rounds)
+    return list(dict.fromkeys(text for text in (expected, *grid.notices) if text))
 
 
 def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int]) -> AdversarialGrid:
