@@ -92,7 +92,7 @@ DOORS = {  # what may print, and in which form; whatever else prints is to go th
         place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)
     ),
     "a table": lambda _, call: re.match(r"console\.print\(", call) and (call.endswith(".console())") or call == "console.print(view)"),
-    "JSON or BibTeX": lambda place, call: place == "cli.py" and re.match(r"typer\.echo\((encoder\.dumps|citation)\(", call),
+    "JSON or BibTeX": lambda place, call: place.startswith("cli/") and re.match(r"typer\.echo\((encoder\.dumps|citation)\(", call),
 }
 
 

@@ -1,0 +1,36 @@
+"""The command `flwr-byzantine`: a module for each group of commands, which are listed here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from flwr_byzantine.cli.listing import attacks, cite, rules
+from flwr_byzantine.cli.measuring import bench
+from flwr_byzantine.cli.planning import plan
+from flwr_byzantine.cli.sweeping import report, sweep
+from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.cli.trying import audit, demo
+from flwr_byzantine.errors import ByzantineError
+from flwr_byzantine.experiments.terminal import never_fail_to_encode, say
+
+SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
+COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, bench)
+
+app = typer.Typer(help="Byzantine-resilient aggregation for Flower.", no_args_is_help=True, add_completion=False)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; the package's errors are one line and exit status 2."""
+    never_fail_to_encode()
+    try:
+        app()
+    except ByzantineError as error:
+        say(console, f"error: {error}", "red")
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        say(console, SIMULATION.format(error=error), "red")
+        sys.exit(2)

@@ -1,0 +1,38 @@
+"""Commands for grids of experiments: `sweep` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flwr_byzantine.cli.terminal import console
+
+
+def sweep(
+    config: Annotated[Path, typer.Argument(help="TOML file of the sweep.")],
+    results: Annotated[Path | None, typer.Option(help="JSON-lines file of the results. Default: NAME.jsonl here.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many cells run at once. Default: the file's, else one a core.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed before again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+) -> None:
+    """Run a grid of experiments, in parallel and resumable; exit status 1 if a cell failed, 2 for a mistake in the file."""
+    from flwr_byzantine.experiments.sweep.command import command
+
+    raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="The JSON lines that a sweep wrote.")],
+    out: Annotated[Path | None, typer.Option(help="A directory to write into. Default: beside RESULTS, with -report.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="A configuration key with a table for each value. Default: all that vary.")] = None,
+    choose: Annotated[list[str] | None, typer.Option(help="A hyper-parameter to choose by the worst case on the validation split.")] = None,
+    published: Annotated[Path | None, typer.Option(help="TOML file of published figures to show beside ours.")] = None,
+) -> None:
+    """Worst-case tables, curves, heat-maps and one HTML page from a sweep's results."""
+    from flwr_byzantine.experiments import report as reporting
+
+    with console.status("drawing"):
+        written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
+    reporting.to_console(written, console)
