@@ -27,11 +27,11 @@ from flwr_byzantine.experiments.bench.output import Report as Bench
 from flwr_byzantine.experiments.bench.runner import OURS, Measurement, Size
 from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.command import command, file_name
-from flwr_byzantine.experiments.table import Field, Table
-from flwr_byzantine.experiments.terminal import progress, say
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.words import escaped, is_printable, printable
+from flwr_byzantine.show.table import Field, Table
+from flwr_byzantine.show.terminal import progress, say
 from flwr_byzantine.strategy import checkpoint
 from flwr_byzantine.strategy.legacy import node_of
 from flwr_byzantine.strategy.metrics import aggregate_metrics
@@ -86,7 +86,7 @@ def written(console):
 PRINTS = {"print", "echo", "secho", "log", "flower_log", "warning", "info", "error", "debug", "exception"}
 STREAMS = {"stdout", "stderr"}
 DOORS = {  # what may print, and in which form; whatever else prints is to go through one of these
-    "the terminal": lambda place, call: place == "experiments/terminal.py" and call.startswith("console.print(words("),
+    "the terminal": lambda place, call: place == "show/terminal.py" and call.startswith("console.print(words("),
     "the log": lambda place, call: place == "flower/compat.py" and call.endswith("printable(text, LONGEST_LINE))"),
     "its callers": lambda place, call: (
         place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)

@@ -13,7 +13,7 @@ from flwr_byzantine.cli.sweeping import report, sweep
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.cli.trying import audit, demo
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.experiments.terminal import never_fail_to_encode, say
+from flwr_byzantine.show.terminal import never_fail_to_encode, say
 
 SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
 COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, bench)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flwr_byzantine.cli.terminal import console
-from flwr_byzantine.experiments.table import Table
+from flwr_byzantine.show.table import Table
 
 
 def rules() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.terminal import progress, say
+from flwr_byzantine.show.terminal import progress, say
 
 
 class _Bar:

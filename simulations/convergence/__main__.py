@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from flwr_byzantine.experiments.table import Table
-from flwr_byzantine.experiments.terminal import say
+from flwr_byzantine.show.table import Table
+from flwr_byzantine.show.terminal import say
 from simulations.convergence import figures, study
 
 console = Console()

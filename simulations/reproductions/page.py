@@ -22,8 +22,8 @@ from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.style import RC
 from flwr_byzantine.experiments.report.tables import COST, worst_case_table
 from flwr_byzantine.experiments.results import read
-from flwr_byzantine.experiments.table import Field, Table
 from flwr_byzantine.rules.parsing import FEDAVG
+from flwr_byzantine.show.table import Field, Table
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"

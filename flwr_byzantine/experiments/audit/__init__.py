@@ -1,6 +1,6 @@
 """The audit: sends hostile replies of every kind to any Flower strategy and says what becomes of the model.
 
-May import `errors`, `arrays`, `flower` and `experiments.table`: the strategies under audit are given to it.
+May import `errors`, `arrays`, `flower` and `show.table`: the strategies under audit are given to it.
 """
 
 from flwr_byzantine.experiments.audit.battery import BATTERY, Case, PlainReply

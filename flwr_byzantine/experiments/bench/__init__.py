@@ -1,6 +1,6 @@
 """The benchmark: times the rules against the peers found installed and against the machine's own limits, in one run.
 
-May import `arrays`, `declare`, `rules`, the strategies, `flower` and `experiments.table`.
+May import `arrays`, `declare`, `rules`, the strategies, `flower` and `show.table`.
 """
 
 from __future__ import annotations

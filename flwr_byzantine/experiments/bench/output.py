@@ -10,8 +10,8 @@ from typing import Any
 from flwr_byzantine.experiments.bench.claims import Claim
 from flwr_byzantine.experiments.bench.machine import gram_limit
 from flwr_byzantine.experiments.bench.runner import OURS, Measurement, Size
-from flwr_byzantine.experiments.table import Field, Table
 from flwr_byzantine.flower.words import escaped
+from flwr_byzantine.show.table import Field, Table
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
 """The demo: attacks and defences compared on real data, on Flower's virtual clients.
 
-May import `attacks`, `rules`, `experiments.tasks` and `experiments.table`.
+May import `attacks`, `rules`, `experiments.tasks` and `show.table`.
 """

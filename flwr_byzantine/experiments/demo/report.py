@@ -11,9 +11,9 @@ from typing import Any
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.demo.apps import Outcome
 from flwr_byzantine.experiments.demo.runner import ATTACKS, NUM_MALICIOUS, STRATEGIES, Run
-from flwr_byzantine.experiments.table import Table
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.rules.parsing import FEDAVG
+from flwr_byzantine.show.table import Table
 
 Results = dict[Run, Outcome]
 LABELS = {

@@ -1,6 +1,6 @@
 """Reports: the results of a sweep as tables, figures and one HTML page.
 
-May import `errors`, `declare`, the names of rules and attacks, `experiments.results` and `experiments.table`; it loads neither
+May import `errors`, `declare`, the names of rules and attacks, `experiments.results` and `show.table`; it loads neither
 flwr nor torch.
 """
 

@@ -14,8 +14,8 @@ from flwr_byzantine.experiments.report.published import Published
 from flwr_byzantine.experiments.report.settings import values
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Result, show
-from flwr_byzantine.experiments.table import Field, Table
 from flwr_byzantine.flower.words import escaped
+from flwr_byzantine.show.table import Field, Table
 
 MOST_VALUES = 16
 OPEN_TABLES, OPEN_FIGURES = 4, 2

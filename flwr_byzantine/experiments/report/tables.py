@@ -11,7 +11,7 @@ from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCas
 from flwr_byzantine.experiments.report.settings import describe, rank
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Result, hashable, show
-from flwr_byzantine.experiments.table import Field, Table, bold_best, to_csv
+from flwr_byzantine.show.table import Field, Table, bold_best, to_csv
 
 EMPTY = Field("–")
 COST = "honest cost"

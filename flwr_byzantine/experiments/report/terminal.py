@@ -8,9 +8,9 @@ from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
-from flwr_byzantine.experiments.table import Field, Table, bold_best
-from flwr_byzantine.experiments.terminal import say
 from flwr_byzantine.rules.parsing import FEDAVG
+from flwr_byzantine.show.table import Field, Table, bold_best
+from flwr_byzantine.show.terminal import say
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,9 +16,9 @@ from flwr_byzantine.experiments.sweep.config import Sweep, read
 from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
 from flwr_byzantine.experiments.sweep.store import Store
-from flwr_byzantine.experiments.table import Table
-from flwr_byzantine.experiments.terminal import progress, say
 from flwr_byzantine.flower.words import escaped
+from flwr_byzantine.show.table import Table
+from flwr_byzantine.show.terminal import progress, say
 
 INTERRUPTED = 130
 LONGEST_NAME = 100  # characters of a sweep's name in its file's

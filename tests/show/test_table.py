@@ -4,7 +4,7 @@ import math
 
 from rich.console import Console
 
-from flwr_byzantine.experiments.table import Field, Table, bold_best, to_csv
+from flwr_byzantine.show.table import Field, Table, bold_best, to_csv
 
 
 def lines(table, width=80):

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flwr_byzantine.experiments.terminal import words
 from flwr_byzantine.flower.words import escaped
+from flwr_byzantine.show.terminal import words
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
