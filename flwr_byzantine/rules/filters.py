@@ -38,7 +38,8 @@ class SignGuard(Mixing):
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1. Only this condition uses it, the rule does not.
-        low, high: bounds on the norm, relative to the median norm.
+        low: least norm of a row that is kept, relative to the median norm.
+        high: largest norm of a row that is kept, relative to the median norm.
         share: part of the coordinates whose signs are looked at.
         seed: of the draw.
 

@@ -22,7 +22,10 @@ class Quarantine(Declared):
     `threshold`.
 
     Args:
-        invalid, rejected, failed, missing: weight of each verdict.
+        invalid: weight of a malformed reply.
+        rejected: weight of a reply that the rule left out.
+        failed: weight of an answer with an error.
+        missing: weight of no answer.
         decay: how much of the record is left after a round.
         threshold: record from which a node is banned.
         rounds: length of a ban; 0 is for good.
