@@ -61,6 +61,7 @@ class Table:
         notes: sentences below it.
         right: numbers of the columns to align to the right; those with a `number` in a field are anyway.
         ends: numbers of the rows that a terminal draws a line after.
+        apart: numbers of the columns that a page sets apart from the others.
 
     Example:
         >>> print(Table.of("Primes", ("n", "prime"), [["1", "no"], ["2", "yes"]], right=[0]).markdown().strip())
@@ -78,6 +79,7 @@ class Table:
     notes: tuple[str, ...] = ()
     right: Collection[int] = ()
     ends: Collection[int] = ()
+    apart: Collection[int] = ()
 
     def __post_init__(self) -> None:
         """Bring title, header and notes to one line each."""

@@ -19,10 +19,10 @@ from flwr_byzantine.experiments.report.published import Published, matched, read
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import load, values
 from flwr_byzantine.experiments.report.study import Study, study
-from flwr_byzantine.experiments.report.style import RC
 from flwr_byzantine.experiments.report.tables import COST, worst_case_table
 from flwr_byzantine.experiments.results import read
 from flwr_byzantine.rules.parsing import FEDAVG
+from flwr_byzantine.show.figures import RC
 from flwr_byzantine.show.table import Field, Table
 
 HERE = Path(__file__).parent

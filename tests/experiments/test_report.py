@@ -28,10 +28,10 @@ from flwr_byzantine.experiments.report.curves import curves
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.published import matched, unmatched
 from flwr_byzantine.experiments.report.study import study
-from flwr_byzantine.experiments.report.style import looks
 from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.report.terminal import best_of
 from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.show.looks import looks
 
 RULES = ("fedavg", "krum", "nnm+trimmed-mean")
 ATTACKS = ("none", "alie", "sign-flip")
@@ -404,7 +404,7 @@ def test_published_figures_that_cannot_be_used_say_why(tmp_path: Path, text: str
 class Page(HTMLParser):
     """Checks that tags are balanced; collects what a test asks about."""
 
-    void = frozenset({"meta", "img", "br", "wbr", "link"})
+    void = frozenset({"meta", "img", "br", "wbr", "link", "source"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.experiments.report.naming import file_name, where
 from flwr_byzantine.experiments.report.scores import WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.study import Study
-from flwr_byzantine.experiments.report.style import Drawing, Look, columns_for, file_name, label, looks, panels, where, wrapped
 from flwr_byzantine.experiments.results import Result, Setting
+from flwr_byzantine.show.colours import QUIET
+from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, label, panels, wrapped
+from flwr_byzantine.show.looks import Look, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,29 +25,30 @@ if TYPE_CHECKING:
 CURVES = "Accuracy against rounds"
 HONEST = "Honest cost"
 REFERENCE = "FedAvg, no attack"
+PANEL, SMALL_PANEL = (2.8, 2.5), (1.7, 1.7)  # inches that one attack's curves are wide and high
 
 
-def curves(study: Study) -> list[Drawing]:
+def curves(study: Study, room: float = WIDE) -> list[Drawing]:
     """One figure for each setting, one panel for each attack, a line for each rule."""
     shown = looks(study.rules)
-    return [_curves(study, setting, cells, shown) for setting, cells in study.settings.items() if any(c.curve() for c in cells)]
+    return [_curves(study, setting, cells, shown, room) for setting, cells in study.settings.items() if any(c.curve() for c in cells)]
 
 
-def _curves(study: Study, setting: Setting, cells: Sequence[Result], shown: dict[str, Look]) -> Drawing:
+def _curves(study: Study, setting: Setting, cells: Sequence[Result], shown: dict[str, Look], room: float) -> Drawing:
     present = {cell.attack for cell in cells}
     attacks = [attack for attack in (NO_ATTACK, *study.attacks) if attack in present]
-    columns = columns_for(len(attacks), 4)
-    longest = max(len(label(name)) for name in (*shown, REFERENCE))
-    legend_columns = max(1, int(2.8 * columns / (0.085 * longest + 0.6)))
-    figure, axes = panels(len(attacks), 4, 2.8, 2.5, margin=(0.4, 0.25 * -(-(len(shown) + 1) // legend_columns) + 0.2))
+    names = [*map(label, shown), REFERENCE]
+    small, (width, height) = room <= NARROW, SMALL_PANEL if room <= NARROW else PANEL
+    in_a_row = max(1, int(min(room, width * len(attacks)) / (0.078 * max(map(len, names)) + 0.6)))
+    legend = 0.22 * math.ceil(len(names) / in_a_row)
+    figure, axes = panels(len(attacks), room, width, height, margin=(0.3, legend + 0.3), below="round")
     reference = study.reference.of(cells)
     for axis, attack in zip(axes, attacks, strict=True):
         _panel(axis, [cell for cell in cells if cell.attack == attack], reference, shown)
-        axis.set(title="no attack" if attack == NO_ATTACK else wrapped(attack, 28), ylim=(0, 100))
-    for axis in axes[-columns:]:
-        axis.set_xlabel("round")
+        axis.set_title("no attack" if attack == NO_ATTACK else wrapped(attack, 18 if small else 28), fontsize=8 if small else None)
+        axis.set_ylim(0, 100)
     figure.supylabel("test accuracy (%)", fontsize=10)
-    _legend(figure, axes, [*map(label, shown), REFERENCE], legend_columns)
+    _legend(figure, axes, names, in_a_row)
     caption = f"Test accuracy over rounds{where(setting)}. Lines: mean over seeds; bands: least to greatest seed."
     caption += " Dashed grey: FedAvg with no attack." * bool(reference)
     return Drawing(file_name("curves", setting), CURVES, caption, figure, describe(setting))
@@ -61,14 +66,14 @@ def _panel(axis: Axes, cells: Sequence[Result], reference: Sequence[Result], sho
 
     rounds, grey = _accuracies(reference)
     if grey.size:
-        axis.plot(rounds, grey.mean(axis=0), color="0.45", linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
+        axis.plot(rounds, grey.mean(axis=0), color=QUIET, linestyle=(0, (4, 2)), linewidth=1.4, label=REFERENCE, zorder=1)
     for rule, look in shown.items():
         rounds, accuracies = _accuracies([cell for cell in cells if cell.rule == rule])
         if not accuracies.size:
             continue
         axis.plot(rounds, accuracies.mean(axis=0), label=label(rule), **look.line_style(len(rounds)))
         if len(accuracies) > 1:
-            axis.fill_between(rounds, accuracies.min(axis=0), accuracies.max(axis=0), color=look.colour, alpha=0.12, linewidth=0)
+            axis.fill_between(rounds, accuracies.min(axis=0), accuracies.max(axis=0), color=look.colour, alpha=0.15, linewidth=0)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
@@ -81,13 +86,15 @@ def _accuracies(cells: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
     return rounds, accuracies[:, rounds]
 
 
-def honest_cost(study: Study) -> list[Drawing]:
+def honest_cost(study: Study, room: float = WIDE) -> list[Drawing]:
     """Bars of the accuracy lost with no attack against FedAvg, one panel for each setting."""
     tables = [table for table in study.tables() if any(np.isfinite(row.cost) for row in table.rows)]
     if not tables:
         return []
     rules, shown = study.rules[::-1], looks(study.rules)
-    figure, axes = panels(len(tables), 4, 2.4, 0.24 * len(rules) + 0.55, margin=(1.8, 0.35))
+    names = [wrapped(rule, 22) for rule in rules]
+    bar = max(0.24, 0.13 * (1 + max(name.count("\n") for name in names)) + 0.08)
+    figure, axes = panels(len(tables), room, 2.3, bar * len(rules) + 0.55, margin=(1.45, 0.35))
     for axis, table in zip(axes, tables, strict=True):
         _bars(axis, table, rules, shown)
     figure.supxlabel("accuracy lost with no attack (percentage points)", fontsize=10)
@@ -103,12 +110,11 @@ def _bars(axis: Axes, table: WorstCase, rules: Sequence[str], shown: dict[str, L
     deviation = {row.rule: 100 * row.column(NO_ATTACK).std for row in table.rows}
     lengths = [cost.get(rule, np.nan) for rule in rules]
     whiskers = np.nan_to_num([deviation.get(rule, np.nan) for rule in rules])
-    axis.barh(
-        range(len(rules)), lengths, xerr=whiskers, color=[shown[rule].colour for rule in rules], height=0.7, error_kw={"elinewidth": 1}
-    )
+    style: dict[str, Any] = {"height": 0.7, "error_kw": {"elinewidth": 1, "ecolor": QUIET}}
+    axis.barh(range(len(rules)), lengths, xerr=whiskers, color=[shown[rule].colour for rule in rules], **style)
     for place in np.flatnonzero(np.isnan(lengths)):
-        axis.text(0, float(place), "  no number", va="center", fontsize=8, color="0.4")
-    axis.set_yticks(range(len(rules)), list(map(label, rules)), fontsize=9)
-    axis.axvline(0, color="0.3", linewidth=0.8)
+        axis.text(0, float(place), "  no number", va="center", fontsize=8, color=QUIET)
+    axis.set_yticks(range(len(rules)), [wrapped(rule, 22) for rule in rules], fontsize=8)
+    axis.axvline(0, color=QUIET, linewidth=0.8)
     axis.grid(axis="y", visible=False)
     axis.set_title(wrapped(describe(table.setting), 30))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,37 +13,12 @@ from flwr_byzantine.experiments.report.published import Published
 from flwr_byzantine.experiments.report.settings import values
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Result, show
-from flwr_byzantine.flower.words import escaped
+from flwr_byzantine.show.figures import Picture
+from flwr_byzantine.show.html import render
 from flwr_byzantine.show.table import Field, Table
 
 MOST_VALUES = 16
 OPEN_TABLES, OPEN_FIGURES = 4, 2
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A drawn figure.
-
-    Attributes:
-        name: of its files.
-        section: heading it belongs under.
-        caption: below it.
-        svg: the file.
-        width: natural width in CSS pixels.
-        label: what tells it from the other figures of its section.
-    """
-
-    name: str
-    section: str
-    caption: str
-    svg: bytes
-    width: int
-    label: str = ""
-
-    @property
-    def uri(self) -> str:
-        """The figure as a data URI."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
 
 @dataclass(frozen=True)
@@ -76,16 +50,12 @@ class Content:
 
 def page(content: Content, pictures: Sequence[Picture]) -> str:
     """The HTML text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = FileSystemLoader(Path(__file__).parent)
-    rules: Any = {"autoescape": True, "finalize": _shown, "undefined": StrictUndefined}
-    environment = Environment(loader=folder, trim_blocks=True, lstrip_blocks=True, **rules)
     study = content.study
     sections: dict[str, list[Picture]] = {}
     for picture in pictures:
         sections.setdefault(picture.section, []).append(picture)
-    return environment.get_template("page.html.j2").render(
+    return render(
+        Path(__file__).with_name("page.html.j2"),
         content=content,
         study=study,
         sections=sections,
@@ -99,11 +69,6 @@ def page(content: Content, pictures: Sequence[Picture]) -> str:
         open_tables=OPEN_TABLES,
         open_figures=OPEN_FIGURES,
     )
-
-
-def _shown(value: Any) -> Any:
-    """What the page shows of a value: words on one line, but for HTML that is ready."""
-    return escaped(value) if type(value) is str else value
 
 
 def _settings(study: Study) -> Table:

@@ -42,7 +42,8 @@ def worst_case_table(table: WorstCase, published: Matched | None = None) -> Tabl
     marked = bold_best(own, [None, *[True] * len(columns), False])
     only = sorted({rule for rule, _ in published} - {row.rule for row in table.rows})
     rows = (*marked, *(_published_only(rule, columns, published) for rule in only))
-    return Table(describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST), rows, _notes(rows, published))
+    title, header = describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST)
+    return Table(title, header, rows, _notes(rows, published), apart=[header.index(WORST)] if WORST in header else [])
 
 
 def _fields(row: Row, columns: Sequence[str], published: Matched) -> list[Field]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,13 +10,13 @@ from pathlib import Path
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
-from flwr_byzantine.experiments.report.page import Content, Picture, page
+from flwr_byzantine.experiments.report.page import Content, page
 from flwr_byzantine.experiments.report.published import Published, matched, read_published, unmatched
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import Study, study
-from flwr_byzantine.experiments.report.style import RC, Drawing
 from flwr_byzantine.experiments.report.tables import cells_csv, choices_table, failures_table, overview, worst_case_csv, worst_case_table
 from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.show.figures import NARROW, RC, WIDE, Drawing, Picture, save
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,15 @@ def _write(content: Content, published: Sequence[Published], out: Path) -> Repor
     return Report(content, out / "index.html", files)
 
 
-def drawings(content: Study) -> Iterator[Drawing]:
-    """Every figure of the report, in the order of the page."""
-    yield from maps(content)
-    yield from matrices(content)
-    yield from curves(content)
-    yield from honest_cost(content)
+def drawings(content: Study, room: float = WIDE) -> Iterator[Drawing]:
+    """Every figure of the report, in the order of the page, as wide as there is room for."""
+    yield from maps(content, room)
+    yield from matrices(content, room=room)
+    yield from curves(content, room)
+    yield from honest_cost(content, room)
     for measure in ("attack_success", "malicious_kept"):
         if content.has(measure):
-            yield from matrices(content, measure)
+            yield from matrices(content, measure, room)
 
 
 def illustrate(content: Study, out: Path) -> list[Picture]:
@@ -119,25 +117,4 @@ def illustrate(content: Study, out: Path) -> list[Picture]:
     import matplotlib as mpl
 
     with mpl.rc_context(RC):
-        return [save(drawing, out) for drawing in drawings(content)]
-
-
-_PATHS = re.compile(rb' d="[^"]*"')
-
-
-def _rounded(path: re.Match[bytes]) -> bytes:
-    """A path of an SVG rounded to a hundredth of a point, which halves the file and cannot be seen."""
-    return re.sub(rb"(\.\d\d)\d+", rb"\1", path.group())
-
-
-def save(drawing: Drawing, out: Path) -> Picture:
-    """Write a figure as PNG and SVG."""
-    drawing.figure.draw_without_rendering()  # lays it out, once for both formats
-    drawing.figure.set_layout_engine("none")
-    drawing.figure.savefig(out / f"{drawing.name}.png", dpi=150)
-    stream = io.BytesIO()
-    drawing.figure.savefig(stream, format="svg", metadata={"Date": None})
-    svg = _PATHS.sub(_rounded, stream.getvalue())
-    (out / f"{drawing.name}.svg").write_bytes(svg)
-    width = round(96 * float(drawing.figure.get_figwidth()))
-    return Picture(drawing.name, drawing.section, drawing.caption, svg, width, drawing.label)
+        return [save(wide, out, narrow) for wide, narrow in zip(drawings(content), drawings(content, NARROW), strict=True)]
