@@ -36,8 +36,8 @@ class Attached:
 class Clock(Protocol):
     """When to wait no longer."""
 
-    def answered(self, valid: bool) -> None:
-        """Another reply has come."""
+    def answered(self, valid: bool, node: int | None = None, when: float | None = None) -> None:
+        """Another reply has come, of this node and at this time, where they are known."""
 
     def over(self) -> bool:
         """Whether to go on with what is there."""
@@ -77,7 +77,7 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
         for key, found in pulls.finished(POLL):
             reply, usable = _taken(found, waiting.pop(key), valid)
             replies.append(reply)
-            clock.answered(usable)
+            clock.answered(usable, reply.metadata.src_node_id, pulls.fetched[key])
 
     with Pulls(grid, Cost.like(sent)) as pulls:
         while waiting and not clock.over():

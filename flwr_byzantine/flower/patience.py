@@ -34,6 +34,9 @@ class Patience:
         grace: seconds of the grace period; None gives as long again as the quorum took, and a minute at least.
         limit: seconds after which it is over in any case, or None.
 
+    Attributes:
+        seconds: node id -> when its reply came, in seconds after the start.
+
     Example:
         >>> patience = Patience(Quorum(enough=2), grace=0.0, limit=None)
         >>> patience.answered(valid=True)
@@ -46,14 +49,23 @@ class Patience:
 
     def __init__(self, quorum: Quorum, grace: float | None, limit: float | None) -> None:
         self.quorum, self.grace, self.limit = quorum, grace, limit
+        self.seconds: dict[int, float] = {}
         self._start, self._lock = time.monotonic(), threading.Lock()
         self._valid = self._all = 0
         self._begun: float | None = None  # seconds after the start at which the grace period began
         self._begun_long: float | None = None
 
-    def answered(self, valid: bool) -> None:
-        """Another reply has come."""
+    def answered(self, valid: bool, node: int | None = None, when: float | None = None) -> None:
+        """Another reply has come.
+
+        Args:
+            valid: whether it can be used.
+            node: whose it is, where that is known.
+            when: on the clock `time.monotonic`; now, where nothing is given.
+        """
         with self._lock:
+            if node is not None:
+                self.seconds[node] = self._now() if when is None else when - self._start
             self._valid, self._all = self._valid + valid, self._all + 1
             if self._begun is None and self._valid >= max(self.quorum):
                 self._begun = self._now()

@@ -22,11 +22,15 @@ class Pulls:
     Args:
         grid: a Flower Grid; one that is not Flower's own is asked in one thread at a time, unless that hangs.
         cost: what each reply may cost.
+
+    Attributes:
+        fetched: message's id -> when its reply had been pulled, on the clock `time.monotonic`.
     """
 
     def __init__(self, grid: Any, cost: Cost) -> None:
         self.grid, self.cost = grid, cost
         self.at_once = AT_ONCE if superlink.is_superlinks(grid) else 1
+        self.fetched: dict[str, float] = {}
         self._ready: deque[tuple[str, superlink.Fetch]] = deque()
         self._active: dict[str, Upload] = {}
         self._claimed: set[str] = set()
@@ -90,6 +94,7 @@ class Pulls:
                     del self._active[key]
 
     def _put(self, key: str, found: list[Any]) -> None:
+        self.fetched[key] = time.monotonic()
         if not found:
             self._claimed.discard(key)  # not answered yet
         while found and not self._over.is_set():

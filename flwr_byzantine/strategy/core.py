@@ -14,14 +14,15 @@ from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.strategy.combining import Aggregated, combine
 from flwr_byzantine.strategy.counting import RuleFor, feasible, quorum, silence, substitutes, too_few
-from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, one_and_the_same
-from flwr_byzantine.strategy.metrics import Log
+from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, evaluations, first_of_each, one_and_the_same
+from flwr_byzantine.strategy.metrics import Log, numbers_of
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
-from flwr_byzantine.strategy.report import NodeReport, RoundReport, troubles, unused, verdicts
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, promise, troubles, unused, verdicts
 from flwr_byzantine.strategy.run import Run
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
+from flwr_byzantine.strategy.timing import Timing
 from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE, server_delta, trusts
 
 
@@ -34,6 +35,7 @@ class Core(Run):
         asked: the nodes that were sent this round's model.
         nobody: why nobody was, where that is no intention of the strategy below.
         planned: rounds of the loop that runs this strategy, where they are known.
+        timing: the round's clock.
         told: whether this run has said how many silent nodes stop a round.
         evaluating: those that are to evaluate it.
         broadcast: the model as the API at hand has it.
@@ -47,6 +49,7 @@ class Core(Run):
         self.asked: list[int] = []
         self.nobody, self.told = "", False
         self.planned: int | None = None
+        self.timing = Timing()
         self.evaluating: list[int] = []
         self._model: Mapping[str, Array] = {}
         self.broadcast: Any = None
@@ -69,6 +72,7 @@ class Core(Run):
         """
         self.end()
         self.ensure_begun()
+        self.timing.begin()
         self.broadcast = broadcast
         if self.begins_empty(payloads):
             return
@@ -97,10 +101,8 @@ class Core(Run):
 
     def substitutes(self, server_round: int, asked: Sequence[int], there: Iterable[int]) -> dict[int, int]:
         """After skipped rounds, whom to ask in place of those that gave no valid reply in them; the others keep their place."""
-        reports = self.reports[len(self.reports) - self.state.skipped :]
-        silent = {node for report in reports for node, entry in report.nodes.items() if entry.status not in ("kept", "rejected")}
-        banned = {node for node in asked if not self.allows(node, server_round)}
-        return substitutes(asked, silent | banned, [node for node in there if self.allows(node, server_round)], self.number(server_round))
+        free, number = [node for node in there if self.allows(node, server_round)], self.number(server_round)
+        return substitutes(asked, self.state.silent | {node for node in asked if not self.allows(node, server_round)}, free, number)
 
     def arrived(self, reply: Reply) -> bool:
         """Inspect a reply when it arrives; true where it is valid."""
@@ -108,14 +110,17 @@ class Core(Run):
 
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
-        asked = set(self.evaluating) or {reply.node for reply in replies}
-        usable = {reply.node: reply for reply in replies if reply.metrics is not None and reply.node in asked}
-        others = {node: NodeReport("missing", "no reply") for node in self.evaluating}
-        others |= {reply.node: NodeReport(reply.status, reply.error) for reply in replies}
-        for text in troubles({node: others[node] for node in sorted(set(others) - set(usable))}):
+        usable, others = evaluations(self.evaluating, replies)
+        for text in troubles(others):
             self.log(WARNING, f"round {self.number(server_round)}, evaluation: {text}")
         self.evaluating = []
-        return [usable[node] for node in sorted(usable)]
+        return usable
+
+    def note_evaluation(self, server_round: int, where: str, metrics: Any) -> None:
+        """Keep what an evaluation of the round's model found, by the "clients" or on the "server", for the next report; tell of it."""
+        if numbers := numbers_of(metrics):
+            self.state.evaluation[where] = numbers
+            self.keeper.evaluated(self.number(server_round), where, numbers)
 
     def round(self, server_round: int, replies: Sequence[Reply], veto: str = "") -> Combined | None:
         """Inspect, decide, aggregate, report and take the step; None where the round is skipped.
@@ -139,7 +144,7 @@ class Core(Run):
         return combined
 
     def _round(self, number: int, replies: Sequence[Reply], veto: str) -> Combined | None:
-        template = self.template or self._unknown(replies)
+        template = self.template or self.decide(Template.of_majority(first_of_each(replies, self.asked)))
         try:
             seen = self.inspector.inspect(self.asked, replies, template)
             found = self._aggregate(number, template, seen, veto)
@@ -151,11 +156,6 @@ class Core(Run):
         made, report = found
         blocks = self.step.step(number - 1, template.roles.judged(template.values), made.outcome.blocks)
         return Combined(number, blocks, made.state, list(seen.replies.values()), template, report)
-
-    def _unknown(self, replies: Sequence[Reply]) -> Template:
-        """What most replies look like, of which one counts for each node, in a round whose model is not known."""
-        first = {reply.node: reply.payloads for reply in reversed(replies) if not self.asked or reply.node in self.asked}
-        return self.decide(Template.of_majority(first.values()))
 
     def finish(self, combined: Combined, arrays: Mapping[str, Array] | None, below: str = "") -> dict[str, Array] | None:
         """End an aggregated round with the model that the strategy below has made of the aggregate, and report it.
@@ -201,6 +201,7 @@ class Core(Run):
         replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
         f, short = (0, note) if rule is None else (rule.f, too_few(rule, len(nodes)))
         report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), f, str(rule or "none"), True, True, note)
+        report = replace(report, **promise(rule, len(nodes)))
         if veto or short or rule is None:
             self._skip(report, short, seen, veto)
             return None
@@ -236,13 +237,12 @@ class Core(Run):
         """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest."""
         policy, own = self.policy, self.policy.reply_timeout_in(self.number(self.current(training)))
         least = quorum(self.rule, n, training) if policy.min_valid_replies is None else Quorum(min(n, policy.min_valid_replies))
-        return Patience(least, policy.grace, limit if own is None else min(limit, own))
+        patience = Patience(least, policy.grace, limit if own is None else min(limit, own))
+        self.timing.answered = patience.seconds if training else self.timing.answered
+        return patience
 
     def _publish(self, report: RoundReport) -> None:
-        """Keep the report, log it, and enter it in the quarantine's records."""
-        report = replace(report, run=self.state.run, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
-        self.reports.append(report)
-        for level, text in report.lines():
+        """Keep the report, with the times that are known, and log it."""
+        planned = None if self.planned is None else self.number(self.planned)
+        for level, text in self.state.enter(self.timing.stamped(replace(report, planned=planned)), self.policy.quarantine):
             self.log(level, text)
-        for node in [] if self.ledger is None else self.ledger.update(report):
-            self.log(WARNING, f"round {report.server_round}: node {node} is in quarantine: its replies were bad too often")

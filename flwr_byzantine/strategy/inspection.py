@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -136,6 +137,20 @@ def rows_or_reason(reply: Reply, template: Template) -> list[Array] | str:
         return str(error)
     except Exception as error:  # whatever reading a reply raises is that reply's fault
         return f"expected arrays like the model's, got a reply that raises {type(error).__name__}"
+
+
+def first_of_each(replies: Sequence[Reply], asked: Sequence[int]) -> list[Mapping[str, Any] | None]:
+    """The payloads of each node's first reply, of those that were asked where that is known."""
+    return list({reply.node: reply.payloads for reply in reversed(replies) if not asked or reply.node in asked}.values())
+
+
+def evaluations(asked: Sequence[int], replies: Sequence[Reply]) -> tuple[list[Reply], dict[int, NodeReport]]:
+    """The replies to an evaluation that can be used, by node, and what became of the other nodes that were asked."""
+    known = set(asked) or {reply.node for reply in replies}
+    usable = {reply.node: reply for reply in replies if reply.metrics is not None and reply.node in known}
+    others = {node: NodeReport("missing", "no reply") for node in asked}
+    others |= {reply.node: NodeReport(reply.status, reply.error) for reply in replies}
+    return [usable[node] for node in sorted(usable)], {node: others[node] for node in sorted(set(others) - set(usable))}
 
 
 def one_and_the_same(rows: Sequence[list[Array]], model: list[Array]) -> bool:

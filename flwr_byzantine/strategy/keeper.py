@@ -1,9 +1,9 @@
-"""A run's files: the checkpoint, of which the run is the only writer, and the file of reports."""
+"""A run's files, the checkpoint, of which the run is the only writer, and the file of reports; and who else is told of a round."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from logging import ERROR, INFO
 from pathlib import Path
 
@@ -13,21 +13,23 @@ from flwr_byzantine.strategy.lock import Lock
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.report_file import ReportFile
+from flwr_byzantine.strategy.telling import Telling
 
 
 class Keeper:
     """Reads and writes what the policy names, and says where.
 
     Args:
-        policy: its `checkpoint`, `resume` and `report_path` are read anew in each round.
+        policy: its `checkpoint`, `resume`, `report_path` and `on_report` are read anew in each round.
         log: takes a level and a text.
 
     Attributes:
         reports: the file of reports.
+        telling: calls `on_report`.
     """
 
     def __init__(self, policy: Policy, log: Callable[[int, str], None]) -> None:
-        self.policy, self.log, self.reports = policy, log, ReportFile(log)
+        self.policy, self.log, self.reports, self.telling = policy, log, ReportFile(log), Telling(log)
         self._lock: Lock | None = None
         self._own: Path | None = None  # the file that holds nothing but this run
         self._saved = 0  # the last round that is in it
@@ -120,9 +122,25 @@ class Keeper:
             self.log(INFO, f"round {snapshot.server_round} is saved to {target} again")
         self._saved, self._failing = snapshot.server_round, False
 
-    def report(self, reports: Sequence[RoundReport]) -> None:
-        """Bring the file of reports up to date; after the checkpoint, which it must not precede."""
-        self.reports.write(self.policy.report_path, reports)
+    def known(self, count: int) -> None:
+        """So many reports are of runs before this one, which nobody is told of again."""
+        self.reports.written = self.telling.told = count
+
+    def resume(self, reports: list[RoundReport]) -> None:
+        """The run goes on after these."""
+        self.known(len(reports))
+        self.reports.resume(self.policy.report_path, reports)
+
+    def report(self, reports: list[RoundReport]) -> None:
+        """Tell `on_report`, and bring the file of reports up to date; after the checkpoint, which neither must precede."""
+        try:
+            self.telling.tell(self.policy.on_report, reports)
+        finally:
+            self.reports.write(self.policy.report_path, reports)
+
+    def evaluated(self, server_round: int, where: str, metrics: Mapping[str, float]) -> None:
+        """Tell `on_report` what an evaluation of the round's model has found, by the "clients" or on the "server"."""
+        self.telling.evaluated(self.policy.on_report, server_round, where, metrics)
 
 
 def _refuse(target: Path) -> None:

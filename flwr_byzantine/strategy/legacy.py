@@ -74,6 +74,8 @@ class RobustAggregation(RobustStrategy, Strategy):
         """The evaluation on the server by the strategy below."""
         below: Any = super()
         found: tuple[float, dict[str, Scalar]] | None = below.evaluate(self.core.number(server_round), parameters)
+        if found is not None:
+            self.core.note_evaluation(server_round, "server", {"loss": found[0], **found[1]})
         return found
 
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
@@ -212,6 +214,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         like = next((proxy, result) for proxy, result in results if result is replies[0].source)
         metrics = self._said(replies, "evaluate_metrics_aggregation_fn")
         loss, metrics_below = self._apply_evaluation(self.core.number(server_round), (float(losses["loss"]), metrics), like)
+        self.core.note_evaluation(server_round, "clients", {"loss": loss, **(metrics_below or metrics)})
         return loss, metrics_below or metrics
 
     def _said(self, replies: list[Reply], name: str) -> dict[str, Any]:

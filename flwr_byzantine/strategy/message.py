@@ -89,7 +89,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         watched: Any = self._grid
         with self.core.running(lambda: _arrays(initial_arrays), compat.app_of(grid)) as saved:
             arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
-            evaluate = None if evaluate_fn is None else lambda number, record: evaluate_fn(number + done, record)
+            evaluate = None if evaluate_fn is None else lambda number, record: self._on_server(number, evaluate_fn(number + done, record))
             left = self.core.rounds_left(num_rounds)
             try:
                 result = super().start(watched, arrays, left, timeout, train_config, evaluate_config, evaluate)
@@ -140,7 +140,12 @@ class RobustAggregation(RobustStrategy, Strategy):
             return None
         metrics = self._round_metrics(ordered, "evaluate_metrics_aggr_fn")
         found: MetricRecord | None = self._apply_evaluation(self.core.number(server_round), metrics, ordered[0].source)
+        self.core.note_evaluation(server_round, "clients", found)
         return found
+
+    def _on_server(self, server_round: int, metrics: MetricRecord | None) -> MetricRecord | None:
+        self.core.note_evaluation(server_round, "server", metrics)
+        return metrics
 
     def _allowed(self, server_round: int, messages: Iterable[Message]) -> list[Message]:
         return [message for message in messages if self.core.allows(message.metadata.dst_node_id, server_round)]

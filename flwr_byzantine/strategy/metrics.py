@@ -38,6 +38,11 @@ def aggregate_metrics(replies: Sequence[Reply], skip: str, own: Own | None, log:
         return {}
 
 
+def numbers_of(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """The metrics that are single numbers."""
+    return {printable(name): float(value) for name, value in (metrics or {}).items() if isinstance(value, int | float)}
+
+
 def reported_noise(replies: Sequence[Reply]) -> float | None:
     """The median of what the clients say of their gradient's noise, or None where no majority does."""
     said = [{key: value for key, value in (reply.metrics or {}).items() if key == NOISE_KEY} for reply in replies]

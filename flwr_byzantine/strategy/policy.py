@@ -13,6 +13,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.strategy.places import file_place, folder_place
 from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.roles import Choice, check_choice
+from flwr_byzantine.strategy.telling import OnReport, check_callbacks
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -34,6 +35,10 @@ class Policy:
             averages a selection weighs it by num-examples, of which at most twice the median of the selection counts.
         report_path: file to which each round's report is added as a line of JSON with the run's id, or None. A run that goes on
             has each round in it once; other runs' lines stay. Where it cannot be written, the log says so and the run goes on.
+        on_report: a function of one `RoundReport`, or a list of them, called with each round's report when the round is over; one
+            that raises costs a line in the log and a note in the report. `flwr_byzantine.monitor` has those for TensorBoard, MLflow,
+            Weights & Biases and Prometheus. A method `evaluated`, where one has it, is called with a round's number, "clients" or
+            "server", and what an evaluation of the round's model found there.
         certificate: add to each report whether the resilience condition held (`theory.certify`); costs one more pass over
             the replies.
         node_timeout: seconds that a round waits for nodes to connect, where the strategy wants more than there are (Flower waits for
@@ -79,6 +84,7 @@ class Policy:
     on_missing: Literal["keep-f", "lower-f"] = "keep-f"
     weighting: Literal["uniform", "capped"] = "uniform"
     report_path: str | Path | None = None
+    on_report: OnReport = None
     certificate: bool = False
     node_timeout: float = 600.0
     reply_timeout: float | Callable[[int], float | None] | None = None
@@ -104,6 +110,8 @@ class Policy:
             """
             if name in CONSTRAINTS and not (name == "reply_timeout" and callable(value)):
                 check("strategy", name, value, CONSTRAINTS[name])
+            if name == "on_report":
+                check_callbacks(value)
             if name == "judge" or (name == "shared" and value is not None):
                 check_choice(name, value)
             if name in PLACES and value is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from logging import INFO, WARNING
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from flwr_byzantine.flower.words import escaped, printable
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.results import Outcome
 from flwr_byzantine.theory.certificate import Certificate, Estimate
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class NodeReport:
         reason: one sentence, empty where the status says all.
         score: the rule's badness score (smaller is better), or None.
         weight: share of the aggregate that the node owns, 0 to 1 (an estimate for coordinate-wise rules).
+        seconds: from the sending of the model to the arrival of the reply; None where no reply came, or its arrival was not seen.
     """
 
     status: str
     reason: str = ""
     score: float | None = None
     weight: float = 0.0
+    seconds: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Make the reason fit to print: it may hold a client's words."""
@@ -53,6 +59,14 @@ class RoundReport:
         notes: what is to be known of the model's arrays: which decide nothing, which one decides too much, which ones do not move.
         certificate: whether the resilience condition held, where the strategy was made with `certificate=True`.
         run: id of the run, the same over its restarts; empty in lines that were written before runs had one.
+        min_n: valid replies that the rule needs for its guarantee at this f; 0 where no rule could be had.
+        kappa: the rule's declared bound on κ at n_valid replies, or None where none is known.
+        banned: nodes that went into quarantine after this round -> the last round of the ban, 0 for good.
+        planned: the last round of the run, where the loop that runs it says.
+        seconds: from the choice of nodes to the report, or None.
+        ended: when the report was made, in seconds since 1970 (UTC), or None.
+        evaluation: of the model that the round began with, which is that after the round before: "clients" and "server" -> what an
+            evaluation there found. That of the last round is in no report; callbacks of `on_report=` are told of it.
 
     Example:
         >>> report = RoundReport(1, 3, 3, 3, 0, "Mean()", True, True, nodes={7: NodeReport("kept", weight=1.0)})
@@ -73,6 +87,13 @@ class RoundReport:
     notes: tuple[str, ...] = ()
     certificate: Certificate | None = None
     run: str = field(default="", compare=False)
+    min_n: int = 0
+    kappa: float | None = None
+    banned: dict[int, int] = field(default_factory=dict)
+    planned: int | None = field(default=None, compare=False)
+    seconds: float | None = field(default=None, compare=False)
+    ended: float | None = field(default=None, compare=False)
+    evaluation: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Make rule and note fit to print: a rule may be the user's own."""
@@ -98,14 +119,30 @@ class RoundReport:
 
     @classmethod
     def from_json(cls, line: str) -> RoundReport:
-        """The report from the line that `to_json` made of it."""
+        """The report from the line that `to_json` made of it, in this version or another: what is absent is empty, what is new left out."""
         data = json.loads(line)
-        nodes = {int(node): NodeReport(**entry) for node, entry in data.pop("nodes").items()}
-        certificate = data.pop("certificate")
-        if certificate is not None:
-            found = certificate.pop("estimate")
-            certificate = Certificate(estimate=None if found is None else Estimate(**found), **certificate)
-        return cls(nodes=nodes, notes=tuple(data.pop("notes", ())), certificate=certificate, **data)
+        data["nodes"] = {int(node): _made(NodeReport, entry) for node, entry in data["nodes"].items()}
+        data["banned"] = {int(node): until for node, until in data.get("banned", {}).items()}
+        data["notes"] = tuple(data.get("notes", ()))
+        if certificate := data.get("certificate"):
+            found = certificate["estimate"]
+            certificate["estimate"] = found and _made(Estimate, found)
+            data["certificate"] = _made(Certificate, certificate)
+        return _made(cls, data)
+
+
+def _made(cls: type[T], data: Mapping[str, Any]) -> T:
+    """An object of those fields that its class has."""
+    known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: value for name, value in data.items() if name in known})
+
+
+def promise(rule: Rule | None, n: int) -> dict[str, Any]:
+    """What the rule, if there is one, needs and declares at n replies: fields of a `RoundReport`."""
+    if rule is None:
+        return {}
+    kappa = rule.kappa(n)
+    return {"min_n": rule.min_n(), "kappa": None if kappa is None or not math.isfinite(kappa) else float(kappa)}
 
 
 def unused(report: RoundReport, reason: str) -> RoundReport:

@@ -104,7 +104,7 @@ class Run:
         self.state.begin()
         if self.policy.checkpoint is not None:
             self._identify(app)
-        self.keeper.reports.written = len(self.reports)
+        self.keeper.known(len(self.reports))
         snapshot = self.keeper.open(idle)
         if snapshot is None:
             return None
@@ -115,7 +115,7 @@ class Run:
             raise
         self.last_model, self.last_round = found, snapshot.server_round
         self.log(INFO, f"resumed after round {self.state.offset} from {self.keeper.target}")
-        self.keeper.reports.resume(self.policy.report_path, self.reports)
+        self.keeper.resume(self.reports)
         return found
 
     def _identify(self, app: str = "") -> None:

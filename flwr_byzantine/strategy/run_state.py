@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from logging import WARNING
 from typing import Any
 from uuid import uuid4
 
@@ -40,6 +41,7 @@ class RunState:
         shared: names of the arrays that clients share; None for all.
         judged: names of the judged arrays, None before the first round.
         infinite: name -> how many values were not finite in the first model, of those that had any; None before.
+        evaluation: of the model after the last round: "clients" and "server" -> its metrics, for the next report.
         draws: the run's randomness.
         attributes: the strategies' own state.
     """
@@ -55,6 +57,7 @@ class RunState:
     shared: list[str] | None = None
     judged: list[str] | None = None
     infinite: dict[str, int] | None = None
+    evaluation: dict[str, dict[str, float]] = field(default_factory=dict)
     draws: Draws = field(default_factory=Draws)
     attributes: Attributes = field(default_factory=lambda: Attributes([]))
     _unsaved: dict[str, bool] = field(default_factory=dict)  # what no checkpoint holds, and whether it was named
@@ -63,13 +66,29 @@ class RunState:
         """A run begins, which may turn out to be one that goes on."""
         self.run, self.identity, self.draws = uuid4().hex, None, Draws()
         self.shared, self.judged, self.infinite = None, None, None
-        self.offset, self.skipped, self.earlier = 0, 0, len(self.reports)
+        self.offset, self.skipped, self.earlier, self.evaluation = 0, 0, len(self.reports), {}
         self.draws.choose()
 
     @property
     def own(self) -> list[RoundReport]:
         """The reports of the rounds since this run began, or went on."""
         return self.reports[self.earlier :]
+
+    @property
+    def silent(self) -> set[int]:
+        """The nodes that gave no valid reply in the rounds that were skipped last."""
+        reports = self.reports[len(self.reports) - self.skipped :]
+        return {node for report in reports for node, entry in report.nodes.items() if entry.status not in ("kept", "rejected")}
+
+    def enter(self, report: RoundReport, conditions: Quarantine | None) -> list[tuple[int, str]]:
+        """Keep a round's report, and enter it in the quarantine's records; gives what the log says: pairs of level and text."""
+        report = replace(report, run=self.run, nodes={node: report.nodes[node] for node in sorted(report.nodes)})
+        ledger = self.ledger_under(conditions)
+        banned = {} if ledger is None else {node: ledger.banned[node] for node in ledger.update(report)}
+        self.reports.append(replace(report, banned=banned, evaluation=self.evaluation))
+        self.evaluation = {}
+        head = f"round {report.server_round}: node"
+        return [*report.lines(), *((WARNING, f"{head} {node} is in quarantine: its replies were bad too often") for node in banned)]
 
     def ledger_under(self, conditions: Quarantine | None) -> Ledger | None:
         """The records under these conditions, which may change during a run; None without a quarantine."""

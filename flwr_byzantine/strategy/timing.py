@@ -1,0 +1,36 @@
+"""How long a round took, and how long each node took to answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from flwr_byzantine.strategy.report import RoundReport
+
+DIGITS = 3  # of a second
+
+
+class Timing:
+    """The clock of the round that is under way.
+
+    Attributes:
+        answered: node id -> seconds from the sending of the model to its reply, where replies are taken one by one.
+    """
+
+    def __init__(self) -> None:
+        self.answered: Mapping[int, float] = {}
+        self._begun: float | None = None
+
+    def begin(self) -> None:
+        """A round begins."""
+        self.answered, self._begun = {}, time.monotonic()
+
+    def stamped(self, report: RoundReport) -> RoundReport:
+        """The report with the times that are known."""
+        seconds = None if self._begun is None else round(time.monotonic() - self._begun, DIGITS)
+        nodes = {
+            node: replace(entry, seconds=round(self.answered[node], DIGITS)) if node in self.answered else entry
+            for node, entry in report.nodes.items()
+        }
+        return replace(report, nodes=nodes, seconds=seconds, ended=round(time.time(), DIGITS))
