@@ -18,7 +18,7 @@ def run(*arguments):
 def test_tables_list_everything(command, names):
     done = run(command)
     assert done.returncode == 0, done.stderr
-    assert all(f"│ {item.__name__} " in done.stdout for item in names)
+    assert all(f"\n{item.__name__} " in done.stdout for item in names)
 
 
 def test_unknown_command_is_an_error():
@@ -35,7 +35,7 @@ def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
-    assert capsys.readouterr().out.strip() == "error: Krum: f must be an integer >= 0, got -1"
+    assert capsys.readouterr().err.strip() == "error: Krum: f must be an integer >= 0, got -1"
 
 
 def test_cite_prints_the_entries_of_what_is_named_and_no_more():

@@ -10,10 +10,9 @@ from flwr_byzantine.cli.listing import attacks, cite, rules
 from flwr_byzantine.cli.measuring import bench
 from flwr_byzantine.cli.planning import plan
 from flwr_byzantine.cli.sweeping import report, sweep
-from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.cli.trying import audit, demo
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.show.terminal import never_fail_to_encode, say
+from flwr_byzantine.show.terminal import fail, never_fail_to_encode
 
 SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
 COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, bench)
@@ -29,8 +28,8 @@ def main() -> None:
     try:
         app()
     except ByzantineError as error:
-        say(console, f"error: {error}", "red")
+        fail(f"error: {error}")
         sys.exit(2)
     except ModuleNotFoundError as error:
-        say(console, SIMULATION.format(error=error), "red")
+        fail(SIMULATION.format(error=error))
         sys.exit(2)

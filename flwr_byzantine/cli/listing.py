@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.table import Table
 
 
@@ -24,7 +25,7 @@ def rules() -> None:
         kappa = rule.kappa(25) if alone else None
         bound, most = "none known" if kappa is None else f"{kappa:.2f}", str(rule.breakdown(25)) if alone else "-"
         rows.append((cls.__name__, str(rule.min_n()), most, bound, "yes" if rule.stateful else "", rule.cost, rule.reference))
-    console.print(Table.of("Aggregation and pre-aggregation rules", heads, rows).console())
+    show(Table.of("Aggregation and pre-aggregation rules", heads, rows), console)
 
 
 def attacks() -> None:
@@ -32,7 +33,7 @@ def attacks() -> None:
     from flwr_byzantine import attacks as catalogue
 
     rows = [(cls.__name__, cls.knowledge, (cls.__doc__ or "").splitlines()[0], cls.reference) for cls in catalogue.available()]
-    console.print(Table.of("Attacks", ("attack", "must know", "what it sends", "reference"), rows).console())
+    show(Table.of("Attacks", ("attack", "must know", "what it sends", "reference"), rows), console)
 
 
 def cite(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.table import Table
 
 
@@ -33,9 +34,9 @@ def plan(
         typer.echo(encoder.dumps(advice.to_dict(), indent=1))
     else:
         title = "Plan" if advice.sampling.feasible else "Impossible as asked"
-        console.print(Table.of(title, ("what", "value", "meaning"), advice.rows()).console())
+        show(Table.of(title, ("what", "value", "meaning"), advice.rows()), console)
         if rows := advice.curve_rows():
             columns = ("sample size", "silent", "declare f", "κ", "replies of the run")
-            console.print(Table.of(f"What a larger sample buys, {rule}", columns, rows).console())
+            show(Table.of(f"What a larger sample buys, {rule}", columns, rows), console)
     if not advice.sampling.feasible:
         raise typer.Exit(1)

@@ -9,14 +9,15 @@ import typer
 
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.show.terminal import progress, say
+from flwr_byzantine.show.printing import show
+from flwr_byzantine.show.terminal import fail, progress, say
 
 
 class _Bar:
     """A progress bar over all runs, which names the run under way."""
 
     def __init__(self, total: int) -> None:
-        self.progress = progress(console, width=46)
+        self.progress = progress(width=46)
         self.task = self.progress.add_task("starting Flower's virtual clients", total=total)
 
     def start(self, run: Any) -> None:
@@ -40,13 +41,13 @@ def demo(
     bar = _Bar(rounds * len(runner.plan()))
     with bar.progress:
         results = runner.run_all(task, rounds, bar)
-    console.print(report.table(results).console())
+    show(report.table(results), console)
     report.save_json(results, task, rounds, json)
     report.plot(results, plot)
     say(console, f"picture: {plot}   results: {json}")
     failed = {run: outcome.error for run, outcome in results.items() if outcome.error}
     for run, error in failed.items():
-        say(console, f"failed: {run}: {error}", "red")
+        fail(f"failed: {run}: {error}")
     if failed:
         raise typer.Exit(1)
 
@@ -72,7 +73,7 @@ def audit(
     elif clean:
         say(console, auditing.summary(strategy, findings))
     else:
-        console.print(auditing.table(strategy, findings).console())
+        show(auditing.table(strategy, findings), console)
     if not clean:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""A table as data, and how the terminal, Markdown and CSV show it; the report's page shows the same as HTML.
+"""A table as data, in Markdown and as CSV; `printing` shows the same on a terminal, the report's page as HTML.
 
 Names, errors and titles may be anybody's: each is escaped to one line when the table is made, and no form takes a mark in it
 for its own.
@@ -12,13 +12,8 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from flwr_byzantine.flower.words import escaped
-from flwr_byzantine.show.terminal import words
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True)
@@ -98,20 +93,6 @@ class Table:
     def numeric(self) -> tuple[bool, ...]:
         """For each column, whether it holds numbers, and is aligned to the right."""
         return tuple(i in self.right or any(not math.isnan(row[i].number) for row in self.rows) for i in range(len(self.header)))
-
-    def console(self, small: bool = True) -> RichTable:
-        """As a rich table; `small` says whether the smaller texts are shown."""
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        caption = Text("\n").join(map(words, self.notes)) if self.notes else None
-        view = RichTable(title=words(self.title), caption=caption, title_justify="left", caption_justify="left")
-        for name, numeric in zip(self.header, self.numeric, strict=True):
-            view.add_column(words(name), justify="right" if numeric else "left", overflow="fold")
-        for index, row in enumerate(self.rows):
-            texts = [words(item.full if small else item.text, "bold" if item.best else "") for item in row]
-            view.add_row(*texts, end_section=index in self.ends)
-        return view
 
     def markdown(self) -> str:
         """As a Markdown table under its title."""

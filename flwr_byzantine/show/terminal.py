@@ -1,9 +1,13 @@
-"""What commands print beside tables: lines and progress bars that show every word as it is."""
+"""What commands print beside tables: lines, warnings and progress bars that show every word as it is.
+
+Results go to standard output; errors, warnings and progress bars to standard error.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 from flwr_byzantine.flower.words import escaped
@@ -31,15 +35,32 @@ def words(text: object, style: str = "") -> Text:
 
 
 def say(console: Console, text: object, style: str = "") -> None:
-    """Print one line, which is not broken at the terminal's width."""
-    console.print(words(text, style), soft_wrap=True)
+    """Print one line, which a terminal's width breaks between words, and a pipe or a file nowhere."""
+    console.print(words(text, style), soft_wrap=not console.is_terminal)
 
 
-def progress(console: Console, width: int = 0, transient: bool = False) -> Progress:
-    """A progress bar over counted steps; its description shows the words as they are where they went through `escaped`.
+def warn(text: object, style: str = "yellow") -> None:
+    """Print one line on standard error."""
+    say(errors(), text, style)
+
+
+def fail(text: object) -> None:
+    """Print the line of an error on standard error."""
+    warn(text, "red")
+
+
+@cache
+def errors() -> Console:
+    """The console of standard error, wherever that leads when it is used."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def progress(width: int = 0, transient: bool = False) -> Progress:
+    """A progress bar over counted steps, on a terminal; its description shows the words as they are where they went through `escaped`.
 
     Args:
-        console: to draw on.
         width: of the description, in characters.
         transient: whether it is gone when it is done.
     """
@@ -47,7 +68,8 @@ def progress(console: Console, width: int = 0, transient: bool = False) -> Progr
 
     description = TextColumn(f"{{task.description:<{width}}}", markup=False)
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    return Progress(description, BarColumn(), MofNCompleteColumn(), *times, console=console, transient=transient)
+    columns = (description, BarColumn(), MofNCompleteColumn(), *times)
+    return Progress(*columns, console=errors(), transient=transient, disable=not errors().is_terminal)
 
 
 def never_fail_to_encode() -> None:

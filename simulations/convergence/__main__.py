@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.table import Table
 from flwr_byzantine.show.terminal import say
 from simulations.convergence import figures, study
@@ -27,7 +28,7 @@ def main(
     file = out / "results.jsonl"
     lines = _anew(file) if draw_only else _run(quick, file)
     figures.draw(lines, out)
-    console.print(reached(lines).console())
+    show(reached(lines), console)
     say(console, bounded(lines))
     say(console, f"results and pictures: {out}")
 

@@ -16,6 +16,7 @@ from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.show.printing import show
 from tests.support.processes import left_behind
 
 
@@ -83,7 +84,7 @@ def test_quick_means_fewer_rounds(monkeypatch, tmp_path, flag, expected):
 def test_table_has_a_row_for_each_run():
     results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], 1.0, 2.0) for run in runner.plan()}
     console = Console(width=160, record=True)
-    console.print(report.table(results).console())
+    show(report.table(results), console)
     assert console.export_text().count("50.0 %") == 11
 
 
@@ -91,10 +92,10 @@ def test_table_says_how_many_rounds_are_certified():
     run, other = runner.plan()[1:3]
     results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], sin_alpha=[0.2, None, 1.0, 0.99]), other: Outcome([0.1, 0.5], [1.0, 1.0], [0.1])}
     console = Console(width=160, record=True)
-    console.print(report.table(results).console())
+    show(report.table(results), console)
     text = console.export_text()
     assert "rounds certified" in text
-    assert text.count(" of 4 ") == 1
+    assert text.count(" of 4  ") == 1
     assert "2 of 4" in text
 
 

@@ -587,7 +587,7 @@ def test_the_command_prints_tables_and_its_errors_are_one_line_with_status_2(tmp
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert "cannot read" in capsys.readouterr().out
+    assert "cannot read" in capsys.readouterr().err
 
 
 def test_many_settings_print_the_best_rule_of_each() -> None:

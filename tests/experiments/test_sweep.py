@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from flwr_byzantine.experiments.sweep import Store, config, read, run, workers
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.command import choice_table, command
 from flwr_byzantine.experiments.sweep.keys import CELL, shown
+from flwr_byzantine.show.printing import show
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -172,8 +174,8 @@ def test_a_mistake_ends_the_command_with_status_2_before_any_run(tmp_path):
     command = [sys.executable, "-m", "flwr_byzantine", "sweep", str(path), "--results", str(tmp_path / "r.jsonl")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith(f"error: {path}: [grid] strategy: unknown rule 'krumm'")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert done.stderr.startswith(f"error: {path}: [grid] strategy: unknown rule 'krumm'")
     assert not (tmp_path / "r.jsonl").exists()
 
 
@@ -502,8 +504,8 @@ def test_hyper_parameters_are_chosen_by_the_worst_case_on_the_validation_split(t
             store.append(Result(config, cell.key, final=final))
         store.append(Result({**config, "lr": 0.3}, "of another sweep", final={"validation_accuracy": 1.0}))
     console = Console(width=120, record=True)
-    console.print(choice_table(sweep, path).console())
-    rows = [[part.strip() for part in line.split("│")[1:-1]] for line in console.export_text().splitlines() if line.startswith("│")]
+    show(choice_table(sweep, path), console)
+    rows = [re.split(" {2,}", line) for line in console.export_text().splitlines()[2:]]
     assert [(row[0], row[2], row[3]) for row in rows] == [("krum", "0.2", "55.0 %"), ("median", "0.1", "65.0 %")]
 
 

@@ -19,6 +19,7 @@ from flwr_byzantine.experiments.bench.contestants import PEERS, peers
 from flwr_byzantine.experiments.bench.measure import isolated
 from flwr_byzantine.experiments.bench.plot import plot as draw
 from flwr_byzantine.experiments.bench.runner import Measurement, Size, bench, entries, select, updates
+from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.terminal import progress, say
 
 QUICK = ("11x1e5", "32x1e6", "100x2e5")
@@ -50,12 +51,12 @@ def run(
     chosen = everything() if full else [Size.parse(text) for text in (sizes or QUICK)]
     select(only)
     report = _begun(console)
-    report = replace(report, measured=_with_bar(console, chosen, report.contestants, only, timeout))
+    report = replace(report, measured=_with_bar(chosen, report.contestants, only, timeout))
     for table in report.tables():
-        console.print(table.console())
+        show(table, console)
     if check_claims:
         report = replace(report, claims=claims.check(report.contestants, report.limits, 2 * timeout))
-        console.print(report.claims_table().console())
+        show(report.claims_table(), console)
     _write(report, json, plot, markdown)
     return all(claim.holds for claim in report.claims)
 
@@ -96,9 +97,9 @@ def limits_here() -> dict[str, float]:
     return {"read_bytes_per_s": pair[0], "gemm_macs_per_s": pair[1]}
 
 
-def _with_bar(console: Console, sizes: Sequence[Size], found: Sequence[str], only: Sequence[str], timeout: float) -> list[Measurement]:
+def _with_bar(sizes: Sequence[Size], found: Sequence[str], only: Sequence[str], timeout: float) -> list[Measurement]:
     total = sum(1 for size in sizes for _ in entries(select(only), size, found, np.empty((1, 1))))
-    with progress(console, width=46, transient=True) as bar:
+    with progress(width=46, transient=True) as bar:
         task = bar.add_task("making the updates", total=total)
 
         def step(item: Measurement) -> None:

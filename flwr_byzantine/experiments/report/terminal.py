@@ -9,8 +9,9 @@ from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
 from flwr_byzantine.rules.parsing import FEDAVG
+from flwr_byzantine.show.printing import fits, show
 from flwr_byzantine.show.table import Field, Table, bold_best
-from flwr_byzantine.show.terminal import say
+from flwr_byzantine.show.terminal import fail, say, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,30 +26,28 @@ def to_console(report: Report, console: Console) -> None:
     content = report.content
     tables = content.study.tables()
     if content.choices:
-        console.print(content.choices.console())
+        show(content.choices, console)
     if len(tables) <= MOST_TABLES:
         for grid, table in zip(content.tables, tables, strict=True):
             _fitting(console, grid, narrow(table))
     else:
-        console.print(best_of(tables).console())
+        show(best_of(tables), console)
     for entry in content.unmatched:
-        say(console, f"published, but in no table: {entry.strategy} under {entry.attack}", "yellow")
+        warn(f"published, but in no table: {entry.strategy} under {entry.attack}")
     for text in content.study.notices:
-        say(console, text, "yellow")
+        warn(text)
     failed = content.study.failed
     if failed:
-        say(console, f"{len(failed)} of {len(content.study.all_cells)} cells failed, the first with: {failed[0].error}", "red")
+        fail(f"{len(failed)} of {len(content.study.all_cells)} cells failed, the first with: {failed[0].error}")
     say(console, f"page: {report.page}")
 
 
 def _fitting(console: Console, grid: Table, fallback: Table) -> None:
     """Print the widest form of a table that the terminal has room for."""
-    wide = console.options.update(max_width=10_000)
-    for view in (grid.console(), grid.console(small=False)):
-        if console.measure(view, options=wide).maximum <= console.width:
-            console.print(view)
-            return
-    console.print(fallback.console())
+    for small in (True, False):
+        if fits(grid, console, small):
+            return show(grid, console, small)
+    return show(fallback, console)
 
 
 def narrow(table: WorstCase) -> Table:

@@ -17,8 +17,9 @@ from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
 from flwr_byzantine.experiments.sweep.store import Store
 from flwr_byzantine.flower.words import escaped
+from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.table import Table
-from flwr_byzantine.show.terminal import progress, say
+from flwr_byzantine.show.terminal import fail, progress, say, warn
 
 INTERRUPTED = 130
 LONGEST_NAME = 100  # characters of a sweep's name in its file's
@@ -38,22 +39,22 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
     if dry_run:
         _preview(sweep, plan(sweep.cells, Store(path).read(), retry_failed), path, console)
         return 0
-    with progress(console) as bar:
+    with progress() as bar:
         task = bar.add_task(escaped(sweep.name), total=None)
         noticed: list[str] = []
 
         def begin(work: Plan) -> None:
             bar.update(task, total=len(work.todo))
 
-        def show(result: Result) -> None:
+        def note(result: Result) -> None:
             bar.advance(task)
             if not result.ok:
-                say(bar.console, f"failed: {result.error}", "red")
+                fail(f"failed: {result.error}")
             for text in [text for text in result.notices if text not in noticed]:
                 noticed.append(text)
-                say(bar.console, text, "yellow")
+                warn(text)
 
-        summary = run(sweep, path, processes, retry_failed, begin, show)
+        summary = run(sweep, path, processes, retry_failed, begin, note)
     _report(sweep, summary, path, console)
     return INTERRUPTED if summary.left else int(bool(summary.failed))
 
@@ -73,25 +74,25 @@ def file_name(name: str) -> str:
 def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
     counts = {key: Counter(str(cell.config[key]) for cell in sweep.cells) for key in sorted(sweep.cells[0].config)}
     rows = [[shown(key), ", ".join(f"{value} ({n})" for value, n in found.items())] for key, found in counts.items() if len(found) > 1]
-    console.print(Table.of(f"{sweep.name}: {len(sweep.cells)} cells", ("key", "values (cells)"), rows).console())
+    show(Table.of(f"{sweep.name}: {len(sweep.cells)} cells", ("key", "values (cells)"), rows), console)
     for text in dict.fromkeys(filter(None, (cell.idle() for cell in sweep.cells))):
-        say(console, text, "yellow")
+        warn(text)
     say(console, f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}")
 
 
 def _report(sweep: Sweep, summary: Summary, path: Path, console: Console) -> None:
     for cell, error in summary.failed:
-        say(console, f"failed: {cell}: {error}", "red")
+        fail(f"failed: {cell}: {error}")
     say(console, f"{summary.text()}; results: {path}")
     if summary.left:
-        say(console, "interrupted: run the same command again to go on", "yellow")
+        warn("interrupted: run the same command again to go on")
     if summary.failed:
-        say(console, "run again with --retry-failed to repeat the failed cells", "yellow")
+        warn("run again with --retry-failed to repeat the failed cells")
     if sweep.choose and not summary.left:
         try:
-            console.print(choice_table(sweep, path).console())
+            show(choice_table(sweep, path), console)
         except InvalidParameter as error:
-            say(console, f"nothing was chosen: {error}", "yellow")
+            warn(f"nothing was chosen: {error}")
 
 
 def choice_table(sweep: Sweep, path: Path) -> Table:
