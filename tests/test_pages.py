@@ -1,6 +1,7 @@
 """The pages of docs/ are true: their Python runs, their commands are commands, the files that they show are there."""
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -68,7 +69,8 @@ def test_the_python_of_a_page_runs(page, tmp_path):
     """One process a page, its blocks in their order; without a framework that its how-to is about, it is skipped."""
     file = tmp_path / page.replace("/", "-").replace(".md", ".py")
     file.write_text(program(page), encoding="utf-8")
-    done = subprocess.run([sys.executable, file], cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # pages run in a clone, where `clients` and `simulations` are
+    done = subprocess.run([sys.executable, file], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     missing = re.search(r"No module named '(\w+)", done.stderr)
     if done.returncode and missing and missing[1] in LIBRARIES:
         pytest.skip(f"{page} needs {missing[1]}")
