@@ -94,6 +94,19 @@ class Table:
         """For each column, whether it holds numbers, and is aligned to the right."""
         return tuple(i in self.right or any(not math.isnan(row[i].number) for row in self.rows) for i in range(len(self.header)))
 
+    def without_empty(self) -> Table:
+        """The same without the columns in which no row says anything: all "–", or nothing.
+
+        Example:
+            >>> Table.of("", ("a", "b", "c"), [["1", "–", "2"]], right=[2]).without_empty().header
+            ('a', 'c')
+        """
+        says = [any(row[i].full not in ("", "–") for row in self.rows) or not self.rows for i in range(len(self.header))]
+        kept = [i for i, something in enumerate(says) if something]
+        header, rows = tuple(self.header[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in self.rows)
+        right, apart = ([kept.index(i) for i in numbers if i in kept] for numbers in (self.right, self.apart))
+        return replace(self, header=header, rows=rows, right=right, apart=apart)
+
     def markdown(self) -> str:
         """As a Markdown table under its title."""
         marks = ["---:" if numeric else "---" for numeric in self.numeric]

@@ -19,7 +19,7 @@ from flwr_byzantine.experiments.report.published import Published, matched, read
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import load, values
 from flwr_byzantine.experiments.report.study import Study, study
-from flwr_byzantine.experiments.report.tables import COST, worst_case_table
+from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.results import read
 from flwr_byzantine.rules.parsing import FEDAVG
 from flwr_byzantine.show.figures import RC
@@ -55,16 +55,9 @@ def blocks() -> dict[str, str]:
 
 
 def by_attack(name: str) -> str:
-    """Rules × attacks for each setting, as Markdown; the honest cost only where it is known."""
+    """Rules × attacks for each setting, as Markdown, without empty columns."""
     found = [worst_case_table(table, matched(table, published(name))) for table in results(name).tables()]
-    return "\n".join(_without_empty(grid).markdown() for grid in found).strip()
-
-
-def _without_empty(grid: Table) -> Table:
-    last = [row[-1] for row in grid.rows]
-    if grid.header[-1] != COST or any(item.text != "–" for item in last):
-        return grid
-    return replace(grid, header=grid.header[:-1], rows=tuple(row[:-1] for row in grid.rows))
+    return "\n".join(grid.without_empty().markdown() for grid in found).strip()
 
 
 Pair = tuple[float, float]

@@ -1,15 +1,22 @@
-"""Hyper-parameters chosen by the worst case over attacks, on the validation split."""
+"""Hyper-parameters chosen by the worst case over attacks, on the validation split, with its noise in mind.
+
+The candidates within one standard error of the best are tied with it, and so are all where the best is not clearly above chance.
+Of tied ones the middle value of those tried is chosen, and of two middle ones the smaller: a sweep is laid around what is expected
+to work, and a value at its edge should be chosen for a reason. Source of the rule of one standard error: Breiman, Friedman, Olshen,
+Stone, Classification and Regression Trees, 1984, section 3.4.3.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.report.scores import Score
-from flwr_byzantine.experiments.report.settings import attacks_of, grouped, multivalued, values, varying
+from flwr_byzantine.experiments.datasets import chance
+from flwr_byzantine.experiments.report.noise import Estimate
+from flwr_byzantine.experiments.report.settings import attacks_of, grouped, multivalued, rank, values, varying
 from flwr_byzantine.experiments.results import Result, Setting, named
 from flwr_byzantine.rules.parsing import FEDAVG
 
@@ -22,21 +29,54 @@ class Choice:
         rule: its name with options.
         setting: where it was chosen.
         values: the chosen value of each key.
-        worst: for each candidate, the worst case over attacks of the mean validation accuracy; -inf where an attack has no number.
+        estimates: for each candidate, the mean validation accuracy under the attack where that is least, with its standard error.
+        chance: the accuracy of guessing; 0 where it is not known.
         reference: whether this is FedAvg with no attack, the reference of the honest cost, which is chosen by that alone.
     """
 
     rule: str
     setting: Setting
     values: Setting
-    worst: dict[Setting, float]
+    estimates: dict[Setting, Estimate] = field(default_factory=dict)
+    chance: float = 0.0
     reference: bool = False
+
+    @property
+    def worst(self) -> dict[Setting, float]:
+        """For each candidate, the worst case over attacks; -inf where an attack has no number."""
+        return {candidate: estimate.mean for candidate, estimate in self.estimates.items()}
+
+    @property
+    def tied(self) -> list[Setting]:
+        """The candidates between which the choice was by their place among those tried, the chosen one included."""
+        return tied(self.estimates, self.chance)
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether not even the best candidate is clearly above chance."""
+        return at_chance(self.estimates, self.chance)
+
+    @property
+    def within_noise(self) -> list[Setting]:
+        """The other candidates that the best is not clearly above, by the 95 % interval of the difference."""
+        best = max(self.estimates.values(), key=lambda estimate: estimate.mean)
+        return [c for c, estimate in self.estimates.items() if c != self.values and not best.clearly_above(estimate)]
+
+    @property
+    def reason(self) -> str:
+        """Why these values, in a few words."""
+        if self.at_chance:
+            return f"all at chance ({100 * self.chance:g} %): the middle one"
+        if len(self.tied) > 1:
+            return "a tie: the middle one"
+        return "the best, but within noise" if self.within_noise else "clearly the best"
 
 
 def choose(cells: Sequence[Result], keys: Sequence[str], measure: str = "validation_accuracy") -> list[Choice]:
     """For each rule and setting the values of `keys` whose worst case over attacks of the validation accuracy is best.
 
-    Equal candidates: the first in order of value. The choice never sees the test split; report test accuracy of `chosen` cells.
+    Candidates that noise does not tell from the best are tied: see the module. The choice never sees the test split; report test
+    accuracy of `chosen` cells.
     Source: the protocol of ByzFL's benchmark (González et al., 2025).
 
     Args:
@@ -105,10 +145,45 @@ def _by_rule(cells: Sequence[Result]) -> dict[str, list[Result]]:
 
 def _choice(rule: str, setting: Setting, cells: Sequence[Result], keys: Sequence[str], measure: str) -> Choice:
     attacks = attacks_of(cells) or [NO_ATTACK]
-    worst = {candidate: _worst(members, attacks, measure) for candidate, members in grouped(cells, keys).items()}
-    return Choice(rule, setting, max(worst, key=lambda candidate: worst[candidate]), worst)
+    estimates = {candidate: _worst(members, attacks, measure) for candidate, members in grouped(cells, keys).items()}
+    guessing = chance(cells[0].config) if measure.endswith("accuracy") else 0.0
+    return Choice(rule, setting, middle(tied(estimates, guessing), list(estimates)), estimates, guessing)
 
 
-def _worst(cells: Sequence[Result], attacks: Sequence[str], measure: str) -> float:
-    means = [Score.of((cell for cell in cells if cell.attack == attack), measure).mean for attack in attacks]
-    return min(mean if math.isfinite(mean) else -math.inf for mean in means)
+def _worst(cells: Sequence[Result], attacks: Sequence[str], measure: str) -> Estimate:
+    found = [Estimate.of([cell for cell in cells if cell.attack == attack], measure) for attack in attacks]
+    return min(found, key=lambda estimate: estimate.mean)
+
+
+Estimates = Mapping[Setting, Estimate]
+
+
+def tied(estimates: Estimates, guessing: float = 0.0) -> list[Setting]:
+    """The candidates within one standard error of the best; all that have a number where even the best is at chance."""
+    best = max(estimates.values(), key=lambda estimate: estimate.mean)
+    least = best.mean - best.error if not at_chance(estimates, guessing) else -math.inf
+    numbers = [candidate for candidate, estimate in estimates.items() if estimate.mean >= least and math.isfinite(estimate.mean)]
+    return numbers or list(estimates)
+
+
+def at_chance(estimates: Estimates, guessing: float) -> bool:
+    """Whether the best is not clearly above the accuracy of guessing."""
+    best = max(estimates.values(), key=lambda estimate: estimate.mean)
+    return guessing > 0 and math.isfinite(best.mean) and not best.clearly_above(Estimate(guessing))
+
+
+def middle(candidates: Sequence[Setting], tried: Sequence[Setting]) -> Setting:
+    """The candidate nearest the middle of the values tried, key by key; of two that are as near, the one of smaller values.
+
+    Example:
+        >>> tried = [(("lr", lr),) for lr in (0.01, 0.1, 1.0)]
+        >>> middle(tried, tried), middle(tried[1:], tried), middle(tried[::2], tried)
+        ((('lr', 0.1),), (('lr', 0.1),), (('lr', 0.01),))
+    """
+    columns = [sorted({value for _, value in column}, key=rank) for column in zip(*tried, strict=True)]
+
+    def place(candidate: Setting) -> tuple[float, list[tuple[bool, object]]]:
+        far = sum(abs(column.index(value) - (len(column) - 1) / 2) for column, (_, value) in zip(columns, candidate, strict=True))
+        return far, [rank(value) for _, value in candidate]
+
+    return min(candidates, key=place)

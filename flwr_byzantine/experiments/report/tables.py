@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.experiments.report.choice import Choice
 from flwr_byzantine.experiments.report.published import Matched, Published, matched
 from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCase
-from flwr_byzantine.experiments.report.settings import describe, rank
+from flwr_byzantine.experiments.report.settings import describe, rank, values
 from flwr_byzantine.experiments.report.study import Study
-from flwr_byzantine.experiments.results import Result, hashable, show
+from flwr_byzantine.experiments.results import Result, Setting, hashable, show
 from flwr_byzantine.show.table import Field, Table, bold_best, to_csv
 
 EMPTY = Field("–")
@@ -112,23 +113,41 @@ def _size(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
 
 
+CHOICE_NOTES = (
+    "Worst case over attacks of the validation accuracy in percent, ± its standard error, over seeds or of counting right answers "
+    "(the larger); bold: chosen. The test split had no part in it.",
+    "≈: tied with the best, that is within one standard error of it, or all where the best is not clearly above chance; of tied "
+    "values the middle one of those tried is chosen, and of two the smaller. Within noise: the best is not above the others by "
+    "more than the 95 % interval of the difference, so another sweep may choose otherwise.",
+)
+ONE_SEED = "One seed: these errors do not know how much training itself varies."
+
+
 def choices_table(study: Study) -> Table:
-    """What was chosen for each rule and setting, and the validation accuracy that every candidate had in its worst case."""
-    candidates = sorted({c for choice in study.choices for c in choice.worst}, key=lambda c: [rank(v) for _, v in c])
+    """What was chosen for each rule and setting, why, and the validation accuracy that every candidate had in its worst case."""
+    return choice_table(study.choices, CHOICE_NOTES + (ONE_SEED,) * (len(values(study.all_cells, "seed")) == 1))
+
+
+def choice_table(choices: Sequence[Choice], notes: tuple[str, ...] = CHOICE_NOTES, title: str = "Chosen hyper-parameters") -> Table:
+    """A row for each choice: the candidates, and what was chosen of them."""
+    candidates = sorted({c for choice in choices for c in choice.worst}, key=lambda c: [rank(v) for _, v in c])
     rows = []
-    for choice in study.choices:
+    for choice in choices:
         name = f"{choice.rule}, no attack (reference)" if choice.reference else choice.rule
-        fields = [_candidate(choice.worst.get(c, math.nan), c == choice.values) for c in candidates]
-        rows.append((Field(name), Field(describe(choice.setting)), *fields))
-    header = ("rule", "setting", *(describe(c) for c in candidates))
-    notes = ("Worst case over attacks of the validation accuracy in percent; bold: chosen. The test split had no part in it.",)
-    return Table("Chosen hyper-parameters", header, tuple(rows), notes)
+        fields = [_candidate(choice, c) for c in candidates]
+        rows.append((Field(name), Field(describe(choice.setting) or "–"), *fields, Field(choice.reason)))
+    header = ("rule", "setting", *(describe(c) for c in candidates), "why")
+    return Table(title, header, tuple(rows), notes).without_empty()
 
 
-def _candidate(worst: float, is_chosen: bool) -> Field:
-    if math.isnan(worst):
+def _candidate(choice: Choice, candidate: Setting) -> Field:
+    found, best = choice.estimates.get(candidate), candidate == choice.values
+    if found is None:
         return EMPTY
-    return Field("no number" if worst == -math.inf else f"{100 * worst:.1f}", best=is_chosen, number=worst)
+    if found.mean == -math.inf:
+        return Field("no number", best=best)
+    mark = "≈ " * (len(choice.tied) > 1 and candidate in choice.tied)
+    return Field(f"{mark}{100 * found.mean:.1f}", f"± {100 * found.error:.1f}" * (found.error > 0), best, found.mean)
 
 
 def failures_table(study: Study) -> Table:

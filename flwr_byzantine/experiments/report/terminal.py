@@ -57,7 +57,8 @@ def narrow(table: WorstCase) -> Table:
         for r in table.rows
     ]
     title = describe(table.setting) or "Worst case over attacks"
-    return Table(title, ("rule", "no attack", "worst", "under", "honest cost"), bold_best(fields, [None, True, True, None, False]))
+    header = ("rule", "no attack", "worst", "under", "honest cost")
+    return Table(title, header, bold_best(fields, [None, True, True, None, False])).without_empty()
 
 
 def best_of(tables: list[WorstCase]) -> Table:

@@ -80,10 +80,10 @@ def _command(source: Path | None, by: Sequence[str] | None, choose: Sequence[str
 
 def _content(content: Study, published: Sequence[Published], title: str, source: Path | None, command: str) -> Content:
     tables = content.tables()
-    grids = [worst_case_table(table, matched(table, published)) for table in tables]
-    summary = overview(tables, content.rules) if len(tables) > 1 else None
+    grids = [worst_case_table(table, matched(table, published)).without_empty() for table in tables]
+    summary = overview(tables, content.rules).without_empty() if len(tables) > 1 else None
     chosen = choices_table(content) if content.choices else None
-    failures = failures_table(content) if content.failed else None
+    failures = failures_table(content).without_empty() if content.failed else None
     return Content(content, title, source, command, grids, summary, chosen, failures, unmatched(tables, published))
 
 

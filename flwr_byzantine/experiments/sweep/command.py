@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.console import Console
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.choice import Choice, choose
 from flwr_byzantine.experiments.report.settings import load
+from flwr_byzantine.experiments.report.tables import CHOICE_NOTES
 from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.config import Sweep, read
 from flwr_byzantine.experiments.sweep.keys import shown
@@ -105,9 +107,12 @@ def choice_table(sweep: Sweep, path: Path) -> Table:
     cells = [cell for cell in load(path) if cell.key in keys]
     choices = [choice for choice in choose(cells, list(sweep.choose)) if not choice.reference]
     title = "Chosen on the validation split by the worst case over attacks"
-    return Table.of(title, ("strategy", "setting", *map(shown, sweep.choose), "worst validation accuracy"), map(_row, choices))
+    header = ("strategy", "setting", *map(shown, sweep.choose), "worst validation accuracy", "why")
+    return replace(Table.of(title, header, map(_row, choices)), notes=CHOICE_NOTES[1:]).without_empty()
 
 
 def _row(choice: Choice) -> list[str]:
     setting = ", ".join(f"{shown(key)} = {value}" for key, value in choice.setting)
-    return [choice.rule, setting, *(f"{value}" for _, value in choice.values), f"{100 * choice.worst[choice.values]:.1f} %"]
+    worst = choice.estimates[choice.values]
+    error = f" ± {100 * worst.error:.1f}" * (worst.error > 0)
+    return [choice.rule, setting, *(f"{value}" for _, value in choice.values), f"{100 * worst.mean:.1f}{error} %", choice.reason]
