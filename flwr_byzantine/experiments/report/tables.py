@@ -116,7 +116,7 @@ def _size(value: object) -> float:
 CHOICE_NOTES = (
     "Worst case over attacks of the validation accuracy in percent, ± its standard error, over seeds or of counting right answers "
     "(the larger); bold: chosen. The test split had no part in it.",
-    "≈: tied with the best, that is within one standard error of it, or all where the best is not clearly above chance; of tied "
+    "~: tied with the best, that is within one standard error of it, or all where the best is not clearly above chance; of tied "
     "values the middle one of those tried is chosen, and of two the smaller. Within noise: the best is not above the others by "
     "more than the 95 % interval of the difference, so another sweep may choose otherwise.",
 )
@@ -146,7 +146,7 @@ def _candidate(choice: Choice, candidate: Setting) -> Field:
         return EMPTY
     if found.mean == -math.inf:
         return Field("no number", best=best)
-    mark = "≈ " * (len(choice.tied) > 1 and candidate in choice.tied)
+    mark = "~ " * (len(choice.tied) > 1 and candidate in choice.tied)
     return Field(f"{mark}{100 * found.mean:.1f}", f"± {100 * found.error:.1f}" * (found.error > 0), best, found.mean)
 
 

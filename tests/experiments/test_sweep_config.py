@@ -1,0 +1,130 @@
+"""A sweep's file: mistakes in it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from flwr_byzantine import InvalidParameter
+from flwr_byzantine.experiments.sweep import read
+from tests.support.sweeps import ROOT, TINY, write
+
+BAD = {
+    "not TOML": ("[grid", "this is not TOML: "),
+    "unknown table": (
+        "[tasks]\nlr = 0.1",
+        "unknown table 'tasks'; did you mean 'task'? choose one of: choose, exclude, grid, sweep, task",
+    ),
+    "a value where a table is wanted": ("task = 3", "task must be a table, written [task], got 3"),
+    "unknown key": ("[task]\nlearning-rate = 0.1", "unknown key in [task] 'learning-rate'; choose one of: alpha, attack, batch-size"),
+    "mistyped key": ("[grid]\nstrateegy = ['krum']", "unknown key in [grid] 'strateegy'; did you mean 'strategy'?"),
+    "unknown general key": (
+        "[sweep]\nround = 3",
+        "unknown key in [sweep] 'round'; did you mean 'rounds'? choose one of: engine, evaluate-every, name, processes, rounds",
+    ),
+    "unknown rule": ("[grid]\nstrategy = ['krumm']", "[grid] strategy: unknown rule 'krumm'; did you mean 'Krum'? choose one of: "),
+    "only pre-aggregation": ("[task]\nstrategy = 'nnm'", "[task] strategy: "),
+    "unknown attack": ("[grid]\nattack = ['allie']", "[grid] attack: unknown attack 'allie'; did you mean 'ALIE'? choose one of: "),
+    "unknown option of a rule": (
+        "[grid]\nstrategy = [{name = 'centered-clipping', tao = 1.0}]",
+        "[grid] strategy: unknown option of 'centered-clipping' 'tao'; did you mean 'tau'? choose one of: ",
+    ),
+    "unknown option of an attack": ("[task]\nattack = {name = 'alie', y = 1.0}", "[task] attack: unknown option of 'alie' 'y'; "),
+    "bad option of an attack": (
+        "[task]\nattack = {name = 'ipm', epsilon = -1.0}",
+        "[task] attack: IPM: epsilon must be a number > 0, got -1.0",
+    ),
+    "options of no attack": ("[task]\nattack = {name = 'none', z = 1}", "[task] attack: 'none' has no options, got 'z'"),
+    "a strategy that is no name": ("[grid]\nstrategy = [3]", "[grid] strategy must be a name or a table such as"),
+    "unknown dataset": ("[task]\ndataset = 'mnist'", "[task] dataset must be one of 'digits', 'fashion-mnist', got 'mnist'"),
+    "unknown partition": (
+        "[grid]\npartition = ['shards']",
+        "[grid] partition must be one of 'iid', 'dirichlet', 'sorted', 'gamma', got 'shards'",
+    ),
+    "wrong type": ("[task]\nlr = '0.1'", "[task] lr must be a number > 0, got '0.1'"),
+    "not whole": ("[task]\nnum-clients = 2.5", "[task] num-clients must be an integer >= 1, got 2.5"),
+    "out of range": ("[grid]\nmomentum = [0.9, 1.0]", "[grid] momentum must be a number >= 0 and < 1, got 1.0"),
+    "bad hidden": ("[task]\nhidden = [0]", "[task] hidden must be a list of integers >= 1, got [0]"),
+    "no list": ("[grid]\nlr = 0.1", "[grid] lr must be a list of one value or more, got 0.1"),
+    "empty list": ("[grid]\nlr = []", "[grid] lr must be a list of one value or more, got []"),
+    "twice": ("[task]\nlr = 0.1\n[grid]\nlr = [0.2]", "[grid] lr is given in [task] or [sweep] too; give it once"),
+    "twice in general": ("[sweep]\nrounds = 3\n[task]\nrounds = 4", "[task] rounds is given in [sweep] too; give it once"),
+    "unknown engine": ("[sweep]\nengine = 'dask'", "[sweep] engine must be one of 'local', 'ray', got 'dask'"),
+    "never evaluated": ("[sweep]\nevaluate-every = 0", "[sweep] evaluate-every must be an integer >= 1, got 0"),
+    "evaluated after half rounds": ("[grid]\nevaluate-every = [1, 2.5]", "[grid] evaluate-every must be an integer >= 1, got 2.5"),
+    "no processes": ("[sweep]\nprocesses = 0", "[sweep] processes must be an integer >= 1, got 0"),
+    "impossible f": (
+        "[task]\nnum-clients = 10\nnum-malicious = 4\n[grid]\nstrategy = ['fedavg', 'krum']",
+        "the cell with strategy = 'krum': strategy 'krum' with f = 4 needs at least 11 clients, got num-clients = 10; lower f, ",
+    ),
+    "too many malicious": ("[task]\nnum-clients = 4\n[grid]\nnum-malicious = [4]", "num_malicious must be an integer >= 0 and < 4, got 4"),
+    "momentum of adam": ("[task]\noptimizer = 'adam'\nmomentum = 0.9", "momentum is of 'sgd' only"),
+    "nothing excluded": ("[grid]\nlr = [0.1]\n[[exclude]]\nlr = 0.3", "[[exclude]] 1 leaves out no cell; check its values"),
+    "all excluded": ("[grid]\nlr = [0.1]\n[[exclude]]\nlr = 0.1", "every cell is left out by [[exclude]]"),
+    "unknown key excluded": ("[[exclude]]\nlrr = 0.1", "unknown key in [[exclude]] 1 'lrr'; did you mean 'lr'?"),
+    "empty exclude": ("[[exclude]]", "[[exclude]] 1 must name one key or more"),
+    "unknown choice": (
+        "[task]\nnum-malicious = 1\n[grid]\nlr = [0.1, 0.2]\nattack = ['none', 'ipm']\n[choose]\nkeys = ['attack']",
+        "[choose] keys: unknown hyper-parameter with several values in [grid] 'attack'; choose one of: lr",
+    ),
+    "choice without a split": (
+        "[task]\nvalidation = 0.0\n[grid]\nlr = [0.1, 0.2]\n[choose]\nkeys = ['lr']",
+        "[choose] needs a validation split to choose on, got validation = 0",
+    ),
+    "a key in both spellings": ("[task]\nnum_clients = 5\nnum-clients = 6", "[task] gives num-clients twice, as num_clients too"),
+    "infinity": ("[grid]\nlr = [0.1, inf]", "[grid] lr must be finite, got inf"),
+    "infinity in options": ("[task]\nattack = {name = 'gaussian', std = inf}", "[task] attack must be finite, got inf"),
+    "nobody attacks": ("[grid]\nattack = ['none', 'ipm']", "nobody mounts the attack 'ipm': num-malicious = 0; set num-malicious, or"),
+    "a patch beyond the image": (
+        "[task]\nnum-malicious = 1\nattack = {name = 'backdoor', patch = 20}",
+        "attack 'backdoor': Backdoor: a patch of side 20 at bottom-right does not fit images of 8 x 8",
+    ),
+    "a class that is none": (
+        "[task]\nnum-malicious = 1\nattack = {name = 'label-flip', pairs = [[5, 13]]}",
+        "attack 'label-flip': LabelFlip",
+    ),
+    "a target that is none": (
+        "[task]\nnum-malicious = 1\nattack = {name = 'mimic', target = 30}",
+        "attack 'mimic': Mimic: target must be below",
+    ),
+    "too many clients": (
+        "[task]\npartition = 'iid'\nnum-clients = 2000",
+        "1212 examples cannot be divided among 2000 clients; lower num-clients",
+    ),
+    "too much heterogeneity": (
+        "[task]\nalpha = 0.01\nnum-clients = 300",
+        "examples cannot be divided among 300 clients by partition 'dirichlet'",
+    ),
+    "choice of no list": ("[choose]\nkeys = 'lr'", "[choose] keys must be a list of keys of [grid], got 'lr'"),
+    "missing data": (
+        "[task]\ndataset = 'fashion-mnist'\ndata-root = 'nowhere'",
+        "data-root: 'nowhere' holds no fashion-mnist in torchvision's layout",
+    ),
+    "root of the wrong kind": ("[task]\ndata-root = 3", "[task] data-root must be a string, got 3"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_are_one_sentence_with_the_file(tmp_path, case):
+    text, message = BAD[case]
+    path = write(tmp_path, text)
+    with pytest.raises(InvalidParameter) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mistake_ends_the_command_with_status_2_before_any_run(tmp_path):
+    path = write(tmp_path, TINY.replace('"krum"', '"krumm"'))
+    command = [sys.executable, "-m", "flwr_byzantine", "sweep", str(path), "--results", str(tmp_path / "r.jsonl")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert done.stderr.startswith(f"error: {path}: [grid] strategy: unknown rule 'krumm'")
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(InvalidParameter, match=r"nothing\.toml: cannot read this file"):
+        read(tmp_path / "nothing.toml")
