@@ -38,14 +38,14 @@ def test_finishes_with_table_picture_and_results(demo):
     assert (out / "out.png").read_bytes().startswith(b"\x89PNG")
     assert not extra
     runs = json.loads((out / "out.json").read_text())["runs"]
-    assert len(runs) == 11
+    assert len(runs) == len(runner.plan()) == 13
     assert all(len(run["accuracy"]) == 21 and not run["error"] for run in runs)
 
 
 @pytest.mark.slow
 def test_averaging_falls_and_the_best_rule_holds(demo):
     runs = json.loads((demo[1] / "out.json").read_text())["runs"]
-    found = {(run["strategy"], run["attack"]): run["final_accuracy"] for run in runs}
+    found = {(run["strategy"], run["attack"]): run["final_accuracy"] for run in runs if not run["alike"]}
     clean = found["fedavg", None]
     strong, subtle = runner.ATTACKS
     assert clean > 0.85
@@ -53,6 +53,18 @@ def test_averaging_falls_and_the_best_rule_holds(demo):
     for attack in (strong, subtle):
         best = max(value for (strategy, under), value in found.items() if under == attack and strategy != "fedavg")
         assert best >= clean - 0.05
+
+
+@pytest.mark.slow
+def test_rounds_of_like_data_are_certified_and_those_of_skewed_labels_are_not(demo):
+    runs = json.loads((demo[1] / "out.json").read_text())["runs"]
+    held = {
+        (run["strategy"], run["alike"]): sum(sine is not None and sine < 1 for sine in run["sin_alpha"])
+        for run in runs
+        if run["attack"] == list(runner.ATTACKS)[-1]
+    }
+    assert held["trimmed-mean", True] >= 5
+    assert held["trimmed-mean", False] == held["nnm+trimmed-mean", False] == 0
 
 
 def test_a_failed_run_is_named_and_the_exit_status_says_so(monkeypatch, tmp_path):
@@ -85,7 +97,7 @@ def test_table_has_a_row_for_each_run():
     results = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1], 1.0, 2.0) for run in runner.plan()}
     console = Console(width=160, record=True)
     show(report.table(results), console)
-    assert console.export_text().count("50.0 %") == 11
+    assert console.export_text().count("50.0 %") == 13
 
 
 def test_table_says_how_many_rounds_are_certified():
@@ -97,6 +109,7 @@ def test_table_says_how_many_rounds_are_certified():
     assert "rounds certified" in text
     assert text.count(" of 4  ") == 1
     assert "2 of 4" in text
+    assert text.count(" 0.80 ") == 1  # 1 - 0.2, the best margin
 
 
 def test_a_round_of_the_demo_has_a_certificate():

@@ -45,6 +45,11 @@ class Outcome:
         return sum(sine is not None and sine < 1 for sine in self.sin_alpha)
 
     @property
+    def margin(self) -> float | None:
+        """1 - sin α of the round that is best certified; None where no round says anything."""
+        return max((1 - sine for sine in self.sin_alpha if sine is not None), default=None)
+
+    @property
     def final(self) -> float:
         """Mean accuracy of the last three rounds: less noisy than the last."""
         last = self.accuracy[1:][-3:]

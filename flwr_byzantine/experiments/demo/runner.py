@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr_byzantine import attacks
@@ -14,22 +14,26 @@ from flwr_byzantine.rules.parsing import FEDAVG, parse_strategy
 STRATEGIES = (FEDAVG, "krum", "multi-krum", "trimmed-mean", "nnm+trimmed-mean")
 ATTACKS: dict[str, attacks.Attack] = {"sign flip x10": attacks.SignFlip(scale=10.0), "ALIE (z = 1.5)": attacks.ALIE(z=1.5)}
 NUM_MALICIOUS = 4
+CERTIFIED = ("trimmed-mean", "nnm+trimmed-mean")  # run again where clients hold like data, which certificates need
 
 
 @dataclass(frozen=True)
 class Run:
-    """One federation: a strategy under an attack ("" is none)."""
+    """One federation: a strategy under an attack ("" is none); `alike`: the data is dealt out at random, not by skewed labels."""
 
     strategy: str
     attack: str
+    alike: bool = False
 
     def __str__(self) -> str:
-        return f"{self.strategy} under {self.attack}" if self.attack else f"{self.strategy}, no attack"
+        run = f"{self.strategy} under {self.attack}" if self.attack else f"{self.strategy}, no attack"
+        return f"{run}, like data" if self.alike else run
 
 
 def plan() -> list[Run]:
-    """FedAvg without attack, then every strategy under every attack."""
-    return [Run(FEDAVG, ""), *(Run(strategy, attack) for attack in ATTACKS for strategy in STRATEGIES)]
+    """FedAvg without attack, every strategy under every attack, and what can be certified under the last with like data."""
+    every = [Run(strategy, attack) for attack in ATTACKS for strategy in STRATEGIES]
+    return [Run(FEDAVG, ""), *every, *(Run(strategy, list(ATTACKS)[-1], alike=True) for strategy in CERTIFIED)]
 
 
 def run_all(task: Task, rounds: int, progress: Any) -> dict[Run, Outcome]:
@@ -58,7 +62,8 @@ def _one(grid: Any, task: Task, run: Run, rounds: int, progress: Any) -> Outcome
     rule = parse_strategy(run.strategy, NUM_MALICIOUS)
     try:
         attack = ATTACKS[run.attack] if run.attack else None
-        outcome, _ = federate(grid, task, rule, attack, NUM_MALICIOUS, rounds, lambda number, _: progress.advance() if number else None)
+        setting = replace(task, partition="iid") if run.alike else task
+        outcome, _ = federate(grid, setting, rule, attack, NUM_MALICIOUS, rounds, lambda number, _: progress.advance() if number else None)
     except Exception as error:  # one failed run must not lose the others
         return Outcome(error=f"{type(error).__name__}: {error}")
     return outcome
