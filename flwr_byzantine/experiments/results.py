@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,16 +62,15 @@ class Result:
 
     @classmethod
     def of(cls, line: Mapping[str, Any]) -> Result:
-        """From one decoded line; what is absent is empty."""
-        config = line["config"]
+        """From one decoded line, by this version or an older one, whose keys had dashes; what is absent is empty."""
         texts = {name: str(line.get(name) or "") for name in ("key", "status", "error")}
         return cls(
-            config,
+            _snaked(line["config"]),
             **texts,
-            history=line.get("course") or {},
-            final=line.get("final") or {},
+            history=_snaked(line.get("course")),
+            final=_snaked(line.get("final")),
             seconds=float(line.get("seconds") or 0),
-            versions=line.get("versions") or {},
+            versions=_snaked(line.get("versions")),
             notices=[escaped(str(text)) for text in line.get("notices") or ()],
         )
 
@@ -79,6 +79,23 @@ class Result:
         head = {"key": self.key, "status": self.status, "error": self.error, "course": self.history, "final": self.final}
         line = {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions}
         return {**line, "notices": self.notices} if self.notices else line
+
+    def flat(self) -> dict[str, Any]:
+        """The result in one row, for a data frame: each column's name is in snake_case.
+
+        `pandas.DataFrame(result.flat() for result in read(path))` has a column for each key of the configuration (lists and
+        options as JSON), `final_accuracy` and so on for the final measures, `version_flwr` and so on for the packages.
+
+        Example:
+            >>> row = Result({"strategy": "krum", "lr": 0.1}, final={"accuracy": 0.9}, versions={"flwr": "1.42.0"}).flat()
+            >>> row["strategy"], row["rule"], row["final_accuracy"], row["version_flwr"]
+            ('krum', 'krum', 0.9, '1.42.0')
+        """
+        names = {"rule": self.rule, "attack_with_options": self.attack}
+        outcome = {"seconds": self.seconds, "status": self.status, "error": self.error, "key": self.key}
+        final = {f"final_{name}": self.value(name) for name in self.final}
+        versions = {f"version_{name}": text for name, text in self.versions.items()}
+        return {**{name: hashable(value) for name, value in self.config.items()}, **names, **final, **outcome, **versions}
 
     @property
     def ok(self) -> bool:
@@ -128,6 +145,20 @@ def parse(line: bytes) -> Result | None:
         return Result.of(content) if "strategy" in content["config"] else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def snake(name: str) -> str:
+    """A name as a data frame's column.
+
+    Example:
+        >>> snake("flwr-byzantine"), snake("strategy_options.tau")
+        ('flwr_byzantine', 'strategy_options_tau')
+    """
+    return re.sub(r"\W+", "_", name).strip("_").lower()
+
+
+def _snaked(table: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {snake(key): value for key, value in (table or {}).items()}
 
 
 def number(value: Any) -> float:

@@ -111,17 +111,34 @@ def test_the_page_shows_the_numbers_of_the_tables(written: report.Report) -> Non
 
 def test_csv_and_markdown_hold_the_same_numbers(written: report.Report) -> None:
     with written.page.with_name("worst-case.csv").open(encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+        lines = [line for line in csv.DictReader(file) if line["attack"] == "worst"]
     markdown = written.page.with_name("tables.md").read_text(encoding="utf-8")
     rows = [(dict(table.setting), row) for table in written.content.study.tables() for row in table.rows]
     assert len(lines) == len(rows) == 12
     for text, (setting, row) in zip(lines, rows, strict=True):
         assert (float(text["gamma"]), int(text["f"]), text["rule"]) == (setting["gamma"], setting["f"], row.rule)
-        assert float(text["worst mean"]) == pytest.approx(row.worst.mean)
-        assert text["worst attack"] == row.worst_attack
+        assert float(text["mean"]) == pytest.approx(row.worst.mean)
+        assert text["worst_attack"] == row.worst_attack
         assert f"{100 * row.worst.mean:.1f}" in markdown
     with written.page.with_name("cells.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 72
+
+
+def test_columns_of_csv_are_names_in_snake_case(written: report.Report) -> None:
+    for name in ("worst-case.csv", "cells.csv"):
+        header = written.page.with_name(name).read_text(encoding="utf-8").splitlines()[0].split(",")
+        assert all(re.fullmatch(r"[a-z][a-z0-9_]*", column) for column in header)
+        assert len(set(header)) == len(header)
+    assert {"final_accuracy", "num_malicious", "version_flwr"} <= set(header)
+
+
+def test_csv_has_each_attack_of_each_rule(written: report.Report) -> None:
+    with written.page.with_name("worst-case.csv").open(encoding="utf-8") as file:
+        found = {(float(line["gamma"]), int(line["f"]), line["rule"], line["attack"]): line for line in csv.DictReader(file)}
+    assert len(found) == 4 * 3 * 4
+    score = written.content.study.tables()[0].row("krum").scores["backdoor"]
+    line = found[0.0, 1, "krum", "backdoor"]
+    assert (float(line["mean"]), float(line["std"]), int(line["seeds"])) == pytest.approx((score.mean, score.std, 2))
 
 
 def test_the_command_prints_tables_and_its_errors_are_one_line_with_status_2(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:

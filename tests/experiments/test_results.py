@@ -6,7 +6,7 @@ import math
 import pytest
 
 from flwr_byzantine import InvalidParameter
-from flwr_byzantine.experiments.results import Result, named, parse, read
+from flwr_byzantine.experiments.results import Result, named, parse, read, snake
 
 LINE = {
     "key": "a",
@@ -57,3 +57,17 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
 
 def test_names_carry_their_options_in_order():
     assert named("alie", {"z": 1.50, "goal": "model", "pairs": [[1, 2]]}) == "alie (goal=model, pairs=[[1, 2]], z=1.5)"
+
+
+def test_files_of_older_versions_whose_keys_have_dashes_are_read():
+    old = {"config": {"strategy": "krum", "num-clients": 9}, "versions": {"flwr-byzantine": "0.1.0"}, "final": {"attack-success": 0.5}}
+    result = Result.of(old)
+    assert (result.config["num_clients"], result.versions, result.value("attack_success")) == (9, {"flwr_byzantine": "0.1.0"}, 0.5)
+
+
+def test_a_row_for_a_data_frame_has_every_figure_under_a_name_in_snake_case():
+    row = Result.of(LINE | {"versions": {"flwr-byzantine": "0.1.0"}}).flat()
+    assert (row["strategy"], row["rule"], row["strategy_options"]) == ("krum", "krum (m=2)", '{"m": 2}')
+    assert (row["final_loss"], row["seconds"], row["status"], row["version_flwr_byzantine"]) == (1, 1.5, "failed", "0.1.0")
+    assert math.isnan(row["final_accuracy"])
+    assert all(snake(name) == name for name in row)

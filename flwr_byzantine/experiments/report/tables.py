@@ -11,7 +11,7 @@ from flwr_byzantine.experiments.report.published import Matched, Published, matc
 from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCase
 from flwr_byzantine.experiments.report.settings import describe, rank, values
 from flwr_byzantine.experiments.report.study import Study
-from flwr_byzantine.experiments.results import Result, Setting, hashable, show
+from flwr_byzantine.experiments.results import Setting, show, snake
 from flwr_byzantine.show.table import Field, Table, bold_best, to_csv
 
 EMPTY = Field("–")
@@ -161,31 +161,25 @@ def failures_table(study: Study) -> Table:
 
 
 def worst_case_csv(tables: Sequence[WorstCase], published: Sequence[Published]) -> str:
-    """All settings' tables as CSV, shares in [0, 1]: mean, deviation, finished seeds and published figure of every column."""
-    keys = [key for key, _ in tables[0].setting]
-    columns = [*dict.fromkeys(attack for table in tables for attack in table.attacks), WORST]
-    header = [*keys, "rule"]
-    header += [f"{name} {part}" for name in columns for part in ("mean", "std", "seeds", "published")] + ["worst attack", "complete", COST]
-    return to_csv(header, [line for table in tables for line in _csv_lines(table, matched(table, published), columns)])
+    """A line for each setting, rule and attack, the worst case among them as attack "worst"; shares in [0, 1], names in snake_case."""
+    keys = [snake(key) for key, _ in tables[0].setting]
+    scores = ["attack", "mean", "std", "seeds", "failed", "published"]
+    header = [*keys, "rule", *scores, "worst_attack", "complete", snake(COST)]
+    return to_csv(header, [line for table in tables for line in _csv_lines(table, matched(table, published))])
 
 
-def _csv_lines(table: WorstCase, published: Matched, columns: Sequence[str]) -> Iterable[list[object]]:
+def _csv_lines(table: WorstCase, published: Matched) -> Iterable[list[object]]:
+    setting = [value for _, value in table.setting]
     for row in table.rows:
-        line: list[object] = [*(value for _, value in table.setting), row.rule]
-        for name in columns:
+        for name in (*table.attacks, WORST):
             score, entry = row.column(name), published.get((row.rule, name))
-            line += [score.mean, score.std, len(score.values), entry.accuracy if entry else math.nan]
-        yield [*line, row.worst_attack, row.complete, row.cost]
+            theirs = entry.accuracy if entry else math.nan
+            scores = [name, score.mean, score.std, len(score.values), score.failed, theirs]
+            yield [*setting, row.rule, *scores, row.worst_attack, row.complete, row.cost]
 
 
 def cells_csv(study: Study) -> str:
-    """Every cell in a line: configuration, final measures, status."""
-    keys = sorted({key for cell in study.all_cells for key in cell.config})
-    measures = sorted({key for cell in study.all_cells for key in cell.final})
-    header = [*keys, *(f"final {name}" for name in measures), "seconds", "status", "error", "key"]
-    return to_csv(header, [_cell_line(cell, keys, measures) for cell in study.all_cells])
-
-
-def _cell_line(cell: Result, keys: Sequence[str], measures: Sequence[str]) -> list[object]:
-    config = [hashable(cell.config.get(key, "")) for key in keys]
-    return [*config, *(cell.value(name) for name in measures), cell.seconds, cell.status, cell.error, cell.key]
+    """Every cell in a line, as `Result.flat` has it."""
+    rows = [cell.flat() for cell in study.all_cells]
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    return to_csv(header, [[row.get(name, "") for name in header] for row in rows])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.results import Result, snake
 from flwr_byzantine.experiments.sweep.keys import DEFAULTS, TASK, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.task import Task
@@ -134,7 +134,7 @@ def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:
 def _result(cell: Cell, seconds: float, **found: Any) -> Result:
     from flwr_byzantine.flower.compat import flower_version  # loads Flower
 
-    versions = {name: flower_version() if name == "flwr" else version(name) for name in PACKAGES}
+    versions = {snake(name): flower_version() if name == "flwr" else version(name) for name in PACKAGES}
     return Result(cell.config, cell.key, seconds=round(seconds, 3), versions=versions, **found)
 
 
