@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from logging import INFO, WARNING
 from typing import Any, TypeVar
@@ -120,9 +120,13 @@ class RoundReport:
     @classmethod
     def from_json(cls, line: str) -> RoundReport:
         """The report from the line that `to_json` made of it, in this version or another: what is absent is empty, what is new left out."""
-        data = json.loads(line)
-        data["nodes"] = {int(node): _made(NodeReport, entry) for node, entry in data["nodes"].items()}
-        data["banned"] = {int(node): until for node, until in data.get("banned", {}).items()}
+        return cls.of(json.loads(line))
+
+    @classmethod
+    def of(cls, data: dict[str, Any], node: Callable[[str], Any] = int) -> RoundReport:
+        """The report from one decoded line, whose nodes have the names that `node` makes of those in the line."""
+        data["nodes"] = {node(name): _made(NodeReport, entry) for name, entry in data["nodes"].items()}
+        data["banned"] = {node(name): until for name, until in data.get("banned", {}).items()}
         data["notes"] = tuple(data.get("notes", ()))
         if certificate := data.get("certificate"):
             found = certificate["estimate"]
