@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -11,15 +12,38 @@ from flwr_byzantine.cli.measuring import bench
 from flwr_byzantine.cli.planning import plan
 from flwr_byzantine.cli.sweeping import report, sweep
 from flwr_byzantine.cli.trying import audit, demo
+from flwr_byzantine.cli.usage import Commands, Described
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.show.terminal import fail, never_fail_to_encode
 
 SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
 COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, bench)
 
-app = typer.Typer(help="Byzantine-resilient aggregation for Flower.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    cls=Commands,
+    help="Byzantine-resilient aggregation for Flower.",
+    epilog="Exit status: 0; 1 where what was asked about does not hold or failed; 2 for a mistake; 130 after Ctrl-C.",
+    no_args_is_help=True,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,  # boxes are for terminals
+    pretty_exceptions_enable=False,
+)
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Described)(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from flwr_byzantine import __version__
+
+        typer.echo(f"flwr-byzantine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Take the options that go before a command."""
 
 
 def main() -> None:

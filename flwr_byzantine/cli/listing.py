@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
 from flwr_byzantine.cli.terminal import console
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Table
 
 
-def rules() -> None:
-    """All rules, with their conditions and references."""
-    from flwr_byzantine import rules as catalogue
-    from flwr_byzantine.declare.names import construct
+def _rules(incomplete: str) -> list[str]:
+    from flwr_byzantine import rules
 
-    heads = ("rule", "needs n ≥ (f = 2)", "largest f at n = 25", "κ at n = 25, f = 2", "state", "cost", "reference")
-    rows = []
-    for cls in catalogue.available():
-        rule = construct(cls, {"f": 2} if "f" in {item.name for item in fields(cls)} else {})
-        alone = rule.robust and not isinstance(rule, catalogue.PreAggregation)
-        kappa = rule.kappa(25) if alone else None
-        bound, most = "none known" if kappa is None else f"{kappa:.2f}", str(rule.breakdown(25)) if alone else "-"
-        rows.append((cls.__name__, str(rule.min_n()), most, bound, "yes" if rule.stateful else "", rule.cost, rule.reference))
-    show(Table.of("Aggregation and pre-aggregation rules", heads, rows), console)
+    return _beginning(incomplete, rules.available())
 
 
-def attacks() -> None:
-    """All attacks, with what the attacker must know."""
-    from flwr_byzantine import attacks as catalogue
+def _attacks(incomplete: str) -> list[str]:
+    from flwr_byzantine import attacks
 
-    rows = [(cls.__name__, cls.knowledge, (cls.__doc__ or "").splitlines()[0], cls.reference) for cls in catalogue.available()]
-    show(Table.of("Attacks", ("attack", "must know", "what it sends", "reference"), rows), console)
+    return _beginning(incomplete, attacks.available())
+
+
+def _either(incomplete: str) -> list[str]:
+    return [*_rules(incomplete), *_attacks(incomplete)]
+
+
+def _beginning(incomplete: str, classes: Iterable[type]) -> list[str]:
+    """The names that a shell may complete to, as "multi-krum"; of a chain, its last part is completed."""
+    before, plus, last = incomplete.rpartition("+")
+    names = [re.sub("(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower() for cls in classes]
+    return [f"{before}{plus}{name}" for name in names if name.startswith(last)]
+
+
+def rules(
+    name: Annotated[str | None, typer.Argument(help="A rule, or a chain such as nnm+krum: tell all of it.", autocompletion=_rules)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """All rules with their conditions and references, or all about one: parameters, guarantees, an example."""
+    from flwr_byzantine import rules as known
+    from flwr_byzantine.cli import catalogue, describing
+
+    if name is None:
+        entries = [catalogue.rule_entry(cls) for cls in known.available()]
+        describing.tell_all(entries, describing.rules_table, json, console)
+    else:
+        entry = catalogue.chain_entry(name) if "+" in name else catalogue.rule_entry(known.get(name))
+        describing.tell(entry, json, console)
+
+
+def attacks(
+    name: Annotated[str | None, typer.Argument(help="An attack: tell all of it.", autocompletion=_attacks)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """All attacks with what the attacker must know, or all about one: parameters, an example."""
+    from flwr_byzantine import attacks as known
+    from flwr_byzantine.cli import catalogue, describing
+
+    if name is None:
+        entries = [catalogue.attack_entry(cls) for cls in known.available()]
+        describing.tell_all(entries, describing.attacks_table, json, console)
+    else:
+        describing.tell(catalogue.attack_entry(known.get(name)), json, console)
 
 
 def cite(
-    names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum) or attacks by name.")],
+    names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum) or attacks by name.", autocompletion=_either)],
 ) -> None:
     """BibTeX of exactly the rules and attacks named."""
     from flwr_byzantine import attacks, rules

@@ -49,13 +49,19 @@ class Constraint:
         )
 
     def __str__(self) -> str:
-        noun = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}.get(self.kind, f"a {self.kind.__name__}")
+        noun = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}.get(
+            self.kind, _with_article(self.kind.__name__)
+        )
         if self.choices:
             return "one of " + ", ".join(map(repr, self.choices)) + (" or None" if self.optional else "")
         bounds = [
             f"{sign} {bound:g}" for sign, bound in ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt)) if bound is not None
         ]
         return " ".join([noun, " and ".join(bounds)]).strip() + (" or None" if self.optional else "")
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
 
 
 def param(

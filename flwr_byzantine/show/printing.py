@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flwr_byzantine.show.table import Field, Table
 
-READABLE = 18  # characters that a column of sentences gets at least
+READABLE = (18, 12)  # characters that a column of sentences gets at least, where there is room or little of it
 FRAME = 3  # characters that each column's border and padding take, and one more for the table
 NOTHING = "-"  # what an empty field is in a line, so that fields can be counted
 
@@ -75,13 +75,19 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 def fitted(table: Table, room: int, small: bool = True) -> list[int] | None:
     """The widths of the columns of a table that is `room` characters wide; None where they do not suffice for its words."""
-    columns = _columns(table, small)
-    least = [max(_longest([name]), _least(column, i == 0)) for i, (name, column) in enumerate(zip(table.header, columns, strict=True))]
-    free = room - 1 - FRAME * len(columns) - sum(least)
-    if free < 0:
-        return None
-    lack = [want - width for want, width in zip(wanted(table, small), least, strict=True)]
-    share = min(1.0, free / max(1, sum(lack)))
+    columns, room = _columns(table, small), room - 1 - FRAME * len(table.header)
+    for readable in READABLE:
+        least = [max(_longest([name]), _least(column, readable)) for name, column in zip(table.header, columns, strict=True)]
+        least[0] = wanted(table, small)[0]
+        if sum(least) <= room:
+            return _grown(least, wanted(table, small), room)
+    return None
+
+
+def _grown(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """The widths with what is left of the room, in proportion to what each lacks."""
+    lack = [want - width for want, width in zip(most, least, strict=True)]
+    share = min(1.0, (room - sum(least)) / max(1, sum(lack)))
     return [width + int(share * more) for width, more in zip(least, lack, strict=True)]
 
 
@@ -94,9 +100,8 @@ def _columns(table: Table, small: bool) -> list[list[str]]:
     return [[_text(row[i], small) for row in table.rows] for i in range(len(table.header))]
 
 
-def _least(texts: Sequence[str], whole: bool) -> int:
-    longest = max(map(cell_len, texts), default=0)
-    return longest if whole else min(longest, max(READABLE, _longest(texts)))
+def _least(texts: Sequence[str], readable: int) -> int:
+    return min(max(map(cell_len, texts), default=0), max(readable, _longest(texts)))
 
 
 def _longest(texts: Sequence[str]) -> int:

@@ -297,7 +297,7 @@ def test_attacks_of_the_users_own_see_the_context():
         (lambda: attacks.Mimic(target=99)(honest(), 1), "Mimic: target must be below"),
         (lambda: attacks.ALIE()(honest(dtype=np.int64), 1), "needs updates of a float dtype"),
         (lambda: attacks.OnOff(on=3, period=2), "OnOff: period must be at least on = 3, got 2"),
-        (lambda: attacks.OnOff(attack=attacks.ALIE()), "OnOff: attack must be a OwnAttack, got ALIE"),
+        (lambda: attacks.OnOff(attack=attacks.ALIE()), "OnOff: attack must be an OwnAttack, got ALIE"),
         (lambda: attacks.Sybil(attack=attacks.LabelFlip()), "Sybil: attack must act on updates, got LabelFlip"),
         (lambda: attacks.Inf(sign=0), "Inf: sign must be one of 1, -1, got 0"),
         (lambda: attacks.OptimalIPM()(honest(), 1), "OptimalIPM must know the server's rule, got None; pass it as rule="),
