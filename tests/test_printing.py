@@ -94,7 +94,7 @@ DOORS = {  # what may print, and in which form; whatever else prints is to go th
         place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)
     ),
     "a table": lambda place, call: place == "show/printing.py" and call == "console.print(view)",
-    "JSON or BibTeX": lambda place, call: place.startswith("cli/") and re.match(r"typer\.echo\((encoder\.dumps|citation)\(", call),
+    "JSON or BibTeX": lambda place, call: place.startswith("cli/") and re.match(r"typer\.echo\((json\.dumps|citation)\(", call),
 }
 
 

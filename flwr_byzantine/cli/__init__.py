@@ -11,10 +11,11 @@ from flwr_byzantine.cli.listing import attacks, cite, rules
 from flwr_byzantine.cli.measuring import bench
 from flwr_byzantine.cli.planning import plan
 from flwr_byzantine.cli.sweeping import report, sweep
+from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.cli.trying import audit, demo
 from flwr_byzantine.cli.usage import Commands, Described
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.show.terminal import fail, never_fail_to_encode
+from flwr_byzantine.show.terminal import fail, never_fail_to_encode, say
 
 SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
 COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, bench)
@@ -35,7 +36,7 @@ def _version(asked: bool) -> None:
     if asked:
         from flwr_byzantine import __version__
 
-        typer.echo(f"flwr-byzantine {__version__}")
+        say(console, f"flwr-byzantine {__version__}")
         raise typer.Exit
 
 

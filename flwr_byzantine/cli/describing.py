@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-import typer
 from rich.console import Console
 
 from flwr_byzantine.cli.catalogue import Entry
+from flwr_byzantine.cli.terminal import print_json
 from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.table import Table
 from flwr_byzantine.show.terminal import say
@@ -18,7 +17,7 @@ from flwr_byzantine.show.terminal import say
 def tell_all(entries: Sequence[Entry], table: Callable[[Sequence[Entry]], Table], as_json: bool, console: Console) -> None:
     """Print the table of all entries, or JSON."""
     if as_json:
-        _json(entries)
+        print_json(entries)
     else:
         show(table(entries), console)
 
@@ -26,13 +25,9 @@ def tell_all(entries: Sequence[Entry], table: Callable[[Sequence[Entry]], Table]
 def tell(entry: Entry, as_json: bool, console: Console) -> None:
     """Print all about one entry, or JSON."""
     if as_json:
-        _json(entry)
+        print_json(entry)
     else:
         describe(entry, console)
-
-
-def _json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=1))
 
 
 def rules_table(entries: Sequence[Entry]) -> Table:

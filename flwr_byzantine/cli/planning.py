@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.cli.terminal import console, print_json
 from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.table import Table
 
@@ -24,14 +24,12 @@ def plan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Which f to declare, how many clients to sample, and what that promises; exit status 1 if it is impossible."""
-    import json as encoder
-
     from flwr_byzantine.theory import advice as planning
 
     size = None if sample is None else max(1, int(sample * clients)) if 0 < sample < 1 else int(sample)
     advice = planning.advise(clients, malicious, size, rounds, epsilon, rule, noise, max_kappa, silent)
     if json:
-        typer.echo(encoder.dumps(advice.to_dict(), indent=1))
+        print_json(advice.to_dict())
     else:
         title = "Plan" if advice.sampling.feasible else "Impossible as asked"
         show(Table.of(title, ("what", "value", "meaning"), advice.rows()), console)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.cli.terminal import console, print_json
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.terminal import fail, progress, say
@@ -60,7 +60,6 @@ def audit(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Send hostile replies of every kind to any Flower strategy; exit status 1 unless it survives them all."""
-    import json as encoder
     from dataclasses import asdict
 
     from flwr_byzantine.experiments import audit as auditing
@@ -69,7 +68,7 @@ def audit(
     findings = auditing.audit(make, auditing.BATTERY, f, legacy)
     clean = all(finding.outcome == "survived" for finding in findings)
     if json:
-        typer.echo(encoder.dumps([asdict(finding) for finding in findings], indent=1))
+        print_json([asdict(finding) for finding in findings])
     elif clean:
         say(console, auditing.summary(strategy, findings))
     else:

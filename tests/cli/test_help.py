@@ -76,7 +76,11 @@ def test_the_shell_completes(shell):
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [("flwr-byzantine swe", ["sweep"]), ("flwr-byzantine rules nnm+multi", ["nnm+multi-krum"]), ("flwr-byzantine attacks si", ["sign-flip"])],
+    [
+        ("flwr-byzantine swe", ["sweep"]),
+        ("flwr-byzantine rules nnm+multi", ["nnm+multi-krum"]),
+        ("flwr-byzantine attacks si", ["sign-flip"]),
+    ],
 )
 def test_commands_rules_and_attacks_are_completed(line, expected):
     word = str(len(line.split()) - 1)
