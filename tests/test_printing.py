@@ -94,6 +94,7 @@ DOORS = {  # what may print, and in which form; whatever else prints is to go th
         place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)
     ),
     "a table": lambda place, call: place == "show/printing.py" and call == "console.print(view)",
+    "a tracker": lambda place, call: place == "monitor/callbacks.py" and call.startswith("self._run.log("),
     "JSON or BibTeX": lambda place, call: place.startswith("cli/") and re.match(r"typer\.echo\((json\.dumps|citation)\(", call),
 }
 
