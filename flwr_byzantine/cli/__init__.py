@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import flwr_byzantine.cli.quiet  # noqa: F401  before typer
+
+# isort: split
 import sys
 from typing import Annotated
 

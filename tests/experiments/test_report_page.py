@@ -21,6 +21,7 @@ from flwr_byzantine import cli
 from flwr_byzantine.experiments import report
 from flwr_byzantine.experiments.report.terminal import best_of
 from tests.support.reports import PUBLISHED, RULES, cells_of, failed, store, synthetic
+from tests.support.sweeps import STRICT
 
 
 class Page(HTMLParser):
@@ -152,6 +153,13 @@ def test_the_command_prints_tables_and_its_errors_are_one_line_with_status_2(tmp
         cli.main()
     assert stopped.value.code == 2
     assert "cannot read" in capsys.readouterr().err
+
+
+def test_a_report_warns_of_nothing(tmp_path: Path) -> None:
+    path = store(synthetic(spoil=True), tmp_path / "r.jsonl")
+    command = [sys.executable, "-m", "flwr_byzantine", "report", str(path)]
+    done = subprocess.run(command, env=STRICT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("Warning")) == (0, 0), done.stderr
 
 
 def test_many_settings_print_the_best_rule_of_each() -> None:

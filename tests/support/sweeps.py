@@ -1,6 +1,7 @@
 """A tiny sweep, and its processes."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep import Store
 
 ROOT = Path(__file__).parents[2]
+STRICT = {**os.environ, "PYTHONWARNINGS": "error"}
 TINY = """
 [sweep]
 name = "tiny"
@@ -61,9 +63,9 @@ def lines(path):
 
 @contextmanager
 def started(*arguments):
-    """A sweep in a process of its own, which is not there any more afterwards."""
+    """A sweep in a process of its own, where a warning is an error, which is not there any more afterwards."""
     command = [sys.executable, "-m", "flwr_byzantine", "sweep", *map(str, arguments), "--processes", "2"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, env=STRICT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         yield process
     finally:
