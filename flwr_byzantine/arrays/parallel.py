@@ -71,6 +71,11 @@ def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | 
         return [work(part) for part in parts] if len(parts) < 2 else list(_pool().map(work, parts))
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def one_blas_thread(n: int) -> AbstractContextManager[Any]:
     """BLAS on one thread while n × n matrices are small: waking the others takes longer than the work."""
     return _libraries().limit(limits=1, user_api="blas") if n < 512 else nullcontext()
@@ -85,7 +90,7 @@ def _libraries() -> ThreadpoolController:
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     """The process's threads."""
-    return ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    return ThreadPoolExecutor(max_workers=cores())
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child starts its own

@@ -1,4 +1,7 @@
-"""One writer at a time: a lock beside a file, which the operating system frees when its holder dies, however it dies."""
+"""One writer at a time: a lock beside a file, which is free again when its holder dies, however it dies.
+
+Locking itself is the library filelock's, which knows how it is done on each system, and on file systems that lock nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,49 +9,32 @@ import errno
 import os
 import platform
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from logging import WARNING
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.words import printable
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 Log = Callable[[int, str], None]
 PATIENCE = 30.0  # seconds to wait for a writer that may be dying: a ServerApp outlives its SuperLink by some seconds
 POLL = 0.2
-TAKEN = (errno.EAGAIN, errno.EACCES)
-UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems that lock nothing
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    import msvcrt
-
-    def _lock(handle: int) -> None:
-        os.lseek(handle, 1 << 30, os.SEEK_SET)  # a byte that nobody reads: there, a locked one cannot be read
-        locking: Any = msvcrt
-        locking.locking(handle, locking.LK_NBLCK, 1)
-        os.lseek(handle, 0, os.SEEK_SET)
-
-    def _unlock(handle: int) -> None:
-        """Nothing: closing the file does it."""
-else:
-
-    def _lock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _unlock(handle: int) -> None:
-        fcntl.flock(handle, fcntl.LOCK_UN)  # in forks too, which have the open file in common with this process
+UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP)  # file systems that refuse to lock; where the call is missing, filelock writes a marker
 
 
 class Lock:
     """The right to write a file, held by one run on this machine or on a shared folder.
 
     Args:
-        target: the file; the lock is `<name>.lock` beside it, gone after the run, and worth nothing after a kill.
+        target: the file; the lock is `<name>.lock` beside it, and who holds it is in `<name>.holder`: both gone after the run, and
+            worth nothing after a kill.
         log: takes a level and a text.
 
     Attributes:
@@ -67,7 +53,7 @@ class Lock:
 
     def __init__(self, target: Path, log: Log) -> None:
         self.target, self.log = target, log
-        self.path = target.with_name(f"{target.name}.lock")
+        self.path, self.words = (target.with_name(f"{target.name}.{end}") for end in ("lock", "holder"))
         self.idle = False
         self.release: Callable[[], object] = lambda: None
 
@@ -99,54 +85,74 @@ class Lock:
             time.sleep(POLL)
 
     def _try(self) -> bool:
-        handle = self._open()
+        lock = file_lock(self.path)
         with ExitStack() as unless_mine:
-            unless_mine.callback(os.close, handle)
-            if not self._locked(handle):
+            unless_mine.callback(lock.release)
+            if not self._locked(lock):
                 return False
             with suppress(OSError):  # a full disk: what is in the file is for people only
-                os.ftruncate(handle, 0)
-                os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+                write_new(self.words, f"process {os.getpid()} on {platform.node()}")
             unless_mine.pop_all()
-        self.release = weakref.finalize(self, _release, handle, self.path, os.getpid())
+        self.release = weakref.finalize(self, _release, lock, self.path, self.words, os.getpid())
         _HELD[self.path] = self
         return True
 
-    def _open(self) -> int:
-        try:
-            return os.open(self.path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        except OSError as error:
-            raise InvalidParameter(f"strategy: {str(self.target)!r} cannot be locked ({error}); give a path in a folder of yours") from None
+    def _locked(self, lock: BaseFileLock) -> bool:
+        """Whether the lock is this run's now."""
+        from filelock import Timeout
 
-    def _locked(self, handle: int) -> bool:
-        """Whether the lock is this run's now, and of the file that others will find."""
         try:
-            _lock(handle)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a marker in place of a lock
+                lock.acquire(blocking=False)
+        except Timeout:
+            return False
         except OSError as error:
-            if error.errno in UNKNOWN:
-                self.log(WARNING, f"{self.target} lies where nothing can be locked: see to it yourself that no other run writes it")
-                return True
-            if error.errno in TAKEN:
-                return False
-            raise
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(handle), os.stat(self.path))
-        return False  # its last holder has just removed it
+            if error.errno not in UNKNOWN:
+                wrong = f"strategy: {str(self.target)!r} cannot be locked ({error}); give a path in a folder of yours"
+                raise InvalidParameter(wrong) from None
+            self.log(WARNING, f"{self.target} lies where nothing can be locked: see to it yourself that no other run writes it")
+        return True
 
     def _holder(self) -> str:
         with suppress(OSError):
-            return printable(self.path.read_text(errors="replace") or "another process", 100)
+            return printable(self.words.read_text(errors="replace") or "another process", 100)
         return "another process"
+
+
+def file_lock(path: Path) -> BaseFileLock:
+    """A lock of the best kind that this system has, for all threads of this process together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no fcntl
+        from filelock import FileLock
+    return FileLock(path, mode=0o600, thread_local=False)
+
+
+def free(lock: BaseFileLock, path: Path) -> None:
+    """Remove the lock's file and give the lock back."""
+    with suppress(OSError):  # Windows removes no file that is open; a file with words in it is a marker, which filelock removes
+        if not path.stat().st_size:
+            path.unlink()
+    lock.release()
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file in the place of whatever is there; a link is replaced, not followed."""
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
 
 
 _HELD: weakref.WeakValueDictionary[Path, Lock] = weakref.WeakValueDictionary()  # by this process
 
 
-def _release(handle: int, path: Path, owner: int) -> None:
-    """Give a lock back; in a fork of its holder, only let go of it."""
-    if os.getpid() == owner:
-        with suppress(OSError):  # Windows removes no file that is open
-            path.unlink()
-        with suppress(OSError):
-            _unlock(handle)
-    os.close(handle)
+def _release(lock: BaseFileLock, path: Path, words: Path, owner: int) -> None:
+    """Give a lock back, and remove its files; in a fork of its holder, do nothing."""
+    if os.getpid() != owner:
+        return
+    with suppress(OSError):
+        words.unlink()
+    free(lock, path)

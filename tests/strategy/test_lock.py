@@ -1,12 +1,11 @@
-"""One writer at a time: between processes, within one, after a kill, and where the system has no fcntl."""
+"""One writer at a time: between processes, within one, after a kill, and where the system or the folder knows no locks."""
 
 import errno
-import importlib.util
 import os
+import re
 import subprocess
 import sys
-import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +22,10 @@ held.acquire()
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))
 """
+LACKS = {
+    "fcntl": "import sys; sys.modules['fcntl'] = None\n",
+    "flock": "import fcntl, errno\ndef flock(*_): raise OSError(errno.ENOSYS, 'no flock')\nfcntl.flock = flock\n",
+}
 
 
 @pytest.fixture
@@ -30,8 +33,10 @@ def holder(tmp_path):
     """Starts a process that holds the lock for some seconds."""
     started = []
 
-    def begin(seconds):
-        process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run"), str(seconds)], stdout=subprocess.PIPE, text=True)
+    def begin(seconds, lack=None):
+        process = subprocess.Popen(
+            [sys.executable, "-c", LACKS.get(lack, "") + HOLDER, str(tmp_path / "run"), str(seconds)], stdout=subprocess.PIPE, text=True
+        )
         started.append(process)
         assert process.stdout.readline() == "held\n"
         return process
@@ -92,39 +97,37 @@ def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path):
     assert not (tmp_path / "victim").exists()
 
 
-def test_without_fcntl_the_lock_is_windows_own(tmp_path, monkeypatch):
-    """The module again, as Windows loads it: a byte is locked that no reader of the file asks for."""
-    taken = []
-
-    def locking(handle, mode, count):
-        import os
-
-        if taken:
-            raise PermissionError(13, "taken")
-        taken.append((os.lseek(handle, 0, os.SEEK_CUR), mode, count))
-
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
-    spec = importlib.util.spec_from_file_location("elsewhere", lock.__file__)
-    elsewhere = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(elsewhere)
-    first, begun = elsewhere.Lock(tmp_path / "run", print), time.monotonic()
-    first.acquire()
-    assert taken == [(1 << 30, 2, 1)]
-    with pytest.raises(InvalidParameter, match="writes"):
-        elsewhere.Lock(tmp_path / "run", print).acquire(0.1)
-    assert time.monotonic() - begun >= 0.1
-    first.release()
+@pytest.mark.parametrize("lack", LACKS)
+def test_where_no_lock_is_known_a_marker_does_it(lack, tmp_path, holder):
+    """Systems without fcntl, and network folders where the call is missing."""
+    process = holder(60, lack)
+    command = [sys.executable, "-c", LACKS[lack] + HOLDER.replace("acquire()", "acquire(0.3)"), str(tmp_path / "run"), "0"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"process {process.pid} on" in refused.stderr.splitlines()[-1]
+    assert "writes" in refused.stderr.splitlines()[-1]
+    process.kill()
+    process.wait()
+    later = subprocess.run([*command[:2], command[2].replace("0.3", "20"), *command[3:]], capture_output=True, text=True, check=False)
+    assert later.stdout.splitlines()[-1] == "held", later.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_can_be_locked_the_log_says_so(tmp_path, monkeypatch):
+def test_where_locking_is_refused_the_log_says_so(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
     said = []
-    monkeypatch.setattr(lock, "_lock", lambda handle: (_ for _ in ()).throw(OSError(lock.UNKNOWN[0], "no locks")))
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(lock.UNKNOWN[0], "no locks")))
     held = Lock(tmp_path / "run", lambda *line: said.append(line[1]))
     held.acquire()
     assert held.held
     assert "nothing can be locked" in said[0]
     held.release()
+
+
+def test_no_module_of_the_package_needs_what_only_some_systems_have():
+    """Outside `hasattr` or `try`, where a system without it takes another way."""
+    package, only = Path(lock.__file__).parents[1], r"^\s*(?:import|from) (?:fcntl|resource|termios|pwd|grp|msvcrt|winreg)\b"
+    found = [path.name for path in package.rglob("*.py") if re.search(only, path.read_text(encoding="utf-8"), re.MULTILINE)]
+    assert found == []
 
 
 def test_a_full_disk_costs_the_holders_name_and_not_the_lock(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +27,7 @@ WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)
 
 def everything() -> list[Size]:
     """All sizes with n in {11, 32, 100, 1000} and d in {1e4, ..., 1e7} whose updates take a quarter of the memory at most."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return [Size(n, d) for n in COUNTS for d in WIDTHS if 4 * n * d <= memory / 4]
+    return [Size(n, d) for n in COUNTS for d in WIDTHS if 4 * n * d <= machine.memory() / 4]
 
 
 def run(

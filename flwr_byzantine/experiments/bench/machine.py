@@ -19,16 +19,20 @@ PACKAGES = ("flwr-byzantine", "numpy", "numba", "flwr", "byzfl", "byzpy", "torch
 
 def describe() -> dict[str, Any]:
     """Processor, cores, memory and versions."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else float("nan")
     versions = {name: metadata.version(name) for name in PACKAGES if _installed(name)}
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(memory, 1),
+        "cores": parallel.cores(),
+        "memory_gib": round(memory() / 2**30, 1),
         "python": platform.python_version(),
         "versions": versions,
         "compiled_kernels": compiled.AVAILABLE,
     }
+
+
+def memory() -> float:
+    """Bytes of the machine's memory; NaN where the system does not tell."""
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) if hasattr(os, "sysconf") else float("nan")
 
 
 def _installed(name: str) -> bool:

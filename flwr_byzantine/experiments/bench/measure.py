@@ -10,6 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.errors import InvalidParameter
+
 STATUS = Path("/proc/self/status")
 
 
@@ -47,10 +49,15 @@ def measure(task: Callable[[], Any], timeout: float = 60.0, repeats: int = 5) ->
 def isolated(task: Callable[[], Any], timeout: float) -> Any:
     """What `task` returns in a forked process; a sentence where it fails, dies or takes longer than `timeout` seconds.
 
+    Raises:
+        InvalidParameter: the system cannot fork.
+
     Example:
         >>> isolated(lambda: 1 + 1, 10.0)
         2
     """
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise InvalidParameter("bench: contests run in forks of this process, which this system cannot make; use Linux or WSL")
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(task, there), daemon=True)

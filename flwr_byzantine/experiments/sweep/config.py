@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
@@ -78,7 +78,7 @@ def read(path: str | Path) -> Sweep:
     cells = _cells(file, fixed, grid, _excludes(file, tables.get("exclude", [])))
     _check_data(file, cells, root)
     _check_partitions(file, cells, root)
-    processes = general.get("processes", len(os.sched_getaffinity(0)))
+    processes = general.get("processes", cores())
     chosen = _choose(file, tables.get("choose", {}), grid)
     if chosen and not all(cell.config["validation"] for cell in cells):
         raise InvalidParameter(f"{file}: [choose] needs a validation split to choose on, got validation = 0; set it, say to 0.1")

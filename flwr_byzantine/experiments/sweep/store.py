@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import Timeout
+
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.results import Result, parse, read
+from flwr_byzantine.strategy.lock import file_lock, free
 
 
 class Store:
@@ -34,26 +36,27 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = -1
+        self._beside = path.with_name(f"{path.name}.lock")
+        self._lock = file_lock(self._beside)
 
     def __enter__(self) -> Self:
         """Lock the file and mend its last line."""
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._lock.acquire(blocking=False)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        except Timeout:
+            wrong = f"{self.path}: another sweep is writing to this file; wait for it, or name another by --results"
+            raise InvalidParameter(wrong) from None
         except OSError as error:
+            free(self._lock, self._beside)
             raise InvalidParameter(f"{self.path}: cannot write results here ({error.strerror}); name another file by --results") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise InvalidParameter(
-                f"{self.path}: another sweep is writing to this file; wait for it, or name another by --results"
-            ) from None
         self._mend()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Unlock."""
         os.close(self._file)
+        free(self._lock, self._beside)
 
     def read(self) -> dict[str, Result]:
         """The results by key; none where there is no file yet. See `results.read`."""
@@ -70,6 +73,6 @@ class Store:
         content = self.path.read_bytes()
         rest = content[content.rfind(b"\n") + 1 :]
         if rest and parse(rest) is None:
-            os.truncate(self._file, len(content) - len(rest))
+            os.ftruncate(self._file, len(content) - len(rest))
         elif rest:
             os.write(self._file, b"\n")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
+from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.flower.local import LocalGrid
 
@@ -42,7 +43,7 @@ def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes
 def _processes() -> int:
     """How many processes share the nodes: one where forking is unsafe (PyTorch with a GPU, macOS) or this process is a worker itself."""
     forks = sys.platform == "linux" and multiprocessing.parent_process() is None and not torch.cuda.is_available()
-    return len(os.sched_getaffinity(0)) if forks else 1
+    return cores() if forks else 1
 
 
 def _on_ray(main: Callable[[Any], None], num_clients: int) -> None:
