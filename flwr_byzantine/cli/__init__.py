@@ -13,7 +13,8 @@ import typer
 from flwr_byzantine.cli.listing import attacks, cite, rules
 from flwr_byzantine.cli.measuring import bench
 from flwr_byzantine.cli.planning import plan
-from flwr_byzantine.cli.sweeping import report, sweep
+from flwr_byzantine.cli.seeing import report
+from flwr_byzantine.cli.sweeping import sweep
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.cli.trying import audit, demo
 from flwr_byzantine.cli.usage import Commands, Described

@@ -1,4 +1,4 @@
-"""Commands for grids of experiments: `sweep` and `report`."""
+"""The command for grids of experiments, `sweep`; `report` shows what it wrote."""
 
 from __future__ import annotations
 
@@ -21,18 +21,3 @@ def sweep(
     from flwr_byzantine.experiments.sweep.command import command
 
     raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))
-
-
-def report(
-    results: Annotated[Path, typer.Argument(help="The JSON lines that a sweep wrote.")],
-    out: Annotated[Path | None, typer.Option(help="A directory to write into. Default: beside RESULTS, with -report.")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="A configuration key with a table for each value. Default: all that vary.")] = None,
-    choose: Annotated[list[str] | None, typer.Option(help="A hyper-parameter to choose by the worst case on the validation split.")] = None,
-    published: Annotated[Path | None, typer.Option(help="TOML file of published figures to show beside ours.")] = None,
-) -> None:
-    """Worst-case tables, curves, heat-maps and one HTML page from a sweep's results."""
-    from flwr_byzantine.experiments import report as reporting
-
-    with console.status("drawing"):
-        written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
-    reporting.to_console(written, console)

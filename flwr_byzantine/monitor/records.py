@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from flwr_byzantine.flower.words import escaped
-from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 STATUSES = ("kept", "rejected", "invalid", "failed", "missing")
-QUARANTINE, NOT_ASKED = "quarantine", "not asked"
+SKIPPED, QUARANTINE, NOT_ASKED = "skipped", "quarantine", "not asked"  # skipped: valid, in a round that left the model as it was
 COLOURS = {  # middle tones, to be seen on light and on dark paper; apart for colour-blind readers in hue and in lightness
     "kept": "#4a9c84",
     "rejected": "#e8682c",
     "invalid": "#b01e8e",
     "failed": "#e6b01f",
     "missing": "#8b949e",
+    SKIPPED: "#a9cdc2",
     QUARANTINE: "#3f6fd8",
 }
-LETTERS = {"kept": "·", "rejected": "R", "invalid": "I", "failed": "F", "missing": "M", QUARANTINE: "Q", NOT_ASKED: " "}
+MARKS = {"kept": "·", "rejected": "R", "invalid": "I", "failed": "F", "missing": "M", SKIPPED: "-", QUARANTINE: "Q", NOT_ASKED: " "}
 OUTSIDE = 0.3  # weight of an answer that failed or never came: it may be an honest node's
 
 
@@ -49,8 +50,9 @@ class NodeRecord:
         scores, seconds: round -> the rule's score of its reply, and how long it took to answer, where they are known.
         weights: round -> its share of the aggregate.
         bans: its stays in quarantine.
-        suspicion: sum over rounds: 1 for an invalid reply, the kept share of the valid replies for a rejected one (to be the one left
-            out of many says more than to be one of many left out), 0.3 for an error or no reply, which may be an honest node's.
+        suspicion: sum over rounds, 0 at least: 1 for an invalid reply; s for a rejected one and s - 1 for a kept one in a round whose
+            rule kept the share s of the valid replies, which is 0 in the mean for whom the rule leaves out by chance; 0.3 for an error
+            or no reply, which may be an honest node's.
     """
 
     name: str
@@ -87,7 +89,7 @@ def records(reports: Sequence[RoundReport]) -> list[NodeRecord]:
     """All nodes of a run, the most suspicious first."""
     found: dict[str, NodeRecord] = {}
     for report in reports:
-        share = report_share(report)
+        share = kept_share(report)
         for node, entry in report.nodes.items():
             record = found.setdefault(str(node), NodeRecord(str(node)))
             record.suspicion += _weight(entry.status, share)
@@ -95,27 +97,28 @@ def records(reports: Sequence[RoundReport]) -> list[NodeRecord]:
         for node, until in report.banned.items():
             record = found.setdefault(str(node), NodeRecord(str(node)))
             record.bans.append(Ban(report.server_round, until, _why(record)))
+    for record in found.values():
+        record.suspicion = max(0.0, record.suspicion)
     return sorted(found.values(), key=lambda record: (-record.suspicion, len(record.name), record.name))
 
 
-def _enter(record: NodeRecord, report: RoundReport, entry: object) -> None:
-    number = report.server_round
-    status, reason = escaped(getattr(entry, "status", "")), getattr(entry, "reason", "")
-    record.statuses[number] = status
-    if reason:
-        record.reasons[number] = reason
+def _enter(record: NodeRecord, report: RoundReport, entry: NodeReport) -> None:
+    number, skipped = report.server_round, entry.status == "rejected" and not report.aggregated
+    record.statuses[number] = SKIPPED if skipped else escaped(entry.status)
+    if entry.reason and not skipped:
+        record.reasons[number] = entry.reason
     for values, name in ((record.scores, "score"), (record.seconds, "seconds"), (record.weights, "weight")):
         if (value := getattr(entry, name)) is not None and not math.isnan(value):
             values[number] = float(value)
 
 
-def report_share(report: RoundReport) -> float:
+def kept_share(report: RoundReport) -> float:
     """Which share of the valid replies the rule kept."""
     return len(report.with_status("kept")) / max(1, report.n_valid)
 
 
 def _weight(status: str, share: float) -> float:
-    return {"invalid": 1.0, "rejected": share, "failed": OUTSIDE, "missing": OUTSIDE}.get(status, 0.0)
+    return {"invalid": 1.0, "rejected": share, "kept": share - 1.0, "failed": OUTSIDE, "missing": OUTSIDE}.get(status, 0.0)
 
 
 def _why(record: NodeRecord) -> str:

@@ -1,0 +1,46 @@
+"""Commands that show what has run, or runs: `report` and `watch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.show.terminal import say
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="The JSON lines that a strategy's report_path= names, or that a sweep wrote.")],
+    out: Annotated[Path | None, typer.Option(help="A directory to write into. Default: beside RESULTS, with -report.")] = None,
+    run: Annotated[str, typer.Option(help="Of a file with several runs, the one whose id begins so. Default: the last.")] = "",
+    by: Annotated[list[str] | None, typer.Option(help="Sweep: a configuration key with a table for each value. Default: all.")] = None,
+    choose: Annotated[list[str] | None, typer.Option(help="Sweep: a hyper-parameter to choose by the worst validation case.")] = None,
+    published: Annotated[Path | None, typer.Option(help="Sweep: TOML file of published figures to show beside ours.")] = None,
+) -> None:
+    """One HTML page of a run's rounds (who was kept, rejected, slow, in quarantine), or of a sweep's results with tables and figures."""
+    from flwr_byzantine.monitor.reading import kind
+
+    of_runs = kind(results) == "reports"
+    given = {"--by": by, "--choose": choose, "--published": published} if of_runs else {"--run": run}
+    if wrong := [name for name, value in given.items() if value]:
+        holds, other = ("reports of a run", "results of a sweep") if of_runs else ("results of a sweep", "reports of a run")
+        raise InvalidParameter(f"report: {wrong[0]} is for {other}, and {results} holds {holds}; leave it out")
+    if of_runs:
+        from flwr_byzantine.monitor import page
+
+        with console.status("drawing"):
+            written = page.write(results, out, run)
+        say(console, f"page: {written}")
+        return
+    _sweep(results, out, by, choose, published)
+
+
+def _sweep(results: Path, out: Path | None, by: list[str] | None, choose: list[str] | None, published: Path | None) -> None:
+    from flwr_byzantine.experiments import report as reporting
+
+    with console.status("drawing"):
+        written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
+    reporting.to_console(written, console)
