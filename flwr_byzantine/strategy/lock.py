@@ -130,8 +130,8 @@ def file_lock(path: Path) -> BaseFileLock:
 
 def free(lock: BaseFileLock, path: Path) -> None:
     """Remove the lock's file and give the lock back."""
-    with suppress(OSError):  # Windows removes no file that is open; a file with words in it is a marker, which filelock removes
-        if not path.stat().st_size:
+    if not hasattr(lock, "pid"):  # which a marker has: filelock removes it itself
+        with suppress(OSError):  # Windows removes no file that is open
             path.unlink()
     lock.release()
 
