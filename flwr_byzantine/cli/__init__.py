@@ -13,7 +13,7 @@ import typer
 from flwr_byzantine.cli.listing import attacks, cite, rules
 from flwr_byzantine.cli.measuring import bench
 from flwr_byzantine.cli.planning import plan
-from flwr_byzantine.cli.seeing import report
+from flwr_byzantine.cli.seeing import report, watch
 from flwr_byzantine.cli.sweeping import sweep
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.cli.trying import audit, demo
@@ -22,7 +22,7 @@ from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.show.terminal import fail, never_fail_to_encode, say
 
 SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
-COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, bench)
+COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, watch, bench)
 
 app = typer.Typer(
     cls=Commands,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -44,3 +45,34 @@ def _sweep(results: Path, out: Path | None, by: list[str] | None, choose: list[s
     with console.status("drawing"):
         written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
     reporting.to_console(written, console)
+
+
+def watch(
+    path: Annotated[Path, typer.Argument(help="The file that a strategy's report_path= names; it need not be there yet.")],
+    run: Annotated[str, typer.Option(help="Of a file with several runs, the one whose id begins so. Default: the last reported.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="Show what is there now and end.")] = False,
+    until_end: Annotated[bool, typer.Option("--until-end", help="End with the run's last planned round.")] = False,
+) -> None:
+    """A run's rounds live in the terminal while it runs; piped, a line a round. Ctrl-C ends it, with exit status 0."""
+    from flwr_byzantine.monitor.live import follow
+    from flwr_byzantine.monitor.reading import Follower
+
+    with suppress(KeyboardInterrupt):
+        if once:
+            _once(path, run)
+        else:
+            follow(Follower(path), console, run, until_end)
+
+
+def _once(path: Path, run: str) -> None:
+    from flwr_byzantine.monitor.live import line, view
+    from flwr_byzantine.monitor.reading import Follower, read
+
+    _, found = read(path).of(run)
+    if not console.is_terminal:
+        for report in found:
+            say(console, line(report))
+        return
+    follower = Follower(path)
+    follower.look()
+    console.print(view(follower, run, console.width, console.height))

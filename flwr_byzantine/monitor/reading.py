@@ -42,7 +42,9 @@ class Reports:
         if report is None:
             self.lost += bool(line.strip())
             return None
-        self.runs.setdefault(self._name(report), {})[report.server_round] = report
+        name = self._name(report)
+        self.runs[name] = rounds = self.runs.pop(name, {})  # the run of the last line comes last
+        rounds[report.server_round] = report
         return report
 
     def _name(self, report: RoundReport) -> str:
