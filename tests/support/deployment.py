@@ -105,7 +105,11 @@ class Federation:
     def _prepare(self):
         self.home.mkdir()
         certificates(self.folder)
-        address, root = f'address = "127.0.0.1:{self.port}"', f'root-certificates = "{self.folder}/ca.crt"'
+        self.configure(self.port, self.folder / "ca.crt")
+
+    def configure(self, port, authority):
+        """Tell Flower's command line where the SuperLink is, and whose certificates are good."""
+        address, root = f'address = "127.0.0.1:{port}"', f'root-certificates = "{authority}"'
         (self.home / "config.toml").write_text(f'[superlink]\ndefault = "dep"\n[superlink.dep]\n{address}\n{root}\n')
 
     def launch(self, role, *command, cwd=None):
@@ -152,7 +156,11 @@ class Federation:
     def register(self, index):
         """Make a node's key, `node0` and so on in the folder, and register it; its id."""
         shell("ssh-keygen", "-q", "-t", "ecdsa", "-b", "384", "-N", "", "-f", f"node{index}", cwd=self.folder)
-        answer = json.loads(self.cli("supernode", "register", f"node{index}.pub", "dep", "--format", "json"))
+        return self.admit(index, self.folder / f"node{index}.pub")
+
+    def admit(self, index, key):
+        """Register a public key; the node's id."""
+        answer = json.loads(self.cli("supernode", "register", str(key), "dep", "--format", "json"))
         self.node_ids[index] = int(answer["node-id"])
         return self.node_ids[index]
 
