@@ -49,7 +49,9 @@ def test_there_are_models():
     assert len(MODELS) == 4
 
 
-@pytest.mark.parametrize("contest", [contest for contest in CONTESTS if contest.name not in ("mda", "smea")], ids=lambda contest: contest.name)
+@pytest.mark.parametrize(
+    "contest", [contest for contest in CONTESTS if contest.name not in ("mda", "smea")], ids=lambda contest: contest.name
+)
 def test_every_rule_that_is_timed_at_this_size_has_its_row(contest):
     assert f"\n| {contest.name} | " in SPEED
 
