@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 
 from flwr_byzantine.arrays.typing import Array as NDArray
+from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.strategy.metrics import NOISE_KEY
 from flwr_byzantine.theory import momentum_variance_factor
+
+with needed_by(__name__):
+    import torch
 
 STATE_KEY = "flwr-byzantine.momentum"
 Loss = Callable[[torch.nn.Module, Any], torch.Tensor]

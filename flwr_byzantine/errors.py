@@ -5,7 +5,8 @@ ByzantineError
 ├── TooFewUpdates (ValueError)       n is below what the rule's guarantee needs
 ├── MalformedUpdate (ValueError)     an array or reply that cannot be used; says what was expected
 │   └── NotFinite                    a value is NaN or infinite
-└── InfeasibleRound (RuntimeError)   a federated round with too few valid replies, under on_infeasible="error"
+├── InfeasibleRound (RuntimeError)   a federated round with too few valid replies, under on_infeasible="error"
+└── MissingExtra (ModuleNotFoundError)   what an extra brings is not installed; says which one
 """
 
 
@@ -31,3 +32,7 @@ class NotFinite(MalformedUpdate):
 
 class InfeasibleRound(ByzantineError, RuntimeError):
     """Too few valid replies arrived for the rule's guarantee to hold."""
+
+
+class MissingExtra(ByzantineError, ModuleNotFoundError):
+    """What an extra of this package brings is not installed."""

@@ -1,1 +1,1 @@
-"""A Flower app for `flwr run .`: one federation, configured by the keys of `[tool.flwr.app.config]`."""
+"""Studies that produced figures in the documents; and two Flower apps beside them, `app` and `template`, which import none of this."""

@@ -18,10 +18,10 @@ from flwr_byzantine.cli.sweeping import sweep
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.cli.trying import audit, demo
 from flwr_byzantine.cli.usage import Commands, Described
+from flwr_byzantine.declare.extras import missing
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.show.terminal import fail, never_fail_to_encode, say
 
-SIMULATION = "this command needs the simulation extras ({error}): pip install 'flwr-byzantine[simulation]'"
 COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, watch, bench)
 
 app = typer.Typer(
@@ -60,5 +60,5 @@ def main() -> None:
         fail(f"error: {error}")
         sys.exit(2)
     except ModuleNotFoundError as error:
-        fail(SIMULATION.format(error=error))
+        fail(f"error: {missing('this command', error)}")
         sys.exit(2)

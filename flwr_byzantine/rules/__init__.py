@@ -3,7 +3,7 @@
 `base.Rule` says what a rule is, `pipeline.run` runs it, `view.View` is what it sees of the updates, `results` what it
 answers; `chains.chain` composes rules and `parsing` knows them by name.
 
-May import: `errors`, `arrays`, `declare`; SciPy and scikit-learn inside the functions that need them. Loads neither flwr
+May import: `errors`, `arrays`, `declare`. Loads neither flwr
 nor torch.
 """
 

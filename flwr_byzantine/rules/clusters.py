@@ -1,6 +1,8 @@
-"""Clustering of a few points: mean shift and average linkage, as scikit-learn does them and without its start-up cost."""
+"""Clustering of a few points: mean shift, average linkage and HDBSCAN's cluster of most, as scikit-learn does them without needing it."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -65,9 +67,46 @@ def two_clusters(apart: Array) -> Array:
         >>> two_clusters(distances(points, points)).tolist()
         [0, 0, 1]
     """
-    from scipy.cluster.hierarchy import linkage, to_tree
+    n = len(apart)
+    between, sizes, joined, member_of = apart.astype(np.float64), np.ones(n), np.arange(n), np.arange(n)
+    np.fill_diagonal(between, np.inf)
+    for step in range(n - 2):
+        a, b = divmod(int(between.argmin()), n)
+        between[a] = between[:, a] = (sizes[a] * between[a] + sizes[b] * between[b]) / (sizes[a] + sizes[b])
+        between[b] = between[:, b] = between[a, a] = np.inf
+        sizes[a], joined[a], member_of[member_of == b] = sizes[a] + sizes[b], n + step, a
+    return np.asarray(joined[member_of] < joined[member_of].max(), np.int64)
 
-    root = to_tree(linkage(apart[np.triu_indices(len(apart), 1)], "average"))
-    labels = np.zeros(len(apart), np.int64)
-    labels[root.get_left().pre_order()] = 1
-    return labels
+
+def densest_majority(apart: Array) -> Array:
+    """(n,) bool: the first group of more than half of the points that single linkage joins, from (n, n) distances.
+
+    That is what HDBSCAN finds with clusters of n // 2 + 1 points at least, one neighbour, and a single cluster allowed.
+
+    Source: Campello, Moulavi, Sander, PAKDD 2013.
+
+    Example:
+        >>> points = np.array([[0.0], [0.1], [0.2], [5.0]])
+        >>> densest_majority(distances(points, points)).tolist()
+        [True, True, True, False]
+    """
+    edges, group = _spanning_edges(apart), np.arange(len(apart))
+    for (width, a, b), (following, *_) in pairwise([*edges, (np.inf, 0, 0)]):
+        group[group == group[b]] = group[a]
+        sizes = np.bincount(group)
+        if following > width and sizes.max() > len(apart) // 2:
+            break
+    return np.asarray(group == sizes.argmax())
+
+
+def _spanning_edges(apart: Array) -> list[tuple[float, int, int]]:
+    """The minimum spanning tree's edges, shortest first, by Prim's algorithm."""
+    near, source, outside = apart[0].copy(), np.zeros(len(apart), int), np.arange(len(apart)) > 0
+    edges = []
+    while outside.any():
+        new = int(np.where(outside, near, np.inf).argmin())
+        edges.append((float(near[new]), int(source[new]), new))
+        outside[new] = False
+        closer = apart[new] < near
+        near[closer], source[closer] = apart[new][closer], new
+    return sorted(edges)

@@ -12,7 +12,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.clipping import clip_factors
-from flwr_byzantine.rules.clusters import kernel_width, mean_shift, two_clusters
+from flwr_byzantine.rules.clusters import densest_majority, kernel_width, mean_shift, two_clusters
 from flwr_byzantine.rules.results import Combination, State
 from flwr_byzantine.rules.view import View
 
@@ -145,14 +145,10 @@ class FLAME(Mixing):
         return clipped_mean(clip_factors(norms, float(np.median(norms))), self._members(view))
 
     def _members(self, view: View) -> Array:
-        from sklearn.cluster import HDBSCAN
-
         if view.n < 3:
             return np.ones(view.n, bool)
         apart = np.maximum(1.0 - cosines(view.gram[: view.n, : view.n]), 0.0)
-        np.fill_diagonal(apart, 0.0)
-        finder = HDBSCAN(min_cluster_size=view.n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True, copy=True)
-        return largest(finder.fit(apart).labels_)
+        return densest_majority(apart)
 
     def postprocess(self, blocks: list[Array], view: View) -> list[Array]:
         """Add the noise, in each block's dtype."""

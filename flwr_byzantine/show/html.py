@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.flower.words import escaped
 from flwr_byzantine.show.colours import page_rules
 
@@ -28,7 +29,8 @@ def render(template: Path, **values: Any) -> str:
         template: the file.
         values: what the template names.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    with needed_by("a page"):
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     rules: Any = {"autoescape": True, "finalize": _shown, "undefined": StrictUndefined}

@@ -3,7 +3,7 @@
 `resilience` has the conditions, `convergence` and `schedules` the bounds and step sizes, `sampling` the sample of clients,
 `certificate` what one round's replies say, `empirical` measured κ, `advice` all of it as an answer for a federation.
 
-May import: `errors`, `arrays`, `declare`, `rules`, NumPy and SciPy. Loads neither flwr nor torch.
+May import: `errors`, `arrays`, `declare`, `rules`, NumPy, and SciPy in `empirical_kappa`. Loads neither flwr nor torch.
 """
 
 from flwr_byzantine.theory.certificate import Certificate, Estimate, certify, estimate, typical_distance

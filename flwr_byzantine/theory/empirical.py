@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.theory.resilience import check_n_f, kappa_lower_bound
@@ -73,7 +74,8 @@ def _best(found: list[tuple[float, Array]], count: int) -> list[tuple[float, Arr
 
 def _ascend(rule: Rule, X: Array, honest: Array, steps: int) -> float:
     """The ratio after gradient ascent from X, which never ends below where it began."""
-    from scipy.optimize import minimize
+    with needed_by("empirical_kappa"):
+        from scipy.optimize import minimize
 
     tiny, start = 1e-12, kappa_ratio(rule, X, honest)
     result = minimize(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules import Rule, TrimmedMean
 
@@ -18,10 +22,30 @@ def failure_probability(num_nodes: int, num_malicious: int, sample_size: int, f:
         >>> round(failure_probability(100, 10, 10, f=1), 2)
         0.26
     """
-    from scipy.stats import hypergeom  # takes half a second to import, which no strategy needs
-
-    single = float(hypergeom.sf(f, num_nodes, num_malicious, sample_size))
+    single = _tail(num_nodes, num_malicious, sample_size, f)
     return -math.expm1(rounds * math.log1p(-single)) if single < 1 else 1.0
+
+
+def _tail(num_nodes: int, num_malicious: int, sample_size: int, f: int) -> float:
+    """P(X > f) of the number X of malicious nodes in a sample."""
+    honest, least = num_nodes - num_malicious, max(0, sample_size - num_nodes + num_malicious)
+    if f < least:
+        return 1.0
+    k = np.arange(f + 1, min(num_malicious, sample_size) + 1)
+    ways = _log_choose(num_malicious, k) + _log_choose(honest, sample_size - k) - _log_choose(num_nodes, np.array(sample_size))
+    return min(1.0, float(np.exp(ways).sum()))
+
+
+def _log_choose(n: int, k: Array) -> Array:
+    """Logarithms of the binomial coefficients n over each k."""
+    table = _log_factorials(n)
+    return np.asarray(table[n] - table[k] - table[n - k])
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(n: int) -> Array:
+    """Logarithms of 0! to n!."""
+    return np.array([math.lgamma(i + 1) for i in range(n + 1)])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import flwr
 import numpy as np
 
-EXTRAS = {"numba", "llvmlite", "torch", "torchvision", "ray", "flwr_datasets", "datasets", "matplotlib", "jinja2"}  # of pyproject's extras
 AUDITED = [
     ("flwr_byzantine:Krum", False),
     ("flwr_byzantine:FedTrimmedAvg", False),
@@ -34,6 +33,7 @@ def inside() -> str:
 def imports() -> str:
     """All modules of the package but those that need an extra."""
     import flwr_byzantine
+    from flwr_byzantine.declare.extras import EXTRAS
 
     names = [item.name for item in pkgutil.walk_packages(flwr_byzantine.__path__, "flwr_byzantine.", onerror=lambda _: None)]
     missing = 0

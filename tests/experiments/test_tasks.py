@@ -285,3 +285,18 @@ def test_fashion_mnist_by_the_environment(monkeypatch):
     assert (len(found.train_y), len(found.validation_y), len(found.test_y)) == (54_000, 6_000, 10_000)
     assert 0.99 < float(found.train_x.max()) <= 1.0
     assert [tuple(value.shape) for value in model(task).parameters()][0::2] == [(128, 784), (64, 128), (10, 64)]
+
+
+@pytest.mark.skipif(not (SHARED / "FashionMNIST").exists(), reason="needs Fashion-MNIST beside the checkout")
+def test_fashion_mnist_from_a_read_only_data_root():
+    task = Task(dataset="fashion-mnist", data_root=str(SHARED), num_clients=10)
+    found = data.load(task)
+    assert found.train_x.shape == (60_000, 784)
+    assert found.test_x.shape == (10_000, 784)
+    assert sum(map(len, partitions(task))) == 60_000
+    assert not list(SHARED.rglob("*ubyte"))
+
+
+def test_missing_data_is_one_clear_sentence(tmp_path):
+    with pytest.raises(InvalidParameter, match=r"holds no Fashion-MNIST in torchvision's layout .*; leave it empty to download"):
+        data.load(Task(dataset="fashion-mnist", data_root=str(tmp_path)))

@@ -10,7 +10,8 @@ import pytest
 from flwr_byzantine import rules
 from flwr_byzantine.declare.citations import citation
 from flwr_byzantine.errors import InvalidParameter, TooFewUpdates
-from flwr_byzantine.rules.clusters import kernel_width, mean_shift, two_clusters
+from flwr_byzantine.rules.clusters import densest_majority, kernel_width, mean_shift, two_clusters
+from flwr_byzantine.rules.filters import largest
 from flwr_byzantine.theory import empirical_kappa, kappa_lower_bound
 from tests.support.rules import RULES, F, call, data, stated, trusted
 
@@ -153,8 +154,8 @@ def test_cost_reference_and_citation(rule):
 
 
 def test_the_clusterings_are_scikit_learns():
-    """Same labels as its mean shift and its average linkage, on the features that the rules give them."""
-    from sklearn.cluster import AgglomerativeClustering, MeanShift, estimate_bandwidth
+    """Same labels as its mean shift, average linkage and HDBSCAN, on the features that the rules give them."""
+    from sklearn.cluster import HDBSCAN, AgglomerativeClustering, MeanShift, estimate_bandwidth
 
     rng = np.random.default_rng(0)
     for n in (2, 3, 11, 40, 40):
@@ -167,6 +168,10 @@ def test_the_clusterings_are_scikit_learns():
         apart = np.linalg.norm(points[:, None] - points[None], axis=2)
         linked = AgglomerativeClustering(n_clusters=2, metric="precomputed", linkage="average").fit(apart)
         np.testing.assert_array_equal(two_clusters(apart), linked.labels_)
+        for X in (points, np.round(2 * points)):  # and where many are equal
+            apart = np.linalg.norm(X[:, None] - X[None], axis=2)
+            finder = HDBSCAN(min_cluster_size=n // 2 + 1, min_samples=1, metric="precomputed", allow_single_cluster=True, copy=True)
+            assert n < 3 or (largest(finder.fit(apart).labels_) == densest_majority(apart)).all()
 
 
 def said_of_n(rule):

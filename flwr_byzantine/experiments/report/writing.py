@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
@@ -114,7 +115,8 @@ def drawings(content: Study, room: float = WIDE) -> Iterator[Drawing]:
 
 def illustrate(content: Study, out: Path) -> list[Picture]:
     """Draw and write every figure."""
-    import matplotlib as mpl
+    with needed_by("a report's pictures"):
+        import matplotlib as mpl
 
     with mpl.rc_context(RC):
         return [save(wide, out, narrow) for wide, narrow in zip(drawings(content), drawings(content, NARROW), strict=True)]
