@@ -118,7 +118,7 @@ def svg_of(figure: Figure) -> bytes:
     figure.draw_without_rendering()  # lays it out, once for all formats
     figure.set_layout_engine("none")
     stream = io.BytesIO()
-    with mpl.rc_context(RC):
+    with mpl.rc_context({"svg.hashsalt": RC["svg.hashsalt"]}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     head, mark, body = _PATHS.sub(_rounded, stream.getvalue()).partition(b"<defs>")
     return head + f"<style>{picture_rules()}</style>\n ".encode() + mark + body

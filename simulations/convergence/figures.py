@@ -11,20 +11,25 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from flwr_byzantine.show.colours import INK, LINE, PALETTE, QUIET
+from flwr_byzantine.show.figures import RC, svg_of
+
 Lines = list[dict[str, Any]]
 SHOWN = ("mean", "krum", "multi-krum", "median", "geometric-median", "trimmed-mean", "nnm+trimmed-mean")
-COLOURS = dict(zip(SHOWN, ("#b2182b", "#7570b3", "#1b9e77", "#e6ab02", "#a6761d", "#d95f02", "#08519c"), strict=True))
+COLOURS = dict(zip(SHOWN, PALETTE, strict=True))
+STYLE = {**RC, "text.parse_math": True}  # labels hold formulas
 LABEL = r"mean of $\|\nabla Q(w_k)\|^2$"
 
 
 def draw(lines: Lines, folder: Path) -> list[Path]:
-    """All pictures, as PNG and SVG; returns the PNG files."""
+    """All pictures, as PNG and as SVG, which is dark on a dark screen; returns the PNG files."""
     pictures = {"attacks": attacks, "byzantine": byzantine, "rate": rate, "basin": basin, "condition": condition}
     files = []
     for name, picture in pictures.items():
-        figure = picture(lines)
-        figure.savefig(folder / f"{name}.png", dpi=110)
-        figure.savefig(folder / f"{name}.svg")
+        with mpl.rc_context(STYLE):
+            figure = picture(lines)
+            (folder / f"{name}.svg").write_bytes(svg_of(figure))
+            figure.savefig(folder / f"{name}.png", dpi=110)
         plt.close(figure)
         files.append(folder / f"{name}.png")
     return files
@@ -41,7 +46,7 @@ def total(line: dict[str, Any]) -> float:
 
 
 def _curve(panel: Any, line: dict[str, Any], **style: Any) -> None:
-    panel.loglog(np.array(line["k"]) + 1, line["curve"], color=COLOURS.get(line["rule"], "grey"), **style)
+    panel.loglog(np.array(line["k"]) + 1, line["curve"], color=COLOURS.get(line["rule"], QUIET), **style)
 
 
 def attacks(lines: Lines) -> Any:
@@ -68,7 +73,7 @@ def _bound_line(panel: Any, lines: Lines) -> None:
     for line in lines:
         if line["bound"] is not None:
             k, terms = np.array(line["k"]) + 1, line["bound"]
-            panel.loglog(k, terms["initial"] * line["K"] / k + terms["noise"] + terms["bias"], "k--", label="bound, trimmed mean")
+            panel.loglog(k, terms["initial"] * line["K"] / k + terms["noise"] + terms["bias"], "--", color=INK, label="bound, trimmed mean")
 
 
 def byzantine(lines: Lines) -> Any:
@@ -79,7 +84,7 @@ def byzantine(lines: Lines) -> Any:
         own = select(mine, rule=rule)
         counts = sorted({line["f"] for line in own})
         worst = [max(line["tail"] for line in select(own, f=f)) for f in counts]
-        style: dict[str, Any] = {"color": COLOURS[rule], "label": rule} if rule in SHOWN else {"color": "#cccccc", "zorder": 1}
+        style: dict[str, Any] = {"color": COLOURS[rule], "label": rule} if rule in SHOWN else {"color": LINE, "zorder": 1}
         panel.semilogy(counts, worst, "o-", ms=3, **style)
     panel.set(xlabel="f of n = 11 (grey: all other rules)", ylabel=LABEL + ", last fifth, worst attack", ylim=(None, 1e3))
     panel.legend()
@@ -101,7 +106,7 @@ def rate(lines: Lines) -> Any:
             [line["K"] for line in own], [line["min"] for line in own], "o-", color=COLOURS[rule], label=f"{rule}: {slope(own):.2f}"
         )
     lengths = np.array(sorted({line["K"] for line in mine}))
-    panel.loglog(lengths, mine[0]["min"] * (lengths / lengths[0]) ** -0.5, "k--", label="slope -1/2")
+    panel.loglog(lengths, mine[0]["min"] * (lengths / lengths[0]) ** -0.5, "--", color=INK, label="slope -1/2")
     panel.set(xlabel="K", ylabel=r"min over k < K of mean $\|\nabla Q\|^2$")
     panel.legend(title="fitted slope")
     return figure

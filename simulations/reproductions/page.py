@@ -22,7 +22,7 @@ from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.results import read
 from flwr_byzantine.rules.parsing import FEDAVG
-from flwr_byzantine.show.figures import RC
+from flwr_byzantine.show.figures import RC, svg_of
 from flwr_byzantine.show.table import Field, Table
 
 HERE = Path(__file__).parent
@@ -161,13 +161,13 @@ def filled(text: str, content: Mapping[str, str]) -> str:
 
 
 def draw() -> None:
-    """The figures: rules × attacks, and the heat-maps of the worst case."""
+    """The figures: rules × attacks, and the heat-maps of the worst case; SVG, dark on a dark screen."""
     with mpl.rc_context(RC):
-        for name in NAMES[:2]:
-            for drawing in matrices(results(name)):
-                label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower())
-                drawing.figure.savefig(HERE / "figures" / f"{name}{'-' * bool(label)}{label}.png", dpi=110)
-        maps(results("byzfl"))[0].figure.savefig(HERE / "figures" / "byzfl.png", dpi=110)
+        found = {name: matrices(results(name)) for name in NAMES[:2]} | {"byzfl": maps(results("byzfl"))[:1]}
+        for name, drawings in found.items():
+            for drawing in drawings:
+                label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower()) if len(drawings) > 1 else ""
+                (HERE / "figures" / f"{name}{'-' * bool(label)}{label}.svg").write_bytes(svg_of(drawing.figure))
 
 
 def shorten(path: Path) -> None:
