@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -26,6 +27,7 @@ class LocalGrid:
         spoil: may change a reply, or return None for no reply; what it makes the reply say of its sender is not believed.
         order: may reorder the replies of a round.
         processes: how many share the nodes; `close` (or `with`) ends all but this one.
+        run_config: what clients find in `context.run_config`.
 
     Attributes:
         contexts: node -> Context; where there are several processes, only those of the multiples of their number are kept here.
@@ -46,12 +48,15 @@ class LocalGrid:
         spoil: Callable[[Message], Message | None] | None = None,
         order: Callable[[list[Message]], list[Message]] | None = None,
         processes: int = 1,
+        run_config: Mapping[str, bool | float | int | str] | None = None,
     ) -> None:
         check("LocalGrid", "processes", processes, Constraint(int, ge=1))
         compat.ensure_task_identity()
+        self.run = SimpleNamespace(run_id=1)  # which Flower's legacy server asks for
         self.client_app, self.n, self.processes = client_app, n, min(processes, max(n, 1))
         self.spoil, self.order = spoil or (lambda reply: reply), order or (lambda replies: replies)
-        self.contexts = {i: Context(1, i, {"partition-id": i - 1, "num-partitions": n}, RecordDict(), {}) for i in range(1, n + 1)}
+        configs = [({"partition-id": i, "num-partitions": n}, dict(run_config or {})) for i in range(n)]
+        self.contexts = {i: Context(1, i, node, RecordDict(), run) for i, (node, run) in enumerate(configs, start=1)}
         self._forks: list[ForkedWorker] = []
         self._sent = 0  # messages, for their ids
         self.close = weakref.finalize(self, _stop, self._forks)

@@ -1,0 +1,1 @@
+"""A Flower app with adapters by Hugging Face's PEFT."""
