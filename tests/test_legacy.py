@@ -11,8 +11,8 @@ from flwr.server import ServerApp, ServerAppComponents, ServerConfig
 from flwr.server import strategy as flower
 
 from clients import SignFlipClient
-from flwr_byzantine import legacy, rules
-from tests.support.legacy import MODEL, OK, RunGrid, one_round, proxies
+from flwr_byzantine import LocalGrid, legacy, rules
+from tests.support.legacy import MODEL, OK, one_round, proxies
 
 
 class Client(NumPyClient):
@@ -48,7 +48,7 @@ def federated(name, run):
 
 
 def in_process(server_app, client_app):
-    server_app(RunGrid(client_app, 11), Context(1, 0, {}, RecordDict(), {}))
+    server_app(LocalGrid(client_app, 11), Context(1, 0, {}, RecordDict(), {}))
 
 
 def on_the_engine(server_app, client_app):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flwr_byzantine.errors import InvalidParameter
@@ -13,9 +14,10 @@ def trained_names(model: Any, separator: str | None = "/") -> list[str]:
     """The names of what is trained, to be passed as `judge=`; no framework is loaded for it.
 
     Args:
-        model: a torch module: the names of its state_dict, without buffers and frozen parameters. A Keras model: the positions in
-            `get_weights()` of its trainable weights, by which Flower names a list of arrays in both APIs ("0", "1", ...). A tree
-            of JAX arrays: Flax's variables, of which "params" is trained, Haiku's pair of parameters and state, or parameters alone.
+        model: a torch module: the names of its state_dict, without buffers and frozen parameters. A model with PEFT's adapters: the
+            names that `get_peft_model_state_dict` gives. A Keras model: the positions in `get_weights()` of its trainable weights,
+            by which Flower names a list of arrays in both APIs ("0", "1", ...). A tree of JAX arrays: Flax's variables, of which
+            "params" is trained, a module or state of Flax NNX, Haiku's pair of parameters and state, or parameters alone.
         separator: between the keys in a tree's names; None gives the positions of the leaves in JAX's order
             (`jax.tree.leaves`), for models that are sent as a list.
 
@@ -38,14 +40,28 @@ def trained_names(model: Any, separator: str | None = "/") -> list[str]:
 
 
 def _names(model: Any, separator: str | None) -> list[str]:
-    if hasattr(model, "named_parameters"):
-        return [name for name, value in model.named_parameters(remove_duplicate=False) if value.requires_grad]
-    if hasattr(model, "trainable_weights"):
+    if hasattr(model, "trainable_weights") and hasattr(model, "get_weights"):  # Keras', which may be torch modules too
         trained = {id(weight) for weight in model.trainable_weights}
         return [str(place) for place, weight in enumerate(model.weights) if id(weight) in trained]
+    if hasattr(model, "named_parameters"):
+        names = {name: value for name, value in model.named_parameters(remove_duplicate=False) if value.requires_grad}
+        return _names_of_adapters(model, names.values()) if hasattr(model, "peft_config") else list(names)
+    if _nnx_kinds(model):
+        model = importlib.import_module("flax.nnx").state(model) if not isinstance(model, Mapping) else model
     if isinstance(model, Mapping) or (isinstance(model, tuple | list) and model and isinstance(model[0], Mapping)):
         return _names_of_tree(model, separator)
     raise InvalidParameter(f"trained_names: expected a torch module, a Keras model or a tree of arrays, got {type(model).__name__}")
+
+
+def _names_of_adapters(model: Any, trained: Iterable[Any]) -> list[str]:
+    """What PEFT calls the trained parameters where it saves adapters: without the adapter's name."""
+    where = {value.data_ptr() for value in trained}
+    return [name for name, value in importlib.import_module("peft").get_peft_model_state_dict(model).items() if value.data_ptr() in where]
+
+
+def _nnx_kinds(item: Any) -> set[str]:
+    """Names of the classes of Flax NNX that it is an instance of."""
+    return {cls.__name__ for cls in type(item).__mro__ if cls.__module__.startswith("flax.nnx")}
 
 
 def _names_of_tree(model: Any, separator: str | None) -> list[str]:
@@ -68,6 +84,8 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 
 
 def _is_trained(tree: Mapping[str, Any], path: tuple[str, ...], leaf: Any) -> bool:
+    if "Variable" in (kinds := _nnx_kinds(leaf)):
+        return "Param" in kinds
     if "params" in tree:
         return path[0] == "params"
     return any(kind in str(getattr(leaf, "dtype", "")) for kind in ("float", "complex")) and not framework_state("/".join(path))

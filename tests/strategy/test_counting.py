@@ -15,7 +15,7 @@ from flwr_byzantine import InfeasibleRound, InvalidParameter, Krum, Quarantine, 
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.strategy.counting import feasible, silence, substitutes
 from tests.support.federation import N, client_app, start, values
-from tests.support.legacy import MODEL, RunGrid, proxy_of, server
+from tests.support.legacy import MODEL, proxy_of, server
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def _no_thread_left(monkeypatch):
 def test_a_legacy_workflow_too():
     context = Context(1, 0, {}, RecordDict(), {})
     strategy = legacy.Krum(f=5, **ARGUMENTS)
-    grid = RunGrid(None, N, spoil=lambda reply: None)
+    grid = LocalGrid(None, N, spoil=lambda reply: None)
     with pytest.raises(InfeasibleRound, match="none of 2 rounds was aggregated"):
         DefaultWorkflow()(grid, LegacyContext(context, ServerConfig(num_rounds=2), strategy))
 
@@ -211,7 +211,7 @@ def test_a_legacy_workflow_too():
 @pytest.mark.parametrize("workflow", [SecAggPlusWorkflow(3, 2), type("Mine", (SecAggPlusWorkflow,), {})(3, 2)])
 def test_secure_aggregation_is_refused_before_any_client_trains(workflow):
     context = Context(1, 0, {}, RecordDict(), {})
-    grid = RunGrid(None, N)
+    grid = LocalGrid(None, N)
     with pytest.raises(InvalidParameter, match=r"secure aggregation .*SecAgg\+"):
         DefaultWorkflow(workflow)(grid, LegacyContext(context, ServerConfig(num_rounds=1), legacy.FedMedian(f=1, **ARGUMENTS)))
 

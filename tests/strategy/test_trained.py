@@ -33,7 +33,7 @@ def test_tied_weights_have_both_of_their_names():
 
 def test_keras_positions_in_both_apis():
     weights = [object() for _ in range(6)]  # kernel, gamma, beta, moving mean, moving variance, bias
-    model = SimpleNamespace(weights=weights, trainable_weights=[weights[5], weights[0], weights[1], weights[2]])
+    model = SimpleNamespace(weights=weights, get_weights=list, trainable_weights=[weights[5], weights[0], weights[1], weights[2]])
     names = trained_names(model)
     assert names == ["0", "1", "2", "5"]
     assert set(names) <= set(ArrayRecord([ONES] * 6))

@@ -19,7 +19,7 @@ from flwr.serverapp.strategy import FedAvg, FedMedian
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.flower import codec, compat, console, loops
 from flwr_byzantine.flower.grids import wait_for_all
-from tests.support.legacy import RunGrid
+from flwr_byzantine.flower.local import LocalGrid
 from tests.support.superlink import Link, http_grid, reply_to, upload
 
 
@@ -147,7 +147,7 @@ def loops_tell_their_rounds() -> bool:
     asking = Asking()
     strategy = FedAvg(fraction_evaluate=0.0)
     strategy.configure_train = asking.ask  # type: ignore[method-assign, assignment]
-    grid = RunGrid(None, 2)
+    grid = LocalGrid(None, 2)
     strategy.start(grid, ArrayRecord([np.ones(1)]), 3)  # type: ignore[arg-type]
     for workflow in (None, DefaultWorkflow(), DefaultWorkflow(SecAggPlusWorkflow(3, 2))):
         legacy = LegacyFedAvg(fraction_evaluate=0.0, initial_parameters=ndarrays_to_parameters([np.ones(1)]))

@@ -6,8 +6,6 @@ import numpy as np
 from flwr.common import Code, FitRes, Parameters, Status, ndarrays_to_parameters
 from flwr.server import Server, SimpleClientManager
 
-from flwr_byzantine.flower.local import LocalGrid
-
 OK = Status(Code.OK, "")
 MODEL = [np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
 
@@ -33,12 +31,6 @@ def one_round(strategy, spoil=lambda node, tensors: tensors, metrics=lambda node
         tensors = ndarrays_to_parameters([value + 1 for value in MODEL]).tensors
         results.append((proxy, FitRes(OK, Parameters(spoil(proxy.node_id, tensors), "numpy.ndarray"), 10, metrics(proxy.node_id))))
     return strategy.aggregate_fit(1, results, [])
-
-
-class RunGrid(LocalGrid):
-    """With the run that Flower's legacy server loop asks its Grid for."""
-
-    run = SimpleNamespace(run_id=1)
 
 
 def proxy_of(number, answers):

@@ -2,11 +2,11 @@
 
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from jax_digits.task import accuracy, from_record, load_data, to_record
-from jax_digits.task import train as trained
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
+from jax_digits.task import accuracy, from_record, load_data, to_record
+from jax_digits.task import train as trained
 
 
 def is_malicious(context):

@@ -2,9 +2,9 @@
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
-from jax_digits.task import accuracy, first_model, from_record, load_data, to_record
 
 from flwr_byzantine import FedTrimmedAvg as Strategy  # was: from flwr.serverapp.strategy import FedAvg as Strategy
+from jax_digits.task import accuracy, first_model, from_record, load_data, to_record
 
 app = ServerApp()
 

@@ -2,10 +2,10 @@
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from keras_digits.task import load_data, load_model
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
+from keras_digits.task import load_data, load_model
 
 
 def is_malicious(context):

@@ -2,9 +2,9 @@
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from keras_digits.task import load_data, load_model
 
 from flwr_byzantine import FedTrimmedAvg as Strategy  # was: from flwr.serverapp.strategy import FedAvg as Strategy
+from keras_digits.task import load_data, load_model
 
 app = ServerApp()
 

@@ -2,10 +2,10 @@
 
 from flwr.app import Context
 from flwr.client import ClientApp, NumPyClient
-from legacy_digits.task import accuracy, load_data, trained
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
+from legacy_digits.task import accuracy, load_data, trained
 
 
 class DigitsClient(NumPyClient):

@@ -3,9 +3,9 @@
 from flwr.app import Context
 from flwr.common import ndarrays_to_parameters
 from flwr.server import ServerApp, ServerAppComponents, ServerConfig
-from legacy_digits.task import accuracy, first_model, load_data
 
 from flwr_byzantine.legacy import FedTrimmedAvg as Strategy  # was: from flwr.server.strategy import FedAvg as Strategy
+from legacy_digits.task import accuracy, first_model, load_data
 
 
 def server_fn(context: Context):

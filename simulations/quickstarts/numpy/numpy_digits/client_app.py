@@ -2,10 +2,10 @@
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from numpy_digits.task import accuracy, load_data, trained
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
+from numpy_digits.task import accuracy, load_data, trained
 
 
 def is_malicious(context):

@@ -2,9 +2,9 @@
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from numpy_digits.task import accuracy, first_model, load_data
 
 from flwr_byzantine import FedTrimmedAvg as Strategy  # was: from flwr.serverapp.strategy import FedAvg as Strategy
+from numpy_digits.task import accuracy, first_model, load_data
 
 app = ServerApp()
 

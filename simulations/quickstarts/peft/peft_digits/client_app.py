@@ -3,11 +3,11 @@
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from peft_digits.task import accuracy, load_data, load_model
-from peft_digits.task import train as trained
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
+from peft_digits.task import accuracy, load_data, load_model
+from peft_digits.task import train as trained
 
 
 def is_malicious(context):

@@ -3,9 +3,9 @@
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
-from peft_digits.task import accuracy, load_data, load_model
 
 from flwr_byzantine import FedTrimmedAvg as Strategy  # was: from flwr.serverapp.strategy import FedAvg as Strategy
+from peft_digits.task import accuracy, load_data, load_model
 
 app = ServerApp()
 

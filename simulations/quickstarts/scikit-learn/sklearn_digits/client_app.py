@@ -2,10 +2,10 @@
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from sklearn_digits.task import first_model, load_data, params, with_params
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
+from sklearn_digits.task import first_model, load_data, params, with_params
 
 
 def is_malicious(context):

@@ -2,9 +2,9 @@
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from sklearn_digits.task import first_model, load_data, params, with_params
 
 from flwr_byzantine import FedTrimmedAvg as Strategy  # was: from flwr.serverapp.strategy import FedAvg as Strategy
+from sklearn_digits.task import first_model, load_data, params, with_params
 
 app = ServerApp()
 
