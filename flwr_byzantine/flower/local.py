@@ -55,7 +55,7 @@ class LocalGrid:
         self.run = SimpleNamespace(run_id=1)  # which Flower's legacy server asks for
         self.client_app, self.n, self.processes = client_app, n, min(processes, max(n, 1))
         self.spoil, self.order = spoil or (lambda reply: reply), order or (lambda replies: replies)
-        configs = [({"partition-id": i, "num-partitions": n}, dict(run_config or {})) for i in range(n)]
+        configs: list[Any] = [({"partition-id": i, "num-partitions": n}, dict(run_config or {})) for i in range(n)]
         self.contexts = {i: Context(1, i, node, RecordDict(), run) for i, (node, run) in enumerate(configs, start=1)}
         self._forks: list[ForkedWorker] = []
         self._sent = 0  # messages, for their ids
