@@ -57,10 +57,19 @@ def unknown_name(what: str, name: str, known: Iterable[str], where: str = "") ->
         "unknown key 'lrr'; did you mean 'lr'? choose one of: lr, seed"
     """
     choices = sorted(known)
-    spelled = {plain(choice): choice for choice in choices}
+    return InvalidParameter(f"{where}unknown {what} {name!r}; {did_you_mean(name, choices)}choose one of: {', '.join(choices)}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the nearest of the known names, and a space after it; empty where none is near.
+
+    Example:
+        >>> did_you_mean("lrr", ["seed", "lr"])
+        "did you mean 'lr'? "
+    """
+    spelled = {plain(choice): choice for choice in known}
     near = difflib.get_close_matches(plain(str(name)), spelled, n=1)
-    hint = f"did you mean {spelled[near[0]]!r}? " if near else ""
-    return InvalidParameter(f"{where}unknown {what} {name!r}; {hint}choose one of: {', '.join(choices)}")
+    return f"did you mean {spelled[near[0]]!r}? " if near else ""
 
 
 def check_options(owner: str, options: Mapping[str, Any], known: Collection[str]) -> None:

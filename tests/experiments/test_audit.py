@@ -179,7 +179,10 @@ def test_the_command_says_what_broke_by_its_exit_status(monkeypatch):
     [
         ("no.such.module:X", "{}", "expected MODULE:STRATEGY"),
         ("flwr_byzantine", "{}", "expected MODULE:STRATEGY"),
-        ("flwr_byzantine:Krum", '{"no_such": 1}', "cannot be made with"),
+        ("flwr_byzantine:Krumm", "{}", "the module flwr_byzantine has no 'Krumm'; did you mean 'Krum'? expected MODULE:STRATEGY"),
+        ("flwr_byzantine:Krum", '{"no_such": 1}', "unknown option of 'flwr_byzantine:Krum' 'no_such'; choose one of: "),
+        ("flwr_byzantine:Krum", '{"spil": 1}', "did you mean 'spill'?"),
+        ("flwr_byzantine:Krum", '{"grace": -1}', "cannot be made with"),
         ("flwr_byzantine:Krum", "{", "--options must be JSON"),
     ],
 )

@@ -148,5 +148,7 @@ def test_choosing_what_does_not_vary_or_without_validation_is_refused() -> None:
     records = [line("krum", "alie", 0.5, lr=lr, validation=None) for lr in (0.1, 0.2)]
     with pytest.raises(InvalidParameter, match=r"'momentum'.*lr"):
         report.choose(cells_of(records), ["momentum"])
+    with pytest.raises(InvalidParameter, match=r"'lrr'.*did you mean 'lr'\?"):
+        report.choose(cells_of(records), ["lrr"])
     with pytest.raises(InvalidParameter, match="validation split"):
         report.choose(cells_of(records), ["lr"])

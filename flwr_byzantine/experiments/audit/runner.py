@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.declare.names import check_options, did_you_mean
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.audit.battery import Case
 from flwr_byzantine.experiments.audit.federation import GOAL, HONEST, ROUNDS, Model, N, Outcome, message_run
@@ -64,14 +65,12 @@ def load_strategy(name: str, f: int, options: dict[str, Any] | None = None) -> M
         >>> load_strategy("flwr_byzantine:Krum", f=2)().core.rule(11)
         Krum(f=2, neighbors='n-f-2')
     """
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidParameter(f"audit: expected MODULE:STRATEGY such as flwr_byzantine:Krum, got {name!r} ({error})") from None
+    found = _named(name)
     known = inspect.signature(found).parameters
     named = next((key for key in ("num_malicious_nodes", "num_malicious_clients", "f") if key in known), None)
     given = {**({named: f} if named else {}), **(options or {})}
+    if not any(argument.kind is argument.VAR_KEYWORD for argument in known.values()):
+        check_options(name, given, known)
 
     def make() -> Any:
         return found(**given)
@@ -81,6 +80,21 @@ def load_strategy(name: str, f: int, options: dict[str, Any] | None = None) -> M
     except Exception as error:
         raise InvalidParameter(f"audit: {name} cannot be made with {given} ({error}); pass its arguments as --options JSON") from None
     return make
+
+
+def _named(name: str) -> Any:
+    """What stands at MODULE:STRATEGY."""
+    module, _, attribute = name.partition(":")
+    try:
+        place = importlib.import_module(module)
+        return getattr(place, attribute)
+    except (ImportError, ValueError) as error:
+        raise InvalidParameter(f"audit: expected MODULE:STRATEGY such as flwr_byzantine:Krum, got {name!r} ({error})") from None
+    except AttributeError:
+        hint = did_you_mean(attribute, [known for known in dir(place) if not known.startswith("_")])
+        raise InvalidParameter(
+            f"audit: the module {module} has no {attribute!r}; {hint}expected MODULE:STRATEGY, a class or function"
+        ) from None
 
 
 def audit(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.declare.names import did_you_mean
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import chance
 from flwr_byzantine.experiments.report.noise import Estimate
@@ -125,8 +126,9 @@ def _lift(cell: Result, dotted: Sequence[str]) -> Result:
 def _check(cells: Sequence[Result], keys: Sequence[str], measure: str) -> None:
     for key in keys:
         if len(values(cells, key)) < 2:
-            known = ", ".join(multivalued(cells)) or "none"
-            raise InvalidParameter(f"report: cannot choose {key!r}: it does not vary; the keys that do: {known}")
+            known = multivalued(cells)
+            hint = did_you_mean(key, known)
+            raise InvalidParameter(f"report: cannot choose {key!r}: it does not vary; {hint}the keys that do: {', '.join(known) or 'none'}")
     if all(math.isnan(cell.value(measure)) for cell in cells):
         raise InvalidParameter(f"report: choosing needs {measure}, which no cell has; sweep with a validation split")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from flwr_byzantine.declare.names import did_you_mean
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report import choice
 from flwr_byzantine.experiments.report.scores import Reference, WorstCase, worst_case
@@ -94,7 +95,8 @@ def _require(by: Sequence[str], cells: Sequence[Result]) -> None:
     known = multivalued(cells)
     unknown = [key for key in by if key not in known]
     if unknown:
-        raise InvalidParameter(f"report: no setting differs in {unknown[0]!r}; the keys that vary: {', '.join(known) or 'none'}")
+        hint = did_you_mean(unknown[0], known)
+        raise InvalidParameter(f"report: no setting differs in {unknown[0]!r}; {hint}the keys that vary: {', '.join(known) or 'none'}")
 
 
 def _with_rest(cell: Result, keys: Sequence[str]) -> Result:
