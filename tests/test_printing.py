@@ -95,6 +95,7 @@ DOORS = {  # what may print, and in which form; whatever else prints is to go th
     ),
     "a table": lambda place, call: place == "show/printing.py" and call == "console.print(view)",
     "a tracker": lambda place, call: place == "monitor/callbacks.py" and call.startswith("self._run.log("),
+    "the live view, all of whose texts are words": lambda place, call: place == "cli/seeing.py" and call.startswith("console.print(view("),
     "JSON or BibTeX": lambda place, call: place.startswith("cli/") and re.match(r"typer\.echo\((json\.dumps|citation)\(", call),
 }
 
