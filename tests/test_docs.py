@@ -156,7 +156,7 @@ CHECKS = [  # those that have found rule and attack by themselves, and those tha
 def tree(tmp_path_factory):
     """A copy of the project with all worked examples applied."""
     tree = tmp_path_factory.mktemp("project")
-    for name in ("flwr_byzantine", "clients", "tests"):
+    for name in ("flwr_byzantine", "clients", "docs", "tests"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tree / name)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from flwr_byzantine import rules
 from flwr_byzantine.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,11 @@ FLOWERS = [(page, words) for page, words in ALL_COMMANDS if words[0] in {"flwr",
 def test_blocks_say_their_language(page):
     assert {fence[2].split(" ")[0] for fence in FENCE.finditer(PAGES[page])} <= LANGUAGES
     assert PAGES[page].count("```") == 2 * len(FENCE.findall(PAGES[page]))
+
+
+@pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
+def test_the_table_of_rules_has_every_rule(rule):
+    assert re.search(rf"^\|.*`{rule.__name__}`", PAGES["choose.md"], re.MULTILINE), f"the table of docs/choose.md lacks {rule.__name__}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""Every rule, and every chain of the README, with every kind of model in the zoo: only what is trained decides."""
+"""Every rule, and every chain of README and pages, with every kind of model in the zoo: only what is trained decides."""
 
 import random
 import re
@@ -25,8 +25,9 @@ HONEST = [node for node in range(1, N + 1) if node not in BAD]
 
 
 def chains():
-    """Those that README names, short or long, with f = 2."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    """Those that README and the pages name, short or long, with f = 2."""
+    root = Path(__file__).parents[2]
+    text = "".join(path.read_text(encoding="utf-8") for path in [root / "README.md", *sorted((root / "docs").rglob("*.md"))])
     short = set(re.findall(r"\b[a-z]+[a-z-]*(?:\+[a-z][a-z-]+)+\b", text))
     long = re.findall(r"[A-Z]\w+\([^()]*\)(?: \+ [A-Z]\w+\([^()]*\))+", text)
     made = [rules.chain(*(eval(f"rules.{part}") for part in name.split(" + "))) for name in long]
