@@ -48,3 +48,6 @@ def test_one_line_commands_make_and_use_their_own_environment():
         assert block.startswith("python3 -m venv .venv && .venv/bin/")
 
 
+def test_it_is_short():
+    """What is more is on a page of docs/."""
+    assert len(README.split()) <= 1500
