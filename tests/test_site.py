@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PUBLIC = ["flwr_byzantine", *(f"flwr_byzantine.{name}" for name in ("rules", "attacks", "legacy", "theory")), "clients"]
+PUBLIC = ["flwr_byzantine", *(f"flwr_byzantine.{name}" for name in ("rules", "attacks", "legacy", "monitor", "theory")), "clients"]
 MODULES = ["mods", "adversary", "client", "attacks.poisoning", "experiments.audit", "experiments.report"]  # shown whole
 MODULES_OF_THE_SAME_NAME = {"table"}  # hide functions from Griffe
 FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}

@@ -7,8 +7,8 @@ May import `strategy`, `show`, `flower.words` and `errors`.
 """
 
 from flwr_byzantine.monitor.callbacks import MLflow, TensorBoard, WandB
-from flwr_byzantine.monitor.measures import measures
 from flwr_byzantine.monitor.prometheus import Prometheus
+from flwr_byzantine.monitor.quantities import measures
 from flwr_byzantine.monitor.reading import read
 
 __all__ = ["MLflow", "Prometheus", "TensorBoard", "WandB", "measures", "read"]

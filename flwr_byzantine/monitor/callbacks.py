@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from flwr_byzantine.monitor.measures import evaluated, measures
+from flwr_byzantine.monitor.quantities import evaluated, measures
 from flwr_byzantine.strategy.report import RoundReport
 
 PREFIX = "byzantine"
