@@ -22,6 +22,20 @@ def rule_or_reason(rule_for: RuleFor, n: int) -> Rule | str:
         return f"there is no rule for {n} replies: {type(error).__name__}: {error}"
 
 
+def in_words(rule_for: RuleFor) -> str:
+    """The rule before it is known how many replies arrive; where it depends on their number, as with f as a share, two examples.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> in_words(lambda n: rules.Krum(f=2))
+        'Krum(f=2)'
+        >>> in_words(lambda n: rules.Krum(f=n // 5))
+        'depends on how many replies a round has: with 10, Krum(f=2); with 100, Krum(f=20)'
+    """
+    few, many = (str(rule_or_reason(rule_for, n)) for n in (10, 100))
+    return few if few == many else f"depends on how many replies a round has: with 10, {few}; with 100, {many}"
+
+
 def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tuple[Rule | None, str]:
     """The rule at n valid replies, and what it rests on; None where there is none for so many, and why.
 

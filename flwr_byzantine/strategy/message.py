@@ -20,6 +20,7 @@ from flwr_byzantine.flower.records import is_train
 from flwr_byzantine.flower.replies import Reply, from_message, with_distinct_nodes
 from flwr_byzantine.strategy.base import RobustStrategy
 from flwr_byzantine.strategy.choosing import in_time, with_progress
+from flwr_byzantine.strategy.counting import in_words
 from flwr_byzantine.strategy.draws import OrderedGrid
 from flwr_byzantine.strategy.inspection import rows_or_reason
 
@@ -62,7 +63,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         """Log the rule and how replies are weighted, then the summary of the strategy below."""
         if (grid := loops.grid_of_loop()) is not None:  # another strategy's loop, before its first exchange
             self._attach(grid)
-        compat.log(INFO, f"robust rule at 100 replies: {self.rule_at(100)}; over {type(self._below()).__name__}")
+        compat.log(INFO, f"robust rule: {in_words(self.rule_at)}; over {type(self._below()).__name__}")
         uniform = "uniform; what clients say of their number of examples counts for nothing"
         capped = f"by {self._examples_key()!r}, of which at most twice the median counts"
         compat.log(INFO, f"weighting: {uniform if self.weighting == 'uniform' else capped}")

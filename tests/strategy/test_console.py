@@ -41,6 +41,21 @@ def test_what_counts_of_num_examples_is_said(caplog):
     assert "flwr-byzantine: weighting: by 'num-examples', of which at most twice the median counts" in lines
 
 
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        (Robust("nnm+krum", f=2), "robust rule: NNM(f=2) + Krum(f=2); over FedAvg"),
+        (Robust("krum", f=0.2), "depends on how many replies a round has: with 10, Krum(f=2); with 100, Krum(f=20); over FedAvg"),
+        (Robust({100: rules.Krum(f=2)}.__getitem__), "with 10, there is no rule for 10 replies: KeyError: 10; with 100, Krum(f=2)"),
+    ],
+    ids=["a count", "a share", "a function that has none for 10"],
+)
+def test_the_rule_is_named_before_the_number_of_replies_is_known(strategy, told, caplog):
+    caplog.set_level(logging.INFO, logger="flwr")
+    strategy.summary()
+    assert told in caplog.text
+
+
 def test_a_wrapped_legacy_strategy_does_not_speak_of_the_aggregate(caplog):
     caplog.set_level(logging.INFO, logger="flwr")
     one_round(legacy.Robust(rules.TrimmedMean(f=2), LegacyFedAvg()))

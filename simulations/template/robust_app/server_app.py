@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_byzantine import Robust
 from robust_app import task
@@ -17,9 +17,10 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Train for some rounds; the log says in each who was kept."""
     config = context.run_config
-    nodes, f = int(config["min-supernodes"]), float(config["f"])
-    if config["malicious"] and int(f * nodes + 1e-9) < 1:
+    rule, nodes, f = str(config["strategy"]), int(config["min-supernodes"]), float(config["f"])
+    if rule != "fedavg" and config["malicious"] and int(f * nodes + 1e-9) < 1:
         raise ValueError(f"of {nodes} replies a share f = {f:g} is none, so that no malicious one is withstood; take more: {ATTACKED}")
-    average = FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes)
-    strategy = Robust("nnm+trimmed-mean", f=f, strategy=average)
+    strategy: Strategy = FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes)
+    if rule != "fedavg":  # which is Flower's average alone, to see what it withstands
+        strategy = Robust(rule, f=f, strategy=strategy, report_path=str(config["report"]) or None)
     strategy.start(grid, ArrayRecord(task.model().state_dict()), num_rounds=int(config["num-server-rounds"]))
