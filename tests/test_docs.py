@@ -147,6 +147,8 @@ CHECKS = [  # those that have found rule and attack by themselves, and those tha
     "tests/declare/test_citations.py",
     "tests/attacks/test_attacks.py",
     "tests/clients/test_clients.py",
+    "tests/test_pages.py",
+    "tests/test_pages_guide.py",
     "flwr_byzantine/rules/nearest.py",
     "flwr_byzantine/attacks/simple.py",
 ]
@@ -156,7 +158,7 @@ CHECKS = [  # those that have found rule and attack by themselves, and those tha
 def tree(tmp_path_factory):
     """A copy of the project with all worked examples applied."""
     tree = tmp_path_factory.mktemp("project")
-    for name in ("flwr_byzantine", "clients", "docs", "tests"):
+    for name in ("flwr_byzantine", "clients", "docs", "simulations", "tests"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tree / name)

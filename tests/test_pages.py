@@ -68,6 +68,7 @@ def test_the_files_that_a_page_shows_are_there(page):
     shown = re.findall(r'--8<-- "([^":]+)', PAGES[page])
     assert "--8 <" not in PAGES[page], "a formatter took the line for Python: put <!-- fmt: off --> before the block"
     assert [name for name in shown if not (ROOT / name).is_file()] == []
+    assert len(shown) == len(re.findall(r"--8\s*<", PAGES[page])), "a formatter has torn a snippet: put <!-- fmt: off --> before it"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The speed ratios that the README claims, each measured with both sides in one run."""
+"""The speed ratios that docs/speed.md claims, each measured with both sides in one run."""
 
 from __future__ import annotations
 
