@@ -64,12 +64,12 @@ class Rule(Declared):
         if not self.robust:
             return 0
         f = 0
-        while 2 * f + 2 < n and self._takes(f + 1, n):
+        while 2 * f + 2 < n and self.takes(f + 1, n):
             f += 1
         return f
 
-    def _takes(self, f: int, n: int) -> bool:
-        """Whether the rule can be made for f, and run on n rows."""
+    def takes(self, f: int, n: int) -> bool:
+        """Whether the rule can be made for f, and run on n rows: MDA and SMEA refuse what would take too long."""
         with suppress(TooFewUpdates, InvalidParameter):
             self.with_f(f).check(n)
             return True

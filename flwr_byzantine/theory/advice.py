@@ -9,7 +9,7 @@ from typing import Any
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules import Krum, Rule
 from flwr_byzantine.rules.parsing import parse
-from flwr_byzantine.theory import SamplingPlan, krum_eta, plan_sampling
+from flwr_byzantine.theory import SamplingPlan, krum_eta, plan_sampling, smallest_f
 from flwr_byzantine.theory.curve import Point, cheapest, curve, shown, smallest_kappa
 from flwr_byzantine.theory.resilience import CAVEAT
 
@@ -52,8 +52,8 @@ class Advice:
     krum_batch_factor: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON, None for what is infinite."""
+        return asdict(self, dict_factory=lambda items: {name: None if value == math.inf else value for name, value in items})
 
     def rows(self) -> list[tuple[str, str, str]]:
         """What to do, its value, and what that means, a line each."""
@@ -199,17 +199,20 @@ def _silent(silent: float, clients: int) -> int:
 
 def _unreached(points: list[Point], sample: int | None, max_kappa: float | None) -> str:
     """Why no sample will do though the rule withstands the f that it needs."""
-    known = [point for point in points if point.kappa is not None and sample in (None, point.sample_size)]
-    if max_kappa is None or not known:
+    enough = [point for point in points if sample in (None, point.sample_size)]
+    known = [point for point in enough if point.kappa is not None]
+    if max_kappa is None or not enough:
         return f"too few are left of {'any sample' if sample is None else f'a sample of {sample}'} when the silent nodes do not answer"
+    if not known:
+        return f"no κ of {max_kappa:g} or less: none is known for this rule; take another"
     best = min(known, key=lambda point: point.kappa or 0.0)
     return f"no κ of {max_kappa:g} or less: the smallest is {best.kappa:.3g}, with a sample of {best.sample_size}; take another rule"
 
 
 def _bears_silence(clients: int, malicious: int, size: int, rounds: int, epsilon: float, rule: Rule) -> bool:
     """Whether a sample is large enough for the f that it needs though f of its nodes are silent; a sample that needs none is no answer."""
-    plan = plan_sampling(clients, malicious, size, rounds, epsilon, rule)
-    return size - plan.f >= plan.min_n and (plan.f >= 1 or malicious == 0)
+    f = smallest_f(clients, malicious, size, rounds, epsilon)
+    return rule.takes(f, size - f) and (f >= 1 or malicious == 0)
 
 
 def _factor(noise: float | None, ratio: float | None) -> int | None:

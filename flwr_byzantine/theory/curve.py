@@ -68,9 +68,8 @@ def curve(nodes: int, malicious: int, silent: int, rounds: int, epsilon: float, 
     for size in sorted({*_sizes(nodes), *([] if at is None else [at])}):
         f = _count(nodes, malicious, size, rounds, epsilon, f)
         absent = _count(nodes, silent, size, rounds, epsilon, absent)
-        made = rule.with_f(f)
-        if size - absent >= made.min_n() and (f > 0 or malicious == 0 or size == at) and (f == 0 or rule.robust):
-            kappa = made.kappa(size - absent)
+        if rule.takes(f, size - absent) and (f > 0 or malicious == 0 or size == at) and (f == 0 or rule.robust):
+            kappa = rule.with_f(f).kappa(size - absent)
             found.append(Point(size, absent, f, kappa, _cost(size, size - absent - f, kappa)))
     return found
 

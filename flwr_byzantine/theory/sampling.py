@@ -131,7 +131,7 @@ def _at(num_nodes: int, num_malicious: int, size: int, rounds: int, epsilon: flo
     f = smallest_f(num_nodes, num_malicious, size, rounds, epsilon)
     needed = rule.with_f(f).min_n()
     failure = failure_probability(num_nodes, num_malicious, size, f, rounds)
-    feasible = size >= needed and (f == 0 or rule.robust)
+    feasible = rule.takes(f, size) and (f == 0 or rule.robust)
     return SamplingPlan(feasible, size, f, needed, failure, _reason(feasible, size, f, needed, num_malicious, rule))
 
 
@@ -141,8 +141,8 @@ def _reason(feasible: bool, size: int, f: int, needed: int, bad: int, rule: Rule
         return f"with {size} nodes a round, declare f = {f}: {name} needs {needed}"
     if not rule.robust:
         return f"{bad} bad nodes can put {f} into a sample of {size}, and {name} withstands none: take a robust rule"
-    most = max(0, rule.breakdown(size))
+    most, asks = max(0, rule.breakdown(size)), f"needs {needed}" if size < needed else "takes too long"
     return (
-        f"{bad} bad nodes can put {f} into a sample of {size}, for which {name} needs {needed}; "
+        f"{bad} bad nodes can put {f} into a sample of {size}, for which {name} {asks}; "
         f"a sample of {size} withstands f = {most} at most: accept a larger epsilon, fewer rounds, or a rule with a weaker condition"
     )
