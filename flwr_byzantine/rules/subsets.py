@@ -164,10 +164,11 @@ class _Search:
 
     def __init__(self, G: Array, f: int) -> None:
         self.G, self.n, self.f = G, len(G), f
-        greedy = self._of(self._greedy())
+        self.subset = self._greedy()  # stays where rounding leaves none below the bound
+        greedy = self._of(self.subset)
         self.rounding = 1e-14 * len(greedy) * float(np.diag(greedy).max())
         value = top_scatter(greedy)
-        self.bound, self.subset = value + self._tie(value), list[int]()
+        self.bound = value + self._tie(value)
 
     def best_subset(self) -> list[int]:
         self._extend([], 0)

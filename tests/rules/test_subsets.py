@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import rules
-from flwr_byzantine.rules.subsets import _first_clique, cover, top_scatter
+from flwr_byzantine.rules.subsets import _first_clique, _Search, cover, top_scatter
 from tests.support import reference
 
 
@@ -82,3 +82,12 @@ def spread(make, S):
 def test_the_top_eigenvalue_of_the_scatter(size):
     X = np.random.default_rng(size).normal(size=(size, 3)) + 5.0
     assert top_scatter(X @ X.T) == pytest.approx(np.linalg.norm(X - X.mean(0), 2) ** 2, abs=1e-9)
+
+
+def test_rows_that_are_equal_but_for_rounding_have_a_subset_too():
+    """Sums of parts may then have a larger eigenvalue than the whole."""
+    chained = rules.chain(rules.NNM(f=2), rules.NNM(f=2), rules.SMEA(f=2))
+    assert chained(np.array([[1.0], [1.0], [-1.0], [-2.0], [-3.0]])).tolist() == [pytest.approx(-1.0, abs=2.0)]
+    for seed in range(100):
+        noise = 1e-9 * np.random.default_rng(seed).normal(size=(5, 5))
+        assert len(_Search(noise + noise.T, 2).best_subset()) == 3
