@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.declare.extras import require
 
 
 def bench(
@@ -21,6 +22,8 @@ def bench(
     markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
 ) -> None:
     """Speed of every rule against the peers found installed and against the machine's limits, in one run."""
+    if plot is not None:
+        require("bench --plot", "report", "matplotlib")
     from flwr_byzantine.experiments.bench import command
 
     if not command.run(console, sizes or [], rule or [], full, claims, timeout, json, plot, markdown):

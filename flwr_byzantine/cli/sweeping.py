@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.declare.extras import ENGINE, require
 
 
 def sweep(
@@ -18,6 +19,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
 ) -> None:
     """Run a grid of experiments, in parallel and resumable; exit status 1 if a cell failed, 2 for a mistake in the file."""
+    require("sweep", "simulation", *ENGINE)
     from flwr_byzantine.experiments.sweep.command import command
 
     raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))

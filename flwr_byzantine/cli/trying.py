@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flwr_byzantine.cli.terminal import console, print_json
+from flwr_byzantine.declare.extras import ENGINE, require
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.show.printing import show
 from flwr_byzantine.show.terminal import fail, progress, say
@@ -28,12 +29,13 @@ class _Bar:
 
 
 def demo(
-    quick: Annotated[bool, typer.Option(help="Fewer rounds with longer steps: about half the time.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds with longer steps: about half the time.")] = False,
     json: Annotated[Path, typer.Option(help="Where to write the results.")] = Path("demo.json"),
     plot: Annotated[Path, typer.Option(help="Where to write the picture of accuracy against rounds.")] = Path("demo.png"),
     seed: Annotated[int, typer.Option(min=0, help="Of data split, partition, model and batches.")] = 0,
 ) -> None:
     """Attacks and defences on real data: 20 virtual clients on Flower's engine, 4 of them malicious."""
+    require("demo", "simulation", *ENGINE, "matplotlib")
     from flwr_byzantine.experiments.demo import report, runner
     from flwr_byzantine.experiments.tasks import Task
 

@@ -29,7 +29,7 @@ def render(template: Path, **values: Any) -> str:
         template: the file.
         values: what the template names.
     """
-    with needed_by("a page"):
+    with needed_by("an HTML page"):
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -58,6 +59,13 @@ def test_any_rule_may_be_named_in_the_settings(name):
         ({"num-malicious": 20}, "num-malicious = 20 needs more than 20 SuperNodes, got 20: flwr run simulations/app"),
         ({"strategy": "bulyan", "f": 5}, "Bulyan\\(f=5\\) needs at least 23 SuperNodes, got 20; lower f, or simulate more: flwr run"),
         ({"alpha": 0.0}, "alpha must be above 0, got 0.0"),
+        ({"num-server-rounds": "ten"}, "num-server-rounds must be a whole number, got 'ten'"),
+        ({"num-server-rounds": 1.5}, "num-server-rounds must be a whole number, got 1.5"),
+        ({"num-malicious": True}, "num-malicious must be a whole number, got True"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
+        ({"strategy": 3}, "strategy must be a text, got 3"),
+        ({"f": -5}, "f must be -1 or above, got -5"),
+        ({"seed": -1}, "seed must be 0 or above, got -1"),
     ],
 )
 def test_mistakes_get_one_clear_sentence(change, message):
@@ -96,6 +104,12 @@ def test_two_nodes_are_told_the_command_for_twenty(tmp_path, caplog):
     found = federation(tmp_path, n=2, num_server_rounds=1)
     assert found["malicious"] == 0
     assert f"for 20, of which 4 attack: {SIMULATE}" in caplog.text
+
+
+def test_results_that_cannot_be_written_are_refused_before_the_run(tmp_path):
+    config = {**CONFIG, "results": str(tmp_path / "none" / "out.json")}
+    with pytest.raises(InvalidParameter, match=r"results must be a file in a folder that is there, got '.*none"):
+        server_app.main(None, SimpleNamespace(run_config=config))
 
 
 def test_a_supernode_without_a_partition_is_told_how_to_start():
@@ -153,3 +167,11 @@ def test_without_the_library_flower_says_at_once_how_to_install_it(name, tmp_pat
     said = done.stderr.splitlines()[-1]
     assert said.startswith("ModuleNotFoundError: this app needs flwr-byzantine beside Flower; install it from a clone of its repository")
     assert said.endswith(f"uv pip install --python {sys.executable} --editable PATH/TO/THE/CLONE")
+
+
+def test_the_templates_folder_may_be_renamed_as_the_page_says(tmp_path):
+    shutil.copytree(APPS / "template" / "robust_app", tmp_path / "my_app", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import my_app.server_app, my_app.client_app, sys; assert not [name for name in sys.modules if 'robust_app' in name]"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -115,7 +115,7 @@ def drawings(content: Study, room: float = WIDE) -> Iterator[Drawing]:
 
 def illustrate(content: Study, out: Path) -> list[Picture]:
     """Draw and write every figure."""
-    with needed_by("a report's pictures"):
+    with needed_by("report"):
         import matplotlib as mpl
 
     with mpl.rc_context(RC):

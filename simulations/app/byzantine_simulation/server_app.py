@@ -26,6 +26,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run one federation and say what came of it."""
     settings = Settings.read(context.run_config)
+    settings.require_place()
     nodes = connected(grid, settings.wait)
     malicious, rule = settings.malicious(nodes), settings.rule_for(nodes)
     log(INFO, "%d SuperNodes, %d malicious: %s against %s", nodes, malicious, rule or "FedAvg", settings.attack)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from flwr_byzantine import InvalidParameter, attacks, rules
 
 CHOICES = {"dataset": ("digits", "fashion-mnist"), "partition": ("dirichlet", "iid"), "method": ("local-sgd", "byzantine-sgd")}
 POSITIVE = ("alpha", "num_server_rounds", "local_epochs", "batch_size", "lr")
+LEAST = {"num_malicious": -1, "f": -1, "seed": 0, "wait": 0}
+KINDS = {"str": (str, "a text"), "int": (int, "a whole number"), "float": ((int, float), "a number")}
 SIMULATE = 'flwr run simulations/app --stream --federation-config "num-supernodes=20 client-resources-num-cpus=1 init-args-num-cpus=2"'
 
 
@@ -44,8 +47,7 @@ class Settings:
         Raises:
             InvalidParameter: a value out of range, or an unknown name.
         """
-        types = {"str": str, "int": int, "float": float}
-        return cls(**{item.name: types[str(item.type)](config[item.name.replace("_", "-")]) for item in fields(cls)})
+        return cls(**{item.name: _value(item.name.replace("_", "-"), str(item.type), config) for item in fields(cls)})
 
     def __post_init__(self) -> None:
         """Check the values, each by itself."""
@@ -54,12 +56,21 @@ class Settings:
         for name in POSITIVE:
             self._require(name, getattr(self, name) > 0, "above 0")
         self._require("worker_momentum", 0 <= self.worker_momentum < 1, "in [0, 1)")
-        self._require("num_malicious", self.num_malicious >= -1, "-1 or above")
+        for name, least in LEAST.items():
+            self._require(name, getattr(self, name) >= least, f"{least} or above")
         self.mounted(), self.rule(1)
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise InvalidParameter(f"run config: {name.replace('_', '-')} must be {expected}, got {getattr(self, name)!r}")
+
+    def require_place(self) -> None:
+        """Look before the run whether its results can be written on this machine, the server's.
+
+        Raises:
+            InvalidParameter: their folder is not there.
+        """
+        self._require("results", Path(self.results).parent.is_dir(), "a file in a folder that is there")
 
     def malicious(self, nodes: int) -> int:
         """How many of so many SuperNodes attack.
@@ -101,6 +112,14 @@ class Settings:
             return attacks.get(name)(**parameters)
         except TypeError as error:
             raise InvalidParameter(f"run config: attack {self.attack!r} cannot be made: {error}") from None
+
+
+def _value(key: str, kind: str, config: Mapping[str, Any]) -> Any:
+    """The value of a key, of the kind that it must have; a whole number is a number too."""
+    value, (types, expected) = config[key], KINDS[kind]
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise InvalidParameter(f"run config: {key} must be {expected}, got {value!r}")
+    return float(value) if kind == "float" else value
 
 
 def parsed(call: str) -> tuple[str, dict[str, Any]]:

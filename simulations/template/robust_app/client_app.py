@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from flwr_byzantine import attacks
 from flwr_byzantine.mods import byzantine_mod
-from robust_app import task
+
+from . import task
 
 
 def attacks_here(context: Context) -> bool:

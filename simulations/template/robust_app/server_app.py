@@ -7,7 +7,8 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_byzantine import Robust
-from robust_app import task
+
+from . import task
 
 ATTACKED = "flwr run . --stream --federation-config 'num-supernodes=10 client-resources-num-cpus=1' -c 'malicious=true min-supernodes=10'"
 app = ServerApp()
