@@ -65,7 +65,7 @@ def watch(
 
 
 def _once(path: Path, run: str) -> None:
-    from flwr_byzantine.monitor.live import line, view
+    from flwr_byzantine.monitor.live import latest, line, view
     from flwr_byzantine.monitor.reading import Follower, read
 
     _, found = read(path).of(run)
@@ -75,4 +75,4 @@ def _once(path: Path, run: str) -> None:
         return
     follower = Follower(path)
     follower.look()
-    console.print(view(follower, run, console.width, console.height))
+    console.print(view(follower, run, console.width, console.height, latest(follower, run)))

@@ -13,7 +13,7 @@ EXTRAS = {  # module -> the smallest extra of pyproject.toml that brings it
     "scipy": "theory",
     "prometheus_client": "prometheus",
     **{name: name for name in ("mlflow", "tensorboard", "torch", "wandb")},
-    **dict.fromkeys(("jinja2", "matplotlib"), "report"),
+    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
     **dict.fromkeys(("datasets", "flwr_datasets", "ray", "sklearn", "torchvision"), "simulation"),
 }
 ENGINE = ("torch", *(name for name, extra in EXTRAS.items() if extra == "simulation"))  # what virtual clients need

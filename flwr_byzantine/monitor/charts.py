@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.flower.words import printable
 from flwr_byzantine.monitor.records import NodeRecord
 from flwr_byzantine.show.colours import ALERT, INK, PALETTE, QUIET
-from flwr_byzantine.show.figures import NARROW, RC, WIDE, Drawing, Picture, panels, svg_of
+from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, Picture, in_style, panels, svg_of
 from flwr_byzantine.show.looks import looks
 from flwr_byzantine.strategy.report import RoundReport
 
@@ -29,9 +29,7 @@ SHARES = "This rule gives no scores: what of the aggregate is whose."
 
 def pictures(reports: Sequence[RoundReport], nodes: Sequence[NodeRecord]) -> list[Picture]:
     """Every chart that the reports have numbers for, wide and narrow."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(RC):
+    with in_style():
         pairs = zip(_drawings(reports, nodes, WIDE), _drawings(reports, nodes, NARROW), strict=True)
         return [Picture(wide.name, wide.section, wide.caption, svg_of(wide.figure), "", svg_of(narrow.figure)) for wide, narrow in pairs]
 
@@ -58,7 +56,7 @@ def _chart(name: str, section: str, caption: str, lines: Sequence[Line], room: f
     """
     figure, (panel,) = panels(1, room, room - 0.3, SMALL if room <= NARROW else HEIGHT, margin=(0.3, 0.5), below="round")
     for label, points, style in lines:
-        panel.plot(*_finite(points), label=label, **{"linewidth": 1.6, **style})
+        panel.plot(*_finite(points), label=_shown(label), **{"linewidth": 1.6, **style, **_dot(points)})
     panel.set(**axis)
     if from_zero:
         panel.set_ylim(0, 1.06 * max([*(value for _, points, _ in lines for value in _finite(points)[1]), 1e-9]))
@@ -66,6 +64,16 @@ def _chart(name: str, section: str, caption: str, lines: Sequence[Line], room: f
     columns = max(1, min(len(lines), int(room / 1.7)))
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     return Drawing(name, section, caption, figure)
+
+
+def _shown(label: str) -> str:
+    """A label that the legend has, though it begins with "_"; "_" alone says that there is none."""
+    return f" {label}" if label.startswith("_") and label != "_" else label
+
+
+def _dot(points: Points) -> dict[str, Any]:
+    """A marker where there is but one point, of which no line can be drawn."""
+    return {"marker": "o", "markersize": 5} if len(_finite(points)[0]) == 1 else {}
 
 
 def _scale(panel: Axes, values: Sequence[float]) -> None:
@@ -79,7 +87,7 @@ def _scale(panel: Axes, values: Sequence[float]) -> None:
     elif positive and max(positive) > WIDE_RANGE * float(np.median(np.abs(values))):
         panel.set_yscale("symlog", linthresh=max(min(positive), max(positive) / DECADES))
         panel.yaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
 
 
 def _finite(points: Points) -> tuple[list[int], list[float]]:
@@ -103,7 +111,8 @@ def _replies(reports: Sequence[RoundReport], room: float) -> Drawing:
 
 
 def _scores(nodes: Sequence[NodeRecord], room: float) -> Iterator[Drawing]:
-    what = next((name for name in ("scores", "weights") if any(getattr(node, name) for node in nodes)), "")
+    known = {"scores": any(node.scores for node in nodes), "weights": any(any(node.weights.values()) for node in nodes)}
+    what = next((name for name, found in known.items() if found), "")
     if not what:
         return
     suspects = [node for node in nodes if node.suspicion > 0 and getattr(node, what)][:WORST]

@@ -20,6 +20,7 @@ PAUSE = 0.5  # seconds between two looks
 LAST = 200  # rounds that suspicion is counted over
 NAMED = 5  # nodes that a line names
 REST = 9  # lines of a terminal that are no nodes'
+NAME = 24  # characters of a node's name; an id has 20 at most
 NARROW = 26  # columns that a name and a suspicion take; the others are for the rounds and the reason
 
 
@@ -41,9 +42,11 @@ def _live(follower: Follower, console: Console, run: str, until_end: bool, pause
     from rich.live import Live
 
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as screen:
+        nodes: Sequence[NodeRecord] = ()
         while True:
-            follower.look()
-            screen.update(view(follower, run, console.width, console.height), refresh=True)
+            if follower.look():
+                nodes = latest(follower, run)
+            screen.update(view(follower, run, console.width, console.height, nodes), refresh=True)
             if until_end and is_over(follower, run):
                 return
             pause()
@@ -116,7 +119,12 @@ def headline(report: RoundReport) -> str:
     return ", ".join([*parts, *([f"{report.seconds:.1f} s"] if report.seconds is not None else [])])
 
 
-def view(follower: Follower, run: str, width: int, height: int, now: float | None = None) -> RenderableType:
+def latest(follower: Follower, run: str) -> Sequence[NodeRecord]:
+    """The nodes over the last rounds of the run that is watched, the most suspicious first."""
+    return records(reports_of(follower, run)[-LAST:])
+
+
+def view(follower: Follower, run: str, width: int, height: int, nodes: Sequence[NodeRecord], now: float | None = None) -> RenderableType:
     """The live view.
 
     Args:
@@ -124,6 +132,7 @@ def view(follower: Follower, run: str, width: int, height: int, now: float | Non
         run: the beginning of a run's id, or empty.
         width: of the terminal, in columns.
         height: of the terminal, in lines.
+        nodes: what `latest` gives.
         now: seconds since 1970; None takes the clock's.
     """
     from rich.console import Group
@@ -131,7 +140,7 @@ def view(follower: Follower, run: str, width: int, height: int, now: float | Non
     found = reports_of(follower, run)
     if not found:
         return words(waiting(follower), "yellow")
-    last, nodes = found[-1], records(found[-LAST:])
+    last = found[-1]
     rows = max(1, height - REST - 2 * bool(last.note))
     state = words(_state(follower, last, time.time() if now is None else now), "bold")
     news = [words(f"model unchanged: {last.note}" if not last.aggregated else last.note, "red" if not last.aggregated else "")]
@@ -161,7 +170,7 @@ def _table(nodes: Sequence[NodeRecord], rounds: Sequence[int], width: int) -> Re
     for node in nodes:
         number, reason = node.last_reason()
         said = f"{number}: {reason}" if reason else ""
-        view.add_row(words(node.name), words(f"{node.suspicion:.1f}"), _strip(node, shown), words(said))
+        view.add_row(words(printable(node.name, NAME)), words(f"{node.suspicion:.1f}"), _strip(node, shown), words(said))
     return view
 
 

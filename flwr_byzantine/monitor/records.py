@@ -127,4 +127,4 @@ def _why(record: NodeRecord) -> str:
     bad = Counter(status for number, status in record.statuses.items() if number > since and status != "kept")
     said = ", ".join(f"{count} {status}" for status, count in bad.most_common())
     _, reason = record.last_reason()
-    return f"{said}; the last: {reason}" if reason else said
+    return "; ".join([*[said] * bool(said), *[f"the last: {reason}"] * bool(reason)])

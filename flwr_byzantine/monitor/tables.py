@@ -10,6 +10,9 @@ from flwr_byzantine.strategy.report import RoundReport
 
 SLOWEST = 15  # nodes
 REASONS = 200  # rows
+LEAST = 4  # columns that stay though they say nothing
+EMPTY = ("", "0")  # what says nothing in the table of nodes
+Rows = tuple[tuple[Field, ...], ...]
 SPELLS = 8  # of round numbers that are written out
 
 
@@ -24,7 +27,7 @@ def nodes_table(records: Sequence[NodeRecord], rounds: Sequence[int]) -> Table:
         said = Field(reason, f"round {number}") if reason else Field("")
         rows.append((Field(record.name), _number(record.suspicion, 1), *counts, _number(share, 3), said))
     header = ("node", "suspicion", *STATUSES, SKIPPED, QUARANTINE, "mean weight", "last reason")
-    return Table("Nodes, the most suspicious first", header, tuple(rows))
+    return Table("Nodes, the most suspicious first", *_without(header, rows, EMPTY))
 
 
 def reasons_table(records: Sequence[NodeRecord]) -> Table | None:
@@ -90,8 +93,13 @@ def rounds_table(reports: Sequence[RoundReport]) -> Table:
         ))  # fmt: skip
     header = ("round", "model", "asked", "valid", "kept", "f", "spare", "κ", "certificate", "sin α", "margin", "seconds")
     notes = ("spare: valid replies beyond what the rule needs. margin: 1 - sin α.",)
-    keep = [i for i in range(len(header)) if any(row[i].text for row in rows)]
-    return Table("Rounds", tuple(header[i] for i in keep), tuple(tuple(row[i] for i in keep) for row in rows), notes)
+    return Table("Rounds", *_without(header, rows, ("",)), notes)
+
+
+def _without(header: Sequence[str], rows: Sequence[Sequence[Field]], empty: Sequence[str]) -> tuple[tuple[str, ...], Rows]:
+    """Header and rows without the columns in which every field is one of the empty ones; the first four stay."""
+    keep = [i for i in range(len(header)) if i < LEAST or any(row[i].text not in empty for row in rows)]
+    return tuple(header[i] for i in keep), tuple(tuple(row[i] for i in keep) for row in rows)
 
 
 def spells(numbers: Iterable[int]) -> str:

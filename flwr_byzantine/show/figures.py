@@ -6,10 +6,14 @@ import base64
 import io
 import math
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.flower.words import printable
 from flwr_byzantine.show.colours import INK, LINE, PAPER, QUIET, picture_rules
 
@@ -103,9 +107,32 @@ def _uri(svg: bytes) -> str:
 def save(drawing: Drawing, out: Path, narrow: Drawing | None = None) -> Picture:
     """Write a figure as PNG, in light colours for print, and as SVG; the picture holds the SVG, and that of `narrow`."""
     svg = svg_of(drawing.figure)
-    drawing.figure.savefig(out / f"{drawing.name}.png", dpi=150)
+    with any_letters():
+        drawing.figure.savefig(out / f"{drawing.name}.png", dpi=150)
     (out / f"{drawing.name}.svg").write_bytes(svg)
     return Picture(drawing.name, drawing.section, drawing.caption, svg, drawing.label, svg_of(narrow.figure) if narrow else b"")
+
+
+@contextmanager
+def in_style() -> Iterator[None]:
+    """While drawing: the style of all pictures.
+
+    Raises:
+        MissingExtra: matplotlib is missing; one sentence says what brings it.
+    """
+    with needed_by("report"):
+        import matplotlib as mpl
+
+    with mpl.rc_context(RC):
+        yield
+
+
+@contextmanager
+def any_letters() -> Iterator[None]:
+    """While drawing: a letter that the font lacks is an empty box, and no warning; names may be anybody's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
 
 
 _PATHS = re.compile(rb' d="[^"]*"')
@@ -115,10 +142,10 @@ def svg_of(figure: Figure) -> bytes:
     """A figure as SVG, the same bytes each time, which is dark on a dark screen, as a file and as `img`."""
     import matplotlib as mpl
 
-    figure.draw_without_rendering()  # lays it out, once for all formats
-    figure.set_layout_engine("none")
     stream = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": RC["svg.hashsalt"]}):
+    with mpl.rc_context({"svg.hashsalt": RC["svg.hashsalt"]}), any_letters():
+        figure.draw_without_rendering()  # lays it out, once for all formats
+        figure.set_layout_engine("none")
         figure.savefig(stream, format="svg", metadata={"Date": None})
     head, mark, body = _PATHS.sub(_rounded, stream.getvalue()).partition(b"<defs>")
     return head + f"<style>{picture_rules()}</style>\n ".encode() + mark + body

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from flwr_byzantine import rules
+from flwr_byzantine.cli import app
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.demo import report, runner
 from flwr_byzantine.experiments.demo.apps import Outcome, federate
 from flwr_byzantine.experiments.tasks import Task
@@ -68,10 +72,6 @@ def test_rounds_of_like_data_are_certified_and_those_of_skewed_labels_are_not(de
 
 
 def test_a_failed_run_is_named_and_the_exit_status_says_so(monkeypatch, tmp_path):
-    from typer.testing import CliRunner
-
-    from flwr_byzantine.cli import app
-
     failed = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1]) for run in runner.plan()}
     failed[runner.plan()[3]] = Outcome(error="boom")
     monkeypatch.setattr(runner, "run_all", lambda task, rounds, bar: failed)
@@ -82,10 +82,6 @@ def test_a_failed_run_is_named_and_the_exit_status_says_so(monkeypatch, tmp_path
 
 @pytest.mark.parametrize(("flag", "expected"), [([], 20), (["--quick"], 5)])
 def test_quick_means_fewer_rounds(monkeypatch, tmp_path, flag, expected):
-    from typer.testing import CliRunner
-
-    from flwr_byzantine.cli import app
-
     seen = []
     fine = {run: Outcome([0.1, 0.5], [1.0, 1.0], [0.1]) for run in runner.plan()}
     monkeypatch.setattr(runner, "run_all", lambda task, rounds, bar: (seen.append(rounds), fine)[1])
@@ -128,3 +124,31 @@ def test_partitions_are_disjoint_complete_and_seeded(partition):
     assert all((a == b).all() for a, b in zip(parts, partitions(Task(partition=partition, lr=0.2)), strict=True))
     if partition == "dirichlet":
         assert len({len(part) for part in parts}) > 5
+
+
+RESULTS = Path(__file__).parents[2] / "simulations" / "results"
+STORED = json.loads((RESULTS / "demo.json").read_text())
+
+
+def test_results_are_what_they_were_after_json():
+    assert report.to_json(report.from_json(STORED), Task(), STORED["rounds"])["runs"] == STORED["runs"]
+
+
+@pytest.mark.parametrize(("name", "begin"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path, name, begin):
+    report.plot(report.from_json(STORED), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_the_stored_picture_is_dark_on_dark_screens_and_shows_every_strategy():
+    drawn = (RESULTS / "demo.svg").read_text()
+    assert "prefers-color-scheme:dark" in drawn
+    assert "mathdefault" not in drawn
+    assert [name for name in report.LABELS.values() if f"<!-- {name} -->" not in drawn] == []
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.jpeg2", "ends in .png, .svg, .pdf"), ("missing/a.png", "no folder")])
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_runs(monkeypatch, tmp_path, name, said):
+    monkeypatch.setattr(runner, "run_all", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(InvalidParameter, match=said):
+        CliRunner().invoke(app, ["demo", "--plot", str(tmp_path / name)], catch_exceptions=False)

@@ -44,10 +44,23 @@ def chosen(*rates: list[float], share: float | None = 0.1, dataset: str = "digit
 
 def test_the_smaller_of_two_and_the_middle_of_three_that_noise_does_not_tell_apart() -> None:
     """135 examples: the standard error is 4.2 points."""
-    assert (chosen([0.50], [0.52]).values, chosen([0.50], [0.52]).reason) == ((("lr", 1.0),), "a tie: the middle one")
+    assert (chosen([0.50], [0.52]).values, chosen([0.50], [0.52]).reason) == ((("lr", 1.0),), "a tie: the smaller")
     assert chosen([0.50], [0.51], [0.52]).values == (("lr", 2.0),)
     assert chosen([0.50], [0.20], [0.52]).values == (("lr", 1.0),)
     assert chosen([0.20], [0.30], [0.50], [0.52]).values == (("lr", 3.0),)
+
+
+@pytest.mark.parametrize(
+    ("tried", "said"),
+    [
+        ([0.50, 0.51, 0.52], "the middle one"),
+        ([0.50, 0.20, 0.52], "the smaller"),
+        ([0.20, 0.30, 0.50, 0.52], "the one nearest the middle"),
+        ([0.50, 0.51, 0.52, 0.50], "the smaller of the middle ones"),
+    ],
+)
+def test_the_reason_of_a_tie_says_which_of_the_tied_is_meant(tried: list[float], said: str) -> None:
+    assert chosen(*([each] for each in tried)).reason == f"a tie: {said}"
 
 
 def test_what_is_better_by_more_than_noise_is_chosen_and_what_may_be_noise_is_said() -> None:
@@ -68,7 +81,7 @@ def test_no_step_is_better_than_another_where_all_guess() -> None:
 def test_several_seeds_say_how_much_training_varies() -> None:
     steady, shaky = chosen([0.60, 0.61, 0.60], [0.80, 0.81, 0.80]), chosen([0.40, 0.61, 0.80], [0.50, 0.81, 0.80])
     assert (steady.values, steady.reason) == ((("lr", 2.0),), "clearly the best")
-    assert (shaky.values, shaky.reason) == ((("lr", 1.0),), "a tie: the middle one")
+    assert (shaky.values, shaky.reason) == ((("lr", 1.0),), "a tie: the smaller")
 
 
 def test_seeds_that_agree_by_chance_are_not_surer_than_counting_allows() -> None:

@@ -22,7 +22,7 @@ HOSTILE = "2919482968681426024"
 def shown(path, width=110, height=30):
     follower, stream = Follower(path), io.StringIO()
     follower.look()
-    Console(file=stream, width=width).print(live.view(follower, "", width, height, now=1.8e9))
+    Console(file=stream, width=width).print(live.view(follower, "", width, height, live.latest(follower, ""), now=1.8e9))
     return stream.getvalue()
 
 
@@ -120,3 +120,23 @@ def test_once_shows_what_is_there_and_ends(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "cannot read" in errors
+
+
+def test_a_long_name_leaves_room_for_what_is_said_of_the_node(tmp_path):
+    line = json.loads(LINES[0])
+    line["nodes"]["W" * 5000] = {"status": "invalid", "reason": "not finite"}
+    path = tmp_path / "rounds.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    (row,) = [row for row in shown(path, width=80).splitlines() if row.startswith("WW")]
+    assert row.split()[1:3] == ["1.0", "I"]
+    assert "not fin" in row
+
+
+def test_nodes_are_counted_anew_only_where_a_report_has_come(tmp_path, monkeypatch):
+    path, counted = tmp_path / "rounds.jsonl", []
+    path.write_text(LINES[0])
+    monkeypatch.setattr(live, "latest", lambda *_: counted.append(1) or ())
+    looks = iter([lambda: None, lambda: None, lambda: path.write_text("".join(LINES[:2]))])
+    with suppress(StopIteration):
+        live.follow(Follower(path), Console(file=io.StringIO(), force_terminal=True), pause=lambda: next(looks)())
+    assert len(counted) == 2

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import struct
+import sys
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -128,6 +129,48 @@ def test_hostile_words_are_words(tmp_path):
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert any("alert(1)" in words for words in seen.words)
+
+
+def test_letters_that_no_font_has_cost_no_warning_and_a_leading_underscore_no_legend(tmp_path):
+    line = json.loads(report(1, {}).to_json())
+    line["nodes"] = {name: {"status": "rejected", "reason": "", "score": 1.0} for name in ("名前", "_mine")}
+    line["nodes"]["b"] = {"status": "kept", "reason": "", "score": 1.0}
+    path = tmp_path / "rounds.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    assert any("<!--  _mine -->" in drawn for drawn in drawings(page.write(path).read_text(encoding="utf-8")))
+
+
+def drawings(text):
+    """The pictures of a page as SVG."""
+    return [base64.b64decode(each).decode() for each in re.findall(r'"data:image/svg\+xml;base64,([^"]+)"', text)]
+
+
+def test_a_run_of_one_round_is_drawn_as_points():
+    entries = {i: NodeReport("kept", score=1.0, weight=0.5, seconds=1.0) for i in range(2)}
+    shown = drawings(page.html(run_of(report(1, entries, seconds=1.0, kappa=2.0)), "x"))
+    assert len(shown) == 2 * 4
+    assert all(re.search(r'<g id="line2d_\d+">\s*<path[^>]*/>\s*<defs>\s*<path id="m', drawn) for drawn in shown)
+
+
+def test_where_no_round_was_aggregated_no_share_is_drawn_and_columns_of_zeros_are_left_out():
+    nodes = {1: NodeReport("rejected", "skipped"), 2: NodeReport("invalid", "not finite")}
+    text = page.html(run_of(*(report(n, nodes, aggregated=False, note="too few") for n in (1, 2))), "x")
+    assert "Share of the aggregate" not in text
+    heads = re.findall(r'<th scope="col"[^>]*><button type="button">([^<]*)</button>', text)
+    assert heads[:6] == ["node", "suspicion", "kept", "rejected", "invalid", "mean weight"]
+
+
+def test_a_ban_without_new_bad_rounds_is_told_by_its_last_reason():
+    runs = [report(n, {1: NodeReport("invalid", "not finite")} if n == 1 else {2: NodeReport("kept")}, banned={1: n + 5}) for n in (1, 2)]
+    assert [ban.why for ban in records(runs)[0].bans] == ["1 invalid; the last: not finite", "the last: not finite"]
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_a_missing_library_is_named_with_its_extra_in_one_sentence(monkeypatch, tmp_path, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    done = CliRunner().invoke(cli.app, ["report", str(DEPLOYMENT), "--out", str(tmp_path)])
+    said = f"needs {module}, which is not installed; install it with: pip install 'flwr-byzantine[report]'"
+    assert said in str(done.exception)
 
 
 def pixels(uri):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.demo.apps import Outcome
 from flwr_byzantine.experiments.demo.runner import ATTACKS, CERTIFIED, NUM_MALICIOUS, STRATEGIES, Run
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.rules.parsing import FEDAVG
+from flwr_byzantine.show.colours import PALETTE, QUIET
+from flwr_byzantine.show.figures import RC, svg_of
 from flwr_byzantine.show.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Results = dict[Run, Outcome]
 LABELS = {
@@ -26,7 +32,8 @@ LABELS = {
 }
 SAYS_NOTHING = 30.0  # a bound on sin α of this or more: the replies are too noisy, or too different, to say anything
 WIDTHS = {"multi-krum": 4.5}  # drawn wide, since NNM + trimmed mean often runs over it
-COLOURS = {FEDAVG: "#b2182b", "krum": "#7570b3", "multi-krum": "#1b9e77", "trimmed-mean": "#d95f02", "nnm+trimmed-mean": "#08519c"}
+COLOURS = dict(zip((FEDAVG, "nnm+trimmed-mean", "multi-krum", "krum", "trimmed-mean"), PALETTE, strict=False))
+KINDS = (".png", ".svg", ".pdf")
 
 
 def table(results: Results) -> Table:
@@ -49,31 +56,50 @@ def _row(run: Run, outcome: Outcome) -> list[str]:
     return [*head, f"{100 * outcome.final:.1f} %", kept, f"{outcome.honest_dropped:.1f}", held, margin, f"{mean(outcome.seconds):.2f}"]
 
 
+def check_picture(path: Path) -> None:
+    """Say before anything runs what would keep `plot` from drawing.
+
+    Raises:
+        InvalidParameter: a file that is no PNG, SVG or PDF, or a folder that is not there.
+    """
+    if path.suffix.lower() not in KINDS:
+        raise InvalidParameter(f"demo: the picture is a file that ends in {', '.join(KINDS)}, got {path}")
+    if not path.parent.is_dir():
+        raise InvalidParameter(f"demo: no folder {path.parent} to write the picture into; make it, or give another --plot")
+
+
 def plot(results: Results, path: Path) -> None:
-    """Accuracy against rounds, one panel for each attack; below, what the certificates say with skewed and with like data."""
+    """Write the picture, as the file's name ends; an SVG is dark where the screen is."""
     import matplotlib as mpl
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    with mpl.rc_context(RC):
+        figure = picture(results)
+        if path.suffix.lower() == ".svg":
+            path.write_bytes(svg_of(figure))
+        else:
+            figure.savefig(path, dpi=110)
 
-    shape: dict[str, Any] = {"figsize": (11, 7), "height_ratios": (3, 2), "layout": "constrained", "sharex": True, "sharey": "row"}
-    figure, ((*above,), (*below,)) = plt.subplots(2, len(ATTACKS), **shape)
+
+def picture(results: Results) -> Figure:
+    """Accuracy against rounds, one panel for each attack; below, what the certificates say with skewed and with like data."""
+    from matplotlib.figure import Figure as New
+
+    figure = New(figsize=(9.6, 7), layout="constrained")
+    (*above,), (*below,) = figure.subplots(2, len(ATTACKS), height_ratios=(3, 2), sharex=True, sharey="row")
     for panel, attack in zip(above, ATTACKS, strict=True):
         _draw_accuracy(panel, results, attack)
     for panel, alike in zip(below, (False, True), strict=True):
         _draw_certificates(panel, {run: outcome for run, outcome in results.items() if run.alike is alike})
     for panel in (*above, *below):
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.grid(alpha=0.3)
     above[0].set_ylabel("test accuracy (%)")
     below[0].set_ylabel("bound on sin α")
     figure.legend(*above[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return figure
 
 
 def _draw_accuracy(panel: Any, results: Results, attack: str) -> None:
-    panel.plot([100 * value for value in results[Run(FEDAVG, "")].accuracy], "--", color="grey", label="FedAvg, no attack")
+    panel.plot([100 * value for value in results[Run(FEDAVG, "")].accuracy], "--", color=QUIET, label="FedAvg, no attack")
     for strategy in STRATEGIES:
         accuracy = [100 * value for value in results[Run(strategy, attack)].accuracy]
         panel.plot(accuracy, color=COLOURS[strategy], label=LABELS[strategy], linewidth=WIDTHS.get(strategy, 1.6))
@@ -89,10 +115,11 @@ def _draw_certificates(panel: Any, results: Results) -> None:
         rounds = range(1, len(known) + 1)
         panel.plot(rounds, known, color=COLOURS[strategy])
         panel.plot(rounds, [sine if sine == SAYS_NOTHING else math.nan for sine in known], "x", color=COLOURS[strategy], clip_on=not known)
-    panel.axhspan(0.1, 1, color="#1b9e77", alpha=0.12)
+    panel.axhspan(0.1, 1, color=PALETTE[2], alpha=0.15, linewidth=0)
     panel.text(0.99, 0.04, "certified: sin α < 1", transform=panel.transAxes, ha="right", fontsize=9)
-    data = "like data (iid)" if any(run.alike for run in results) else "skewed labels (Dirichlet 0.5)"
+    data = "like data (iid)" if any(run.alike for run in results) else "skewed labels"
     panel.set(title=f"certificates, {data}: {attack}", xlabel="round", yscale="log", ylim=(0.1, SAYS_NOTHING))
+    panel.yaxis.set_major_formatter("{x:g}")
 
 
 def to_json(results: Results, task: Task, rounds: int) -> dict[str, Any]:
@@ -103,6 +130,15 @@ def to_json(results: Results, task: Task, rounds: int) -> dict[str, Any]:
     ]
     attack_settings = {name: str(attack) for name, attack in ATTACKS.items()}
     return {"task": asdict(task), "rounds": rounds, "num_malicious": NUM_MALICIOUS, "attacks": attack_settings, "runs": runs}
+
+
+def from_json(data: dict[str, Any]) -> Results:
+    """The results that `to_json` was given."""
+    known = {item.name for item in fields(Outcome)}
+    return {
+        Run(run["strategy"], run["attack"] or "", run["alike"]): Outcome(**{name: run[name] for name in known & run.keys()})
+        for run in data["runs"]
+    }
 
 
 def save_json(results: Results, task: Task, rounds: int, path: Path) -> None:

@@ -67,10 +67,18 @@ class Choice:
     def reason(self) -> str:
         """Why these values, in a few words."""
         if self.at_chance:
-            return f"all at chance ({100 * self.chance:g} %): the middle one"
+            return f"all at chance ({100 * self.chance:g} %): {self._place}"
         if len(self.tied) > 1:
-            return "a tie: the middle one"
+            return f"a tie: {self._place}"
         return "the best, but within noise" if self.within_noise else "clearly the best"
+
+    @property
+    def _place(self) -> str:
+        """Which of the tied ones was chosen, in words: see `middle`."""
+        far = sorted(off_middle(candidate, list(self.estimates)) for candidate in self.tied)
+        if far[:1] == far[1:2]:
+            return "the smaller" if len(far) == 2 else "the smaller of the middle ones"
+        return "the middle one" if far[0] == 0 else "the one nearest the middle"
 
 
 def choose(cells: Sequence[Result], keys: Sequence[str], measure: str = "validation_accuracy") -> list[Choice]:
@@ -182,10 +190,15 @@ def middle(candidates: Sequence[Setting], tried: Sequence[Setting]) -> Setting:
         >>> middle(tried, tried), middle(tried[1:], tried), middle(tried[::2], tried)
         ((('lr', 0.1),), (('lr', 0.1),), (('lr', 0.01),))
     """
+    return min(candidates, key=lambda candidate: (off_middle(candidate, tried), [rank(value) for _, value in candidate]))
+
+
+def off_middle(candidate: Setting, tried: Sequence[Setting]) -> float:
+    """How many places of the values tried a candidate is off their middle, summed over keys.
+
+    Example:
+        >>> [off_middle((("lr", lr),), [(("lr", 0.1),), (("lr", 0.3),)]) for lr in (0.1, 0.3)]
+        [0.5, 0.5]
+    """
     columns = [sorted({value for _, value in column}, key=rank) for column in zip(*tried, strict=True)]
-
-    def place(candidate: Setting) -> tuple[float, list[tuple[bool, object]]]:
-        far = sum(abs(column.index(value) - (len(column) - 1) / 2) for column, (_, value) in zip(columns, candidate, strict=True))
-        return far, [rank(value) for _, value in candidate]
-
-    return min(candidates, key=place)
+    return sum(abs(column.index(value) - (len(column) - 1) / 2) for column, (_, value) in zip(columns, candidate, strict=True))

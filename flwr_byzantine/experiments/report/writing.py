@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
@@ -17,7 +16,7 @@ from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.tables import cells_csv, choices_table, failures_table, overview, worst_case_csv, worst_case_table
 from flwr_byzantine.experiments.results import Result
-from flwr_byzantine.show.figures import NARROW, RC, WIDE, Drawing, Picture, save
+from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, Picture, in_style, save
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,5 @@ def drawings(content: Study, room: float = WIDE) -> Iterator[Drawing]:
 
 def illustrate(content: Study, out: Path) -> list[Picture]:
     """Draw and write every figure."""
-    with needed_by("report"):
-        import matplotlib as mpl
-
-    with mpl.rc_context(RC):
+    with in_style():
         return [save(wide, out, narrow) for wide, narrow in zip(drawings(content), drawings(content, NARROW), strict=True)]
