@@ -15,6 +15,7 @@ class Home:
 
     def __init__(self, folder, commands, **environment):
         self.folder, (self.port,) = folder, free_ports(1)
+        folder.mkdir(exist_ok=True)  # where the SuperLink's log goes
         paths = {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "FLWR_HOME": str(folder)}
         self.environment = {**CLEAN, **paths, "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(self.port), **environment}
 
@@ -26,6 +27,7 @@ class Home:
         self.link = subprocess.Popen(command, env=self.environment, start_new_session=True, **silent)
         deadline = time.monotonic() + patience
         while not self._answers():
+            assert self.link.poll() is None, "the SuperLink ended"
             assert time.monotonic() < deadline, (self.folder / "superlink.log").read_text()[-2000:]
             time.sleep(0.5)
 
