@@ -158,17 +158,19 @@ class Rule(Declared):
             with suppress(NotFinite):
                 out = run(self, updates, state, trusted)
                 return out.aggregate(kind, list(range(updates.n)), updates.n), out.state
-        usable, rest = _finite_rows(updates)
-        out = run(self._for_finite(updates.n, usable), rest, state, trusted)
+        rule, usable, rest = self._for_finite(updates)
+        out = run(rule, rest, state, trusted)
         return out.aggregate(kind, usable, updates.n), out.state
 
-    def _for_finite(self, n: int, usable: list[int]) -> Self:
-        """The rule for the finite rows of n: f stays while enough are left, else those left out count against it."""
+    def _for_finite(self, updates: Updates) -> tuple[Self, list[int], Updates]:
+        """The rule for the finite rows: f stays while enough are left, else those left out count against it; their indices; these rows."""
+        n, usable = updates.n, [i for i, finite in enumerate(updates.finite()) if finite]
         dropped = n - len(usable)
         if dropped > self.f:
             first = next(i for i in range(n) if i not in usable)
             raise MalformedUpdate(f"row {first} (of {dropped} such) is not finite; {self} can leave out {self.f} of them at most")
-        return self if len(usable) >= self.min_n() else self.with_f(self.f - dropped)
+        rule = self if len(usable) >= self.min_n() else self.with_f(self.f - dropped)
+        return rule, usable, updates.take(usable) if dropped else updates
 
     def __str__(self) -> str:
         shown = [f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self) if _shown(self, item)]
@@ -180,12 +182,6 @@ def _either(trusted: Any, reference: Any) -> Any:
     if trusted is not None and reference is not None:
         raise InvalidParameter("trusted= and reference= are two names of one vector, the server's own update: pass one of them")
     return reference if trusted is None else trusted
-
-
-def _finite_rows(updates: Updates) -> tuple[list[int], Updates]:
-    """Indices of the rows that are finite, and these rows."""
-    usable = [i for i, finite in enumerate(updates.finite()) if finite]
-    return usable, updates if len(usable) == updates.n else updates.take(usable)
 
 
 def _shown(rule: Rule, item: dataclasses.Field[Any]) -> bool:
@@ -269,8 +265,7 @@ class PreAggregation(Mixing):
             [[2.0], [2.0], [46.5]]
         """
         updates, kind = wrap(X)
-        usable, rest = _finite_rows(updates)
-        rule = self._for_finite(updates.n, usable)
+        rule, _, rest = self._for_finite(updates)
         rule.check(rest.n)
         view = view_of(rule, rest, rule.init(rest.d), None if trusted is None else vector(trusted, rest.d))
         combine([rule], view)

@@ -284,3 +284,9 @@ def test_every_rule_takes_a_trusted_vector(rule):
     X = data(13)
     expected = rule(X, **trusted(rule, X))
     np.testing.assert_array_equal(rule(X, trusted=np.median(X, axis=0) + 0.1), expected)
+
+
+@pytest.mark.parametrize("run", [rules.Median(), rules.Krum(f=1), rules.chain(rules.NNM(f=1), rules.Median()), rules.NNM(f=1).transform])
+def test_rows_of_which_none_is_finite_are_refused_by_name(run):
+    with pytest.raises(errors.MalformedUpdate, match=r"row 0 \(of 5 such\) is not finite"):
+        run(np.full((5, 2), np.nan))
