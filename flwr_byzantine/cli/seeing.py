@@ -10,7 +10,7 @@ import typer
 
 from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.show.terminal import say
+from flwr_byzantine.show.terminal import errors, say
 
 
 def report(
@@ -32,7 +32,7 @@ def report(
     if of_runs:
         from flwr_byzantine.monitor import page
 
-        with console.status("drawing"):
+        with errors().status("drawing"):
             written = page.write(results, out, run)
         say(console, f"page: {written}")
         return
@@ -42,7 +42,7 @@ def report(
 def _sweep(results: Path, out: Path | None, by: list[str] | None, choose: list[str] | None, published: Path | None) -> None:
     from flwr_byzantine.experiments import report as reporting
 
-    with console.status("drawing"):
+    with errors().status("drawing"):
         written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
     reporting.to_console(written, console)
 

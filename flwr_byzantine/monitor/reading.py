@@ -17,9 +17,7 @@ from flwr_byzantine.flower.words import printable
 from flwr_byzantine.strategy.report import RoundReport
 
 COUNTS = ("server_round", "n_sampled", "n_replied", "n_valid", "f", "min_n")
-NEITHER = (
-    "report: {path} holds neither reports of a run (what report_path= writes) nor results of a sweep; its first line begins with {line!r}"
-)
+NEITHER = "{path} holds neither reports of a run (what report_path= writes) nor results of a sweep; its first line begins with {line!r}"
 HEAD = 200  # bytes by which a file is known again
 
 
@@ -64,7 +62,7 @@ class Reports:
         found = [name for name in self.runs if name.startswith(run)]
         if not found or (run and len(found) > 1):
             known = ", ".join(self.runs)
-            raise InvalidParameter(f"report: {'several runs begin' if found else 'no run begins'} with {run!r}; the file has {known}")
+            raise InvalidParameter(f"{'several runs begin' if found else 'no run begins'} with {run!r}; the file has {known}")
         rounds = self.runs[found[-1]]
         return found[-1], [rounds[number] for number in sorted(rounds)]
 
@@ -113,11 +111,11 @@ def kind(path: Path) -> str:
     if len(found) == 1:
         return found.pop()
     if found:
-        raise InvalidParameter(f"report: {path} holds reports of a run and results of a sweep; keep them in two files")
+        raise InvalidParameter(f"{path} holds reports of a run and results of a sweep; keep them in two files")
     if not lines:
-        raise InvalidParameter(f"report: {path} is empty: no round of a run has been reported, and no cell of a sweep has ended yet")
+        raise InvalidParameter(f"{path} is empty: no round of a run has been reported, and no cell of a sweep has ended yet")
     if len(lines) == 1 and lines[0].startswith((b'{"run"', b'{"key"', b'{"server_round"')):
-        raise InvalidParameter(f"report: {path} holds one line that is cut off: whoever wrote it was killed, or is writing now")
+        raise InvalidParameter(f"{path} holds one line that is cut off: whoever wrote it was killed, or is writing now")
     raise InvalidParameter(NEITHER.format(path=path, line=printable(lines[0].decode("utf-8", "replace"), 60)))
 
 
@@ -135,7 +133,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidParameter(f"report: cannot read {path} ({error.strerror}); give the file of report_path= or of a sweep") from None
+        raise InvalidParameter(f"cannot read {path} ({error.strerror}); give the file of report_path= or of a sweep") from None
 
 
 def read(path: str | Path) -> Reports:
@@ -158,7 +156,7 @@ def read(path: str | Path) -> Reports:
     for line in _bytes(Path(path)).split(b"\n"):
         found.add(line)
     if not found.runs:
-        raise InvalidParameter(f"report: {path} holds no report of a run; give the file that report_path= names")
+        raise InvalidParameter(f"{path} holds no report of a run; give the file that report_path= names")
     return found
 
 

@@ -71,4 +71,5 @@ def best_of(tables: list[WorstCase]) -> Table:
         rows.append(
             (Field(describe(table.setting)), Field(best.rule if best else "–"), column_field(best, WORST) if best else EMPTY, plain)
         )
-    return Table("Best rule in the worst case over attacks, test accuracy in percent", ("setting", "rule", "worst", "FedAvg"), tuple(rows))
+    title = "Best rule in the worst case over attacks, test accuracy in percent"
+    return Table(title, ("setting", "rule", "worst", "FedAvg"), tuple(rows)).without_empty()
