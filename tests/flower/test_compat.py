@@ -18,12 +18,14 @@ ROOT = Path(__file__).parents[2]
 FILES = [path for room in ("flwr_byzantine", "clients", "simulations", "tests") for path in sorted((ROOT / room).rglob("*.py"))]
 OURS = {ROOT / "flwr_byzantine/flower" / name for name in ("compat.py", "superlink.py")} | {
     Path(__file__),
+    ROOT / "tests/deployment/test_compose.py",  # asks the parsers of Flower's programs
     *(ROOT / "tests/deployment/hostile").rglob("*.py"),
 }  # may reach into Flower
 PUBLIC = {  # modules that Flower documents
     "flwr.app",
     "flwr.client",
     "flwr.clientapp",
+    "flwr.clientapp.mod",
     "flwr.clientapp.typing",  # ClientAppCallable and Mod, for signatures of mods
     "flwr.common",
     "flwr.server",
