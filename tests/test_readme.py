@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from flwr_byzantine import attacks, rules
+from flwr_byzantine.experiments.audit import BATTERY
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -46,6 +49,11 @@ def test_one_line_commands_make_and_use_their_own_environment():
         block = re.search(rf"<!-- {mark} -->\n```bash\n(.*?)```", README, re.DOTALL).group(1)
         assert len(block.strip().splitlines()) == 1
         assert block.startswith("python3 -m venv .venv && .venv/bin/")
+
+
+def test_what_it_counts_is_there():
+    counts = {"rules": len(rules.available()), "attacks": len(attacks.available()), "kinds of hostile reply": len(BATTERY)}
+    assert {what: int(re.search(rf"(\d+) {what}", README)[1]) for what in counts} == counts
 
 
 def test_it_is_short():
