@@ -23,6 +23,8 @@ from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.show.printing import show
 from tests.support.processes import left_behind
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
@@ -57,6 +59,20 @@ def test_averaging_falls_and_the_best_rule_holds(demo):
     for attack in (strong, subtle):
         best = max(value for (strategy, under), value in found.items() if under == attack and strategy != "fedavg")
         assert best >= clean - 0.05
+
+
+def test_the_page_shows_what_is_in_the_committed_results():
+    page, results = (
+        (ROOT / "docs/experiments.md").read_text(encoding="utf-8"),
+        json.loads((ROOT / "simulations/results/demo.json").read_text()),
+    )
+    shown = [line.split(" | ")[2:] for line in page.split("rounds certified (of 20) |\n")[1].split("\n\n")[0].splitlines()[1:]]
+    assert len(shown) == len(results["runs"]) == len(runner.plan())
+    for (accuracy, kept, dropped, certified), run in zip(shown, results["runs"], strict=True):
+        assert accuracy == f"{100 * run['final_accuracy']:.1f} %"
+        assert kept == (f"{run['malicious_kept']:.1f}" if run["attack"] else "-")
+        assert dropped == f"{run['honest_dropped']:.0f}"
+        assert certified == (f"{run['certified']} |" if run["sin_alpha"] else "- |")
 
 
 @pytest.mark.slow
