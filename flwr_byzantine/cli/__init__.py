@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import flwr_byzantine.cli.quiet  # noqa: F401  before typer
+import flwr_byzantine.declare.quiet  # noqa: F401  before typer
 
 # isort: split
 import sys

@@ -4,6 +4,7 @@ May import `attacks`, `declare`, `rules`, `flower` and `show`, and of the experi
 choice of hyper-parameters.
 """
 
+import flwr_byzantine.declare.quiet  # noqa: F401  before Flower, in each worker too
 from flwr_byzantine.experiments.sweep.config import Sweep, read
 from flwr_byzantine.experiments.sweep.runner import Summary, run
 from flwr_byzantine.experiments.sweep.store import Store
