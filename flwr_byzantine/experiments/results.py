@@ -12,6 +12,7 @@ from typing import Any
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.defaults import completed, stored
 from flwr_byzantine.flower.words import escaped
 
 Setting = tuple[tuple[str, Any], ...]
@@ -23,7 +24,7 @@ class Result:
     """The result of running one cell of a sweep: one line of the file.
 
     Attributes:
-        config: the cell's configuration, key by key.
+        config: the cell's configuration, key by key; on the file without later keys that have their default.
         key: hash of the configuration; "" where the line has none.
         status: "ok" or "failed".
         error: of a failed run, "TypeError: ..."; else empty.
@@ -65,7 +66,7 @@ class Result:
         """From one decoded line, by this version or an older one, whose keys had dashes; what is absent is empty."""
         texts = {name: str(line.get(name) or "") for name in ("key", "status", "error")}
         return cls(
-            _snaked(line["config"]),
+            completed(_snaked(line["config"])),
             **texts,
             history=_snaked(line.get("course")),
             final=_snaked(line.get("final")),
@@ -77,7 +78,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """The line of the results file as a dict."""
         head = {"key": self.key, "status": self.status, "error": self.error, "course": self.history, "final": self.final}
-        line = {**head, "config": self.config, "seconds": self.seconds, "versions": self.versions}
+        line = {**head, "config": stored(self.config), "seconds": self.seconds, "versions": self.versions}
         return {**line, "notices": self.notices} if self.notices else line
 
     def flat(self) -> dict[str, Any]:

@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+from flwr_byzantine.experiments import defaults
+from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.results import read as read_results
 from flwr_byzantine.experiments.sweep import read
+from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.keys import CELL, shown
 from tests.support.sweeps import (
     ROOT,
@@ -75,3 +79,22 @@ def test_the_page_on_sweeps_names_every_key_and_the_example_is_one(tmp_path):
     assert named == {shown(key) for key in CELL} | {"data-root", "[sweep]", "[task]", "[grid]", "[[exclude]]", "[choose]"}
     example = read(ROOT / "simulations" / "sweeps" / "digits.toml")
     assert (len(example.cells), example.choose) == (30, ("lr",))
+
+
+def test_a_key_that_came_later_changes_nothing_where_it_has_its_default(monkeypatch):
+    monkeypatch.setitem(defaults.DEFAULTS, "later", "off")
+    monkeypatch.setitem(defaults.LATER, "later", "off")
+    before, off, on = (Cell.of({"lr": 0.5, **given}) for given in ({}, {"later": "off"}, {"later": "on"}))
+    assert before.key == off.key != on.key
+    assert off.config["later"] == "off"
+    assert before.key == "01f9e2e1275cb548f331e6a26b24aa5130fa39d00c442a1bb2cf97e053febba4"
+    lines = [Result(cell.config, cell.key).to_json() for cell in (off, on)]
+    assert ["later" in line["config"] for line in lines] == [False, True]
+    assert [Result.of(line).config["later"] for line in lines] == ["off", "on"]
+
+
+def test_committed_results_have_the_keys_of_their_configurations():
+    files = [*(ROOT / "simulations" / "reproductions" / "results").glob("*.jsonl"), ROOT / "simulations" / "adaptive" / "results.jsonl"]
+    found = [result for file in files for result in read_results(file)]
+    assert len(found) > 100
+    assert all(Cell(result.config).key == result.key for result in found)

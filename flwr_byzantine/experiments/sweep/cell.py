@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.defaults import DEFAULTS, stored
 from flwr_byzantine.experiments.results import Result, snake
-from flwr_byzantine.experiments.sweep.keys import DEFAULTS, TASK, shown
+from flwr_byzantine.experiments.sweep.keys import TASK, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.rules import Rule
@@ -78,14 +79,14 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the configuration as canonical JSON.
+        """SHA-256 of the configuration, as `stored` leaves it, as canonical JSON.
 
         Example:
             >>> a, b = Cell({"lr": 0.1, "seed": 1}), Cell({"seed": 1, "lr": 0.1})
             >>> a.key == b.key
             True
         """
-        text = json.dumps(self.config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(stored(self.config), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def task(self, data_root: str = "") -> Task:

@@ -1,18 +1,17 @@
-"""The keys of a cell's configuration: what each may be, what it is where nothing is said, and one value checked."""
+"""The keys of a cell's configuration: what each may be, and one value checked. Defaults are in `experiments.defaults`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any
 
-from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
+from flwr_byzantine.attacks.parsing import parse_attack
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks.task import DATASETS, Task
-from flwr_byzantine.rules.parsing import FEDAVG, parse_strategy
+from flwr_byzantine.rules.parsing import parse_strategy
 
-VALIDATION_SHARE = 0.1  # share of the training data that the server holds back, where the file does not say
 _OWN = {"dataset": Constraint(str, choices=DATASETS), "alpha": Constraint(float, gt=0), "hidden": Constraint(list)}
 TASK: dict[str, Constraint] = {
     item.name: _OWN.get(item.name) or item.metadata["constraint"] for item in fields(Task) if item.name != "data_root"
@@ -25,15 +24,6 @@ CELL: dict[str, Constraint] = {
     "rounds": Constraint(int, ge=1),
     "engine": Constraint(str, choices=("local", "ray")),
     "evaluate_every": Constraint(int, ge=1),
-}
-DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Task) if item.name in TASK and item.default is not MISSING} | {
-    "hidden": [],
-    "validation": VALIDATION_SHARE,
-    "strategy": (FEDAVG, {}),
-    "attack": (NO_ATTACK, {}),
-    "rounds": 20,
-    "engine": "local",
-    "evaluate_every": 1,
 }
 
 
