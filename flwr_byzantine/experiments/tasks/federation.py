@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import torch
@@ -14,25 +13,20 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from torch import nn
 
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
-from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack, DataAttack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluated
 from flwr_byzantine.experiments.tasks.client import config_of
 from flwr_byzantine.experiments.tasks.data import Data, load
+from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import evaluate
-from flwr_byzantine.flower.codec import FastArray, flat
+from flwr_byzantine.flower.codec import FastArray
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
-from flwr_byzantine.strategy.message import RobustAggregation
-from flwr_byzantine.strategy.report import RoundReport
-
-OnRound = Callable[[int, float], None]
-OnReport = Callable[[RoundReport], None]
 
 
 def wait_for_nodes(grid: Grid, count: int, timeout: float = 120.0) -> list[int]:
@@ -98,7 +92,9 @@ def federate(
     attacked = None if attack is None else _attacked(attack, grid, task, rule, malicious)
     recorder: Any = RecordingGrid(attacked or grid, malicious)
     net = model(task)
-    evaluator = _Evaluator(task, attack, strategy, recorder, net, on_round, evaluated(rounds, evaluate_every), on_report)
+    step = task.lr if isinstance(strategy, ByzantineSGD) else None
+    measured, due = _Measured(task, attack, net), evaluated(rounds, evaluate_every)
+    evaluator = Evaluator(measured, strategy, recorder, due, on_round, on_report, step)
     config = ConfigRecord({**config_of(task, attack)})
     result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
@@ -135,59 +131,19 @@ class _FedAvg(FedAvg):
         return super().aggregate_train(server_round, received)
 
 
-class _Evaluator:
-    """The strategy's `evaluate_fn`: measures each new model, and how the rule treated the replies of the round before."""
+class _Measured:
+    """A model's values on the task's data: what an `Evaluator` asks for."""
 
-    def __init__(
-        self,
-        task: Task,
-        attack: Attack | None,
-        strategy: Strategy,
-        recorder: RecordingGrid,
-        net: nn.Module,
-        on_round: OnRound,
-        due: Container[int],
-        on_report: OnReport | None,
-    ) -> None:
-        self.task, self.strategy, self.recorder, self.net, self.on_round, self.due = task, strategy, recorder, net, on_round, due
-        self.data, self.history = load(task), History()
+    def __init__(self, task: Task, attack: Attack | None, net: nn.Module) -> None:
+        self.net, self.data = net, load(task)
         self.triggered = _triggered(attack, self.data)
-        self.before: Array | None = None
-        self.on_report = on_report
 
-    def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        now = flat(arrays)
-        if self.before is not None:
-            self._measure_round(self.before, now)
-        self.before = now
-        if server_round not in self.due:
-            self.history.skip_model()
-            return None
+    def __call__(self, arrays: ArrayRecord) -> dict[str, float]:
         self.net.load_state_dict(arrays.to_torch_state_dict())
-        loss, accuracy = self._evaluate()
-        self.on_round(server_round, accuracy)
-        return MetricRecord({"accuracy": accuracy, "loss": loss})
-
-    def _evaluate(self) -> tuple[float, float]:
         loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
-        self.history.loss.append(loss)
-        self.history.accuracy.append(accuracy)
-        self.history.validation_accuracy.append(evaluate(self.net, self.data.validation_x, self.data.validation_y)[1])
-        if self.triggered is not None:
-            self.history.attack_success.append(evaluate(self.net, *self.triggered)[1])
-        return loss, accuracy
-
-    def _measure_round(self, before: Array, now: Array) -> None:
-        report = self.strategy.reports[-1] if isinstance(self.strategy, RobustAggregation) else None
-        if report is not None and self.on_report is not None:
-            self.on_report(report)
-        shares = self.recorder.shares(report)
-        self.history.malicious_kept.append(shares.malicious_kept)
-        self.history.malicious_share.append(shares.malicious_share)
-        self.history.honest_dropped.append(shares.honest_dropped)
-        moved = report is None or report.aggregated
-        aggregate = (before - now) / self.task.lr if isinstance(self.strategy, ByzantineSGD) else now
-        self.history.kappa_seen.append(self.recorder.kappa(aggregate) if moved else math.nan)
+        validation = evaluate(self.net, self.data.validation_x, self.data.validation_y)[1]
+        found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": validation}
+        return found if self.triggered is None else found | {"attack_success": evaluate(self.net, *self.triggered)[1]}
 
 
 def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:

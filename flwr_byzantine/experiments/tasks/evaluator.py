@@ -1,0 +1,78 @@
+"""What is measured after each round of a federation, whatever it learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Mapping
+
+from flwr.app import ArrayRecord, MetricRecord
+from flwr.serverapp.strategy import Strategy
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.measures import History, RecordingGrid
+from flwr_byzantine.flower.codec import flat
+from flwr_byzantine.strategy.message import RobustAggregation
+from flwr_byzantine.strategy.report import RoundReport
+
+OnRound = Callable[[int, float], None]
+OnReport = Callable[[RoundReport], None]
+Measured = Callable[[ArrayRecord], Mapping[str, float]]
+
+
+class Evaluator:
+    """A strategy's `evaluate_fn`: measures each new model, and how the rule treated the replies of the round before.
+
+    Args:
+        measured: the values of a model by the names of `measures.MODEL_MEASURES`, the same ones each time; accuracy is one.
+        strategy: whose reports say whom the rule kept; where it writes none, it is an average.
+        recorder: the Grid of the strategy.
+        due: rounds after which the model is measured; round 0 is one.
+        on_round: gets round and accuracy after each of them.
+        on_report: gets each report of the strategy.
+        step: of a strategy that descends along the aggregate; None where the aggregate is the new model.
+
+    Attributes:
+        history: what was measured.
+    """
+
+    def __init__(
+        self,
+        measured: Measured,
+        strategy: Strategy,
+        recorder: RecordingGrid,
+        due: Container[int],
+        on_round: OnRound,
+        on_report: OnReport | None = None,
+        step: float | None = None,
+    ) -> None:
+        self.measured, self.strategy, self.recorder, self.due = measured, strategy, recorder, due
+        self.on_round, self.on_report, self.step = on_round, on_report, step
+        self.history = History()
+        self._before: Array | None = None
+
+    def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        """Measure the round that ends with this model."""
+        now = flat(arrays)
+        if self._before is not None:
+            self._measure_round(self._before, now)
+        self._before = now
+        if server_round not in self.due:
+            self.history.skip_model()
+            return None
+        found = self.measured(arrays)
+        for name, value in found.items():
+            getattr(self.history, name).append(value)
+        self.on_round(server_round, found["accuracy"])
+        return MetricRecord(dict(found))
+
+    def _measure_round(self, before: Array, now: Array) -> None:
+        report = self.strategy.reports[-1] if isinstance(self.strategy, RobustAggregation) else None
+        if report is not None and self.on_report is not None:
+            self.on_report(report)
+        shares = self.recorder.shares(report)
+        self.history.malicious_kept.append(shares.malicious_kept)
+        self.history.malicious_share.append(shares.malicious_share)
+        self.history.honest_dropped.append(shares.honest_dropped)
+        moved = report is None or report.aggregated
+        aggregate = now if self.step is None else (before - now) / self.step
+        self.history.kappa_seen.append(self.recorder.kappa(aggregate) if moved else math.nan)
