@@ -1,6 +1,6 @@
 """`python -m flwr_byzantine` is the command `flwr-byzantine`."""
 
-from flwr_byzantine.cli import main
+from flwr_byzantine.experiments.cli import main
 
 if __name__ == "__main__":
     main()

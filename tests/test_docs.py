@@ -90,7 +90,7 @@ def imported(room):
 
 
 def test_few_entries_at_the_root_each_a_room_of_the_table():
-    assert len(ENTRIES) <= 16
+    assert len(ENTRIES) <= 14
     assert set(ROOMS) == ENTRIES
 
 

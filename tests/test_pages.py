@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from flwr_byzantine import rules
-from flwr_byzantine.cli import app
+from flwr_byzantine.experiments.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

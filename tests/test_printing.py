@@ -18,9 +18,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import flwr_byzantine as ours
-from flwr_byzantine import cli, legacy, rules
+from flwr_byzantine import legacy, rules
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments import audit, report
+from flwr_byzantine.experiments import audit, cli, report
 from flwr_byzantine.experiments.bench.claims import Claim
 from flwr_byzantine.experiments.bench.measure import Timing
 from flwr_byzantine.experiments.bench.output import Report as Bench
@@ -30,10 +30,10 @@ from flwr_byzantine.experiments.sweep.command import command, file_name
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.words import escaped, is_printable, printable
-from flwr_byzantine.show import terminal as printed
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Field, Table
-from flwr_byzantine.show.terminal import progress, say
+from flwr_byzantine.monitor.show import terminal as printed
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.table import Field, Table
+from flwr_byzantine.monitor.show.terminal import progress, say
 from flwr_byzantine.strategy import checkpoint
 from flwr_byzantine.strategy.legacy import node_of
 from flwr_byzantine.strategy.metrics import aggregate_metrics
@@ -88,15 +88,17 @@ def written(console):
 PRINTS = {"print", "echo", "secho", "log", "flower_log", "warning", "info", "error", "debug", "exception"}
 STREAMS = {"stdout", "stderr"}
 DOORS = {  # what may print, and in which form; whatever else prints is to go through one of these
-    "the terminal": lambda place, call: place == "show/terminal.py" and call.startswith("console.print(words("),
+    "the terminal": lambda place, call: place == "monitor/show/terminal.py" and call.startswith("console.print(words("),
     "the log": lambda place, call: place == "flower/compat.py" and call.endswith("printable(text, LONGEST_LINE))"),
     "its callers": lambda place, call: (
         place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)
     ),
-    "a table": lambda place, call: place == "show/printing.py" and call == "console.print(view)",
+    "a table": lambda place, call: place == "monitor/show/printing.py" and call == "console.print(view)",
     "a tracker": lambda place, call: place == "monitor/callbacks.py" and call.startswith("self._run.log("),
-    "the live view, all of whose texts are words": lambda place, call: place == "cli/seeing.py" and call.startswith("console.print(view("),
-    "JSON or BibTeX": lambda place, call: place.startswith("cli/") and re.match(r"typer\.echo\((json\.dumps|citation)\(", call),
+    "the live view, all of whose texts are words": lambda place, call: (
+        place == "experiments/cli/seeing.py" and call.startswith("console.print(view(")
+    ),
+    "JSON or BibTeX": lambda place, call: place.startswith("experiments/cli/") and re.match(r"typer\.echo\((json\.dumps|citation)\(", call),
 }
 
 

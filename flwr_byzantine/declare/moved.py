@@ -13,6 +13,7 @@ from typing import Any
 PACKAGE = "flwr_byzantine."
 MOVED = {  # those that documents named, until version 0.3
     "audit": "experiments.audit",
+    "cli": "experiments.cli",
     "local": "flower.local",
     "measures": "experiments.measures",
     "plan": "theory.advice",

@@ -9,9 +9,9 @@ import numpy as np
 
 from flwr_byzantine.flower.words import printable
 from flwr_byzantine.monitor.records import NodeRecord
-from flwr_byzantine.show.colours import ALERT, INK, PALETTE, QUIET
-from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, Picture, in_style, panels, svg_of
-from flwr_byzantine.show.looks import looks
+from flwr_byzantine.monitor.show.colours import ALERT, INK, PALETTE, QUIET
+from flwr_byzantine.monitor.show.figures import NARROW, WIDE, Drawing, Picture, in_style, panels, svg_of
+from flwr_byzantine.monitor.show.looks import looks
 from flwr_byzantine.strategy.report import RoundReport
 
 if TYPE_CHECKING:

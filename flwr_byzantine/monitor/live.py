@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flwr_byzantine.flower.words import printable
 from flwr_byzantine.monitor.reading import Follower
 from flwr_byzantine.monitor.records import COLOURS, MARKS, NOT_ASKED, NodeRecord, records
-from flwr_byzantine.show.terminal import say, words
+from flwr_byzantine.monitor.show.terminal import say, words
 from flwr_byzantine.strategy.report import RoundReport
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from flwr_byzantine.monitor.charts import pictures, short
 from flwr_byzantine.monitor.heatmap import HeatMap, heat_map
 from flwr_byzantine.monitor.reading import Reports, read
 from flwr_byzantine.monitor.records import COLOURS, NodeRecord, records
+from flwr_byzantine.monitor.show.html import render
 from flwr_byzantine.monitor.tables import nodes_table, notes_table, quarantine_table, reasons_table, rounds_table, slowest_table
-from flwr_byzantine.show.html import render
 from flwr_byzantine.strategy.report import RoundReport
 
 NAMED = 40  # nodes whose rows have names; of more, the rest has thin rows in a map of its own

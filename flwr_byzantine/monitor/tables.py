@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flwr_byzantine.monitor.records import QUARANTINE, SKIPPED, STATUSES, NodeRecord
-from flwr_byzantine.show.table import Field, Table
+from flwr_byzantine.monitor.show.table import Field, Table
 from flwr_byzantine.strategy.report import RoundReport
 
 SLOWEST = 15  # nodes

@@ -8,7 +8,7 @@ from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.scores import Row, Score
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import study
-from flwr_byzantine.show.table import Field, Table
+from flwr_byzantine.monitor.show.table import Field, Table
 from simulations.reproductions.page import filled, shorten
 
 HERE = Path(__file__).parent

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Table
-from flwr_byzantine.show.terminal import say
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.table import Table
+from flwr_byzantine.monitor.show.terminal import say
 from simulations.convergence import figures, study
 
 console = Console()

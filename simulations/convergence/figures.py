@@ -11,8 +11,8 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from flwr_byzantine.show.colours import INK, LINE, PALETTE, QUIET
-from flwr_byzantine.show.figures import RC, svg_of
+from flwr_byzantine.monitor.show.colours import INK, LINE, PALETTE, QUIET
+from flwr_byzantine.monitor.show.figures import RC, svg_of
 
 Lines = list[dict[str, Any]]
 SHOWN = ("mean", "krum", "multi-krum", "median", "geometric-median", "trimmed-mean", "nnm+trimmed-mean")

@@ -21,9 +21,9 @@ from flwr_byzantine.experiments.report.settings import load, values
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.results import read
+from flwr_byzantine.monitor.show.figures import RC, svg_of
+from flwr_byzantine.monitor.show.table import Field, Table
 from flwr_byzantine.rules.parsing import FEDAVG
-from flwr_byzantine.show.figures import RC, svg_of
-from flwr_byzantine.show.table import Field, Table
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"

@@ -5,9 +5,9 @@ import importlib.util
 import pytest
 from typer.testing import CliRunner
 
-from flwr_byzantine import cli
 from flwr_byzantine.declare import extras
 from flwr_byzantine.errors import MissingExtra
+from flwr_byzantine.experiments import cli
 
 NEEDED = [(["demo"], "simulation", module) for module in (*extras.ENGINE, "matplotlib")]
 NEEDED += [(["sweep", "none.toml"], "simulation", module) for module in extras.ENGINE]

@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from flwr_byzantine import InvalidParameter, legacy, strategy
-from flwr_byzantine.cli import app
 from flwr_byzantine.experiments import audit as audits
 from flwr_byzantine.experiments.audit import BATTERY, audit, load_strategy, runner
 from flwr_byzantine.experiments.audit.federation import GOAL, HONEST, N, message_run
 from flwr_byzantine.experiments.audit.legacy import legacy_run
 from flwr_byzantine.experiments.audit.runner import placements
+from flwr_byzantine.experiments.cli import app
 from flwr_byzantine.strategy import __all__ as names
 
 INTEGERS = ("dtype: int", "dtype: uint8")  # which are numbers like others, on the way to zero

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flwr_byzantine.cli import app
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.bench import CONTESTS, Size, Timing, bench, measure, peers
 from flwr_byzantine.experiments.bench.claims import faster
@@ -17,6 +16,7 @@ from flwr_byzantine.experiments.bench.machine import gram_limit, read_bandwidth
 from flwr_byzantine.experiments.bench.measure import isolated
 from flwr_byzantine.experiments.bench.output import ratio
 from flwr_byzantine.experiments.bench.runner import OURS, Measurement, entries, select, updates
+from flwr_byzantine.experiments.cli import app
 
 SAME = {  # contests in which a peer's convention is ours, so that its numbers must be
     "mean": ("Flower", "ByzFL"),

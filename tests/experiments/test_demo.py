@@ -11,8 +11,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flwr_byzantine import rules
-from flwr_byzantine.cli import app
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.cli import app
 from flwr_byzantine.experiments.demo import report, runner
 from flwr_byzantine.experiments.demo.apps import Outcome, federate
 from flwr_byzantine.experiments.tasks import Task
@@ -20,7 +20,7 @@ from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.show.printing import show
+from flwr_byzantine.monitor.show.printing import show
 from tests.support.processes import left_behind
 
 ROOT = Path(__file__).parents[2]

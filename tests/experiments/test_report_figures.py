@@ -13,7 +13,7 @@ from matplotlib.transforms import Affine2D
 from flwr_byzantine.experiments.report.curves import curves
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.study import study
-from flwr_byzantine.show.looks import looks
+from flwr_byzantine.monitor.show.looks import looks
 from tests.support.reports import cells_of, line, naive_mean, synthetic
 
 

@@ -17,8 +17,7 @@ import pytest
 from matplotlib import image
 from typer.testing import CliRunner
 
-from flwr_byzantine import cli
-from flwr_byzantine.experiments import report
+from flwr_byzantine.experiments import cli, report
 from flwr_byzantine.experiments.report.terminal import best_of
 from tests.support.reports import PUBLISHED, RULES, cells_of, failed, store, synthetic
 from tests.support.sweeps import STRICT

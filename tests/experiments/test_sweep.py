@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flwr_byzantine import attacks
-from flwr_byzantine.cli import app
+from flwr_byzantine.experiments.cli import app
 from flwr_byzantine.experiments.sweep import Store, config, read, run, workers
 from flwr_byzantine.experiments.sweep.cell import Cell
 from tests.support.sweeps import (

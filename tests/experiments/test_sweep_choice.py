@@ -7,7 +7,7 @@ from rich.console import Console
 from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep import Store, read
 from flwr_byzantine.experiments.sweep.command import choice_table, command
-from flwr_byzantine.show.printing import show
+from flwr_byzantine.monitor.show.printing import show
 from tests.support.sweeps import TINY, write
 
 CHOICE = """

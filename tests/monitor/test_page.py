@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flwr_byzantine import cli
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments import cli
 from flwr_byzantine.monitor import page
 from flwr_byzantine.monitor.reading import read
 from flwr_byzantine.monitor.records import COLOURS, QUARANTINE, SKIPPED, records

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flwr_byzantine import InvalidParameter, rules, theory
-from flwr_byzantine.cli import app
+from flwr_byzantine.experiments.cli import app
 from flwr_byzantine.theory.advice import advise
 
 

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom
 from typer.testing import CliRunner
 
 from flwr_byzantine import InvalidParameter, rules, theory
-from flwr_byzantine.cli import app
+from flwr_byzantine.experiments.cli import app
 from flwr_byzantine.rules.parsing import parse
 from flwr_byzantine.theory.advice import advise
 from flwr_byzantine.theory.curve import Point, cheapest, curve, shown, smallest_kappa

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flwr_byzantine.experiments.audit.runner import Finding
-from flwr_byzantine.show.table import Table
+from flwr_byzantine.monitor.show.table import Table
 
 
 def summary(strategy: str, findings: Sequence[Finding]) -> str:

@@ -18,8 +18,8 @@ from flwr_byzantine.experiments.bench.contestants import PEERS, peers
 from flwr_byzantine.experiments.bench.measure import isolated
 from flwr_byzantine.experiments.bench.plot import plot as draw
 from flwr_byzantine.experiments.bench.runner import Measurement, Size, bench, entries, select, updates
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.terminal import progress, say
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.terminal import progress, say
 
 QUICK = ("11x1e5", "32x1e6", "100x2e5")
 WIDTHS, COUNTS = (10_000, 100_000, 1_000_000, 10_000_000), (11, 32, 100, 1000)

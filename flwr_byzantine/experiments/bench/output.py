@@ -11,7 +11,7 @@ from flwr_byzantine.experiments.bench.claims import Claim
 from flwr_byzantine.experiments.bench.machine import gram_limit
 from flwr_byzantine.experiments.bench.runner import OURS, Measurement, Size
 from flwr_byzantine.flower.words import escaped
-from flwr_byzantine.show.table import Field, Table
+from flwr_byzantine.monitor.show.table import Field, Table
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.demo.apps import Outcome
 from flwr_byzantine.experiments.demo.runner import ATTACKS, CERTIFIED, NUM_MALICIOUS, STRATEGIES, Run
 from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.monitor.show.colours import PALETTE, QUIET
+from flwr_byzantine.monitor.show.figures import RC, svg_of
+from flwr_byzantine.monitor.show.table import Table
 from flwr_byzantine.rules.parsing import FEDAVG
-from flwr_byzantine.show.colours import PALETTE, QUIET
-from flwr_byzantine.show.figures import RC, svg_of
-from flwr_byzantine.show.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

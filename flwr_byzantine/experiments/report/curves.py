@@ -14,9 +14,9 @@ from flwr_byzantine.experiments.report.scores import WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Result, Setting
-from flwr_byzantine.show.colours import QUIET
-from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, label, panels, wrapped
-from flwr_byzantine.show.looks import Look, looks
+from flwr_byzantine.monitor.show.colours import QUIET
+from flwr_byzantine.monitor.show.figures import NARROW, WIDE, Drawing, label, panels, wrapped
+from flwr_byzantine.monitor.show.looks import Look, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

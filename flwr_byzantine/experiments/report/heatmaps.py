@@ -15,7 +15,7 @@ from flwr_byzantine.experiments.report.scores import WORST, Row, WorstCase
 from flwr_byzantine.experiments.report.settings import describe, rank
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Setting, show
-from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, label, panels, wrapped
+from flwr_byzantine.monitor.show.figures import NARROW, WIDE, Drawing, label, panels, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

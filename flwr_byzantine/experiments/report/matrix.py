@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flwr_byzantine.show.colours import ON_DARK, ON_LIGHT, PAPER, QUIET, VOID
-from flwr_byzantine.show.figures import NARROW, columns_for, wrapped
+from flwr_byzantine.monitor.show.colours import ON_DARK, ON_LIGHT, PAPER, QUIET, VOID
+from flwr_byzantine.monitor.show.figures import NARROW, columns_for, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,9 +13,9 @@ from flwr_byzantine.experiments.report.published import Published
 from flwr_byzantine.experiments.report.settings import values
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Result, show
-from flwr_byzantine.show.figures import Picture
-from flwr_byzantine.show.html import render
-from flwr_byzantine.show.table import Field, Table
+from flwr_byzantine.monitor.show.figures import Picture
+from flwr_byzantine.monitor.show.html import render
+from flwr_byzantine.monitor.show.table import Field, Table
 
 MOST_VALUES = 16
 OPEN_TABLES, OPEN_FIGURES = 4, 2

@@ -12,7 +12,7 @@ from flwr_byzantine.experiments.report.scores import WORST, Row, Score, WorstCas
 from flwr_byzantine.experiments.report.settings import describe, rank, values
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.results import Setting, show, snake
-from flwr_byzantine.show.table import Field, Table, bold_best, to_csv
+from flwr_byzantine.monitor.show.table import Field, Table, bold_best, to_csv
 
 EMPTY = Field("–")
 COST = "honest cost"

@@ -8,10 +8,10 @@ from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.tables import EMPTY, column_field, cost_field, percent
+from flwr_byzantine.monitor.show.printing import fits, show
+from flwr_byzantine.monitor.show.table import Field, Table, bold_best
+from flwr_byzantine.monitor.show.terminal import fail, say, warn
 from flwr_byzantine.rules.parsing import FEDAVG
-from flwr_byzantine.show.printing import fits, show
-from flwr_byzantine.show.table import Field, Table, bold_best
-from flwr_byzantine.show.terminal import fail, say, warn
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,7 +16,7 @@ from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.tables import cells_csv, choices_table, failures_table, overview, worst_case_csv, worst_case_table
 from flwr_byzantine.experiments.results import Result
-from flwr_byzantine.show.figures import NARROW, WIDE, Drawing, Picture, in_style, save
+from flwr_byzantine.monitor.show.figures import NARROW, WIDE, Drawing, Picture, in_style, save
 
 
 @dataclass(frozen=True)

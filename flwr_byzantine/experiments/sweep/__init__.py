@@ -1,6 +1,6 @@
 """Sweeps: a grid of federations from one TOML file, run in parallel and resumable, each finished cell stored at once.
 
-May import `attacks`, `declare`, `rules`, `flower` and `show`, and of the experiments `tasks`, `results`, and `report` for the
+May import `attacks`, `declare`, `rules`, `flower` and `monitor.show`, and of the experiments `tasks`, `results`, and `report` for the
 choice of hyper-parameters.
 """
 

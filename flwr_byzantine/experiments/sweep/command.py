@@ -19,9 +19,9 @@ from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
 from flwr_byzantine.experiments.sweep.store import Store
 from flwr_byzantine.flower.words import escaped
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Table
-from flwr_byzantine.show.terminal import fail, progress, say, warn
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.table import Table
+from flwr_byzantine.monitor.show.terminal import fail, progress, say, warn
 
 INTERRUPTED = 130
 LONGEST_NAME = 100  # characters of a sweep's name in its file's

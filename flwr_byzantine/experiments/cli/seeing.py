@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.show.terminal import errors, say
+from flwr_byzantine.experiments.cli.terminal import console
+from flwr_byzantine.monitor.show.terminal import errors, say
 
 
 def report(

@@ -10,17 +10,17 @@ from typing import Annotated
 
 import typer
 
-from flwr_byzantine.cli.listing import attacks, cite, rules
-from flwr_byzantine.cli.measuring import bench
-from flwr_byzantine.cli.planning import plan
-from flwr_byzantine.cli.seeing import report, watch
-from flwr_byzantine.cli.sweeping import sweep
-from flwr_byzantine.cli.terminal import console
-from flwr_byzantine.cli.trying import audit, demo
-from flwr_byzantine.cli.usage import Commands, Described
 from flwr_byzantine.declare.extras import missing
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.show.terminal import fail, never_fail_to_encode, say
+from flwr_byzantine.experiments.cli.listing import attacks, cite, rules
+from flwr_byzantine.experiments.cli.measuring import bench
+from flwr_byzantine.experiments.cli.planning import plan
+from flwr_byzantine.experiments.cli.seeing import report, watch
+from flwr_byzantine.experiments.cli.sweeping import sweep
+from flwr_byzantine.experiments.cli.terminal import console
+from flwr_byzantine.experiments.cli.trying import audit, demo
+from flwr_byzantine.experiments.cli.usage import Commands, Described
+from flwr_byzantine.monitor.show.terminal import fail, never_fail_to_encode, say
 
 COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, watch, bench)
 

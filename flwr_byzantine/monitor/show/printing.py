@@ -12,12 +12,12 @@ from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from flwr_byzantine.show.terminal import say, words
+from flwr_byzantine.monitor.show.terminal import say, words
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flwr_byzantine.show.table import Field, Table
+    from flwr_byzantine.monitor.show.table import Field, Table
 
 READABLE = (18, 12)  # characters that a column of sentences gets at least, where there is room or little of it
 FRAME = 3  # characters that each column's border and padding take, and one more for the table
@@ -53,7 +53,7 @@ def lines(table: Table) -> Iterator[str]:
     r"""Title, header, rows and notes as a line each; columns are aligned, with two spaces between them at least.
 
     Example:
-        >>> from flwr_byzantine.show.table import Table
+        >>> from flwr_byzantine.monitor.show.table import Table
         >>> print(*lines(Table.of("Primes", ("n", "prime"), [["1", ""], ["11", "yes"]], right=[0])), sep="\n")
         Primes
          n  prime

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from flwr_byzantine.cli.terminal import console, print_json
 from flwr_byzantine.declare.extras import ENGINE, require
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.terminal import fail, progress, say
+from flwr_byzantine.experiments.cli.terminal import console, print_json
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.terminal import fail, progress, say
 
 
 class _Bar:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.flower.words import printable
-from flwr_byzantine.show.colours import INK, LINE, PAPER, QUIET, picture_rules
+from flwr_byzantine.monitor.show.colours import INK, LINE, PAPER, QUIET, picture_rules
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from flwr_byzantine.show.colours import COLOURS, LINES, PALETTE, page_rules, picture_rules
-from flwr_byzantine.show.figures import NARROW, RC, WIDE, Drawing, panels, save, svg_of
-from flwr_byzantine.show.html import render
+from flwr_byzantine.monitor.show.colours import COLOURS, LINES, PALETTE, page_rules, picture_rules
+from flwr_byzantine.monitor.show.figures import NARROW, RC, WIDE, Drawing, panels, save, svg_of
+from flwr_byzantine.monitor.show.html import render
 
 
 def contrast(one: str, other: str) -> float:

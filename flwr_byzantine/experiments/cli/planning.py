@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flwr_byzantine.cli.terminal import console, print_json
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Table
+from flwr_byzantine.experiments.cli.terminal import console, print_json
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.table import Table
 
 
 def plan(

@@ -6,9 +6,9 @@ import click
 import pytest
 from typer.main import get_command
 
-from flwr_byzantine.cli import app
+from flwr_byzantine.experiments.cli import app
 
-PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
 COMMANDS = get_command(app).commands
 
 

@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 import flwr_byzantine
-from flwr_byzantine import cli
-from flwr_byzantine.cli.usage import Described
+from flwr_byzantine.experiments import cli
+from flwr_byzantine.experiments.cli.usage import Described
 
 NAMES = [command.__name__ for command in cli.COMMANDS]
 every = pytest.mark.parametrize("name", NAMES)

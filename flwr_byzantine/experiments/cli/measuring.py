@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flwr_byzantine.cli.terminal import console
 from flwr_byzantine.declare.extras import require
+from flwr_byzantine.experiments.cli.terminal import console
 
 
 def bench(

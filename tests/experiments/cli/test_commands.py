@@ -26,7 +26,8 @@ def test_unknown_command_is_an_error():
 
 
 def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
-    from flwr_byzantine import cli, errors
+    from flwr_byzantine import errors
+    from flwr_byzantine.experiments import cli
 
     def wrong():
         raise errors.InvalidParameter("Krum: f must be an integer >= 0, got -1")

@@ -6,9 +6,10 @@ from dataclasses import fields
 import pytest
 from typer.testing import CliRunner
 
-from flwr_byzantine import attacks, citation, cli, rules
-from flwr_byzantine.cli.catalogue import attack_entry, rule_entry
+from flwr_byzantine import attacks, citation, rules
 from flwr_byzantine.declare.documented import documentation, parameters
+from flwr_byzantine.experiments import cli
+from flwr_byzantine.experiments.cli.catalogue import attack_entry, rule_entry
 
 EVERYTHING = [*rules.available(), *attacks.available()]
 each = pytest.mark.parametrize("cls", EVERYTHING, ids=lambda cls: cls.__name__)

@@ -17,7 +17,7 @@ from typing import Any
 
 from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.flower.words import escaped
-from flwr_byzantine.show.colours import page_rules
+from flwr_byzantine.monitor.show.colours import page_rules
 
 HERE = Path(__file__).parent
 

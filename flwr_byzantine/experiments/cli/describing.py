@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from flwr_byzantine.cli.catalogue import Entry
-from flwr_byzantine.cli.terminal import print_json
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Table
-from flwr_byzantine.show.terminal import say
+from flwr_byzantine.experiments.cli.catalogue import Entry
+from flwr_byzantine.experiments.cli.terminal import print_json
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.table import Table
+from flwr_byzantine.monitor.show.terminal import say
 
 
 def tell_all(entries: Sequence[Entry], table: Callable[[Sequence[Entry]], Table], as_json: bool, console: Console) -> None:

@@ -7,8 +7,8 @@ import re
 import pytest
 from rich.console import Console
 
-from flwr_byzantine.show.printing import show
-from flwr_byzantine.show.table import Field, Table, bold_best, to_csv
+from flwr_byzantine.monitor.show.printing import show
+from flwr_byzantine.monitor.show.table import Field, Table, bold_best, to_csv
 
 
 def printed(table, width=80, terminal=True):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flwr_byzantine.cli.terminal import console
+from flwr_byzantine.experiments.cli.terminal import console
 
 
 def _rules(incomplete: str) -> list[str]:
@@ -40,7 +40,7 @@ def rules(
 ) -> None:
     """All rules with their conditions and references, or all about one: parameters, guarantees, an example."""
     from flwr_byzantine import rules as known
-    from flwr_byzantine.cli import catalogue, describing
+    from flwr_byzantine.experiments.cli import catalogue, describing
 
     if name is None:
         entries = [catalogue.rule_entry(cls) for cls in known.available()]
@@ -56,7 +56,7 @@ def attacks(
 ) -> None:
     """All attacks with what the attacker must know, or all about one: parameters, an example."""
     from flwr_byzantine import attacks as known
-    from flwr_byzantine.cli import catalogue, describing
+    from flwr_byzantine.experiments.cli import catalogue, describing
 
     if name is None:
         entries = [catalogue.attack_entry(cls) for cls in known.available()]
