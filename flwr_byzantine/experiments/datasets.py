@@ -12,19 +12,21 @@ class Dataset:
     """A data set's size.
 
     Attributes:
-        pixels: of an image.
+        shape: (channels, height, width) of an image, or (length,) of a row of tokens.
         classes: how many.
         train: examples for the clients, the validation split included.
         test: examples that the reported accuracy is of.
+        vocabulary: how many different tokens; 0 for images.
     """
 
-    pixels: int
+    shape: tuple[int, ...]
     classes: int
     train: int
     test: int
+    vocabulary: int = 0
 
 
-DATASETS = {"digits": Dataset(64, 10, 1_347, 450), "fashion-mnist": Dataset(784, 10, 60_000, 10_000)}
+DATASETS = {"digits": Dataset((1, 8, 8), 10, 1_347, 450), "fashion-mnist": Dataset((1, 28, 28), 10, 60_000, 10_000)}
 
 
 def held_back(config: Mapping[str, Any]) -> int:

@@ -55,6 +55,11 @@ def test_the_three_splits_are_disjoint_and_complete():
     assert data.load(Task(validation=0.2, lr=0.5)) is split
 
 
+def test_data_says_its_shape():
+    found = data.load(Task())
+    assert (found.shape, found.vocabulary, found.classes, tuple(found.train_x.shape)) == ((1, 8, 8), 0, 10, (1347, 64))
+
+
 @pytest.mark.parametrize("options", [{"partition": "iid"}, {"alpha": 0.5}, {"partition": "sorted"}, {"partition": "gamma", "gamma": 0.3}])
 def test_partitions_are_disjoint_complete_and_seeded(options):
     task = Task(validation=0.1, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -40,7 +41,7 @@ def _problem(name: str, options: str, data: Dataset, honest: int, f: int) -> str
 def _mount(attack: Any, data: Dataset, honest: int, f: int) -> None:
     rng = np.random.default_rng(0)
     if attack.poisons:
-        x, y = np.zeros((data.classes, data.pixels), np.float32), np.arange(data.classes)
+        x, y = np.zeros((data.classes, math.prod(data.shape)), np.float32), np.arange(data.classes)
         attack.poison(x, y, data.classes, rng, attacker=0, predict=lambda shown: np.zeros((len(shown), data.classes)))
         attack.triggered(x, y, data.classes)
     elif isinstance(attack, Attack) and attack.knowledge != "rule":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.datasets import DATASETS
 
 if TYPE_CHECKING:
     import torch
@@ -24,9 +25,12 @@ VALIDATION_STREAM = 1  # tells the generator of the validation split from others
 
 @dataclass(frozen=True)
 class Data:
-    """Images as float32 rows in [0, 1], labels, and the number of classes.
+    """Examples as flat rows, labels, and the number of classes.
 
     Attributes:
+        shape: of one example: (channels, height, width) of an image, whose row holds float32 values in [0, 1], channel by
+            channel; (length,) of a row of tokens, which are int64.
+        vocabulary: how many different tokens there are; 0 for images.
         train_x, train_y: the clients' data.
         validation_x, validation_y: held back by the server; empty where the task has no validation split.
         test_x, test_y: what the reported accuracy is of; nothing is chosen by them.
@@ -39,6 +43,8 @@ class Data:
     classes: int
     validation_x: torch.Tensor
     validation_y: torch.Tensor
+    shape: tuple[int, ...]
+    vocabulary: int = 0
 
 
 def load(task: Task) -> Data:
@@ -82,7 +88,8 @@ def split(dataset: str, root: str, seed: int, validation: float) -> Data:
     order = np.random.default_rng([seed, VALIDATION_STREAM]).permutation(len(train_y))
     count = round(validation * len(train_y))
     held, left = torch.from_numpy(order[:count]), torch.from_numpy(np.sort(order[count:]))
-    return Data(_floats(train_x[left]), train_y[left], _floats(test_x), test_y, 10, _floats(train_x[held]), train_y[held])
+    x = [_floats(part) for part in (train_x[left], test_x, train_x[held])]
+    return Data(x[0], train_y[left], x[1], test_y, 10, x[2], train_y[held], DATASETS[dataset].shape)
 
 
 def _floats(x: torch.Tensor) -> torch.Tensor:
