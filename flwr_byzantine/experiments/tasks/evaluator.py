@@ -16,14 +16,14 @@ from flwr_byzantine.strategy.report import RoundReport
 
 OnRound = Callable[[int, float], None]
 OnReport = Callable[[RoundReport], None]
-Measured = Callable[[ArrayRecord], Mapping[str, float]]
+Measured = Callable[[int, ArrayRecord], Mapping[str, float]]
 
 
 class Evaluator:
     """A strategy's `evaluate_fn`: measures each new model, and how the rule treated the replies of the round before.
 
     Args:
-        measured: the values of a model by the names of `measures.MODEL_MEASURES`, the same ones each time; accuracy is one.
+        measured: from round and model to its values by the names of `measures.MODEL_MEASURES`, the same ones each time; accuracy is one.
         strategy: whose reports say whom the rule kept; where it writes none, it is an average.
         recorder: the Grid of the strategy.
         due: rounds after which the model is measured; round 0 is one.
@@ -59,7 +59,7 @@ class Evaluator:
         if server_round not in self.due:
             self.history.skip_model()
             return None
-        found = self.measured(arrays)
+        found = self.measured(server_round, arrays)
         for name, value in found.items():
             getattr(self.history, name).append(value)
         self.on_round(server_round, found["accuracy"])

@@ -10,20 +10,14 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
-from torch import nn
 
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
-from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluated
-from flwr_byzantine.experiments.tasks.client import config_of
-from flwr_byzantine.experiments.tasks.data import Data, load
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
-from flwr_byzantine.experiments.tasks.model_error import ModelError
-from flwr_byzantine.experiments.tasks.models import model
-from flwr_byzantine.experiments.tasks.partitions import partitions
+from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
 from flwr_byzantine.experiments.tasks.task import Task
-from flwr_byzantine.experiments.tasks.training import evaluate
 from flwr_byzantine.flower.codec import FastArray
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
@@ -52,8 +46,9 @@ def federate(
     on_round: OnRound = lambda _round, _accuracy: None,
     evaluate_every: int = 1,
     on_report: OnReport | None = None,
+    learned: Learned | None = None,
 ) -> tuple[History, ArrayRecord]:
-    """Run one federation of `client_app` clients: FedAvg where `rule` is None, else `Robust(rule)`.
+    """Run one federation: FedAvg where `rule` is None, else `Robust(rule)`.
 
     Under "byzantine-sgd" the strategy is `ByzantineSGD`, with the mean for None. All clients take part in each round;
     where there is an attack, clients 0..num_malicious-1 mount it, knowing what its `knowledge` says.
@@ -67,6 +62,7 @@ def federate(
         on_round: gets round and test accuracy after each evaluation, and round 0 before the first.
         evaluate_every: the model is evaluated in round 0, after each so many rounds, and in each of the last three.
         on_report: gets the report of each round of a robust strategy, with a certificate.
+        learned: what the clients learn; None is the task's data and model, for the clients of `client_app`.
 
     Returns:
         What was measured, and the final model.
@@ -84,22 +80,21 @@ def federate(
         (3, [0.0, 0.0])
     """
     torch.set_num_threads(1)
-    partitions(task)  # data that cannot be divided is the server's error, not each client's
+    learned = TaskModel(task, attack) if learned is None else learned
     nodes = wait_for_nodes(grid, task.num_clients)
     malicious = range(task.num_malicious if attack is not None else 0)
-    average = _FedAvg(fraction_evaluate=0.0, min_train_nodes=len(nodes), min_available_nodes=len(nodes), min_evaluate_nodes=0)
+    counts: dict[str, Any] = {"min_train_nodes": len(nodes), "min_available_nodes": len(nodes), "min_evaluate_nodes": 0}
+    average = _FedAvg(fraction_evaluate=0.0, **counts, **learned.record_keys())
     strategy = _strategy(task, rule, average, on_report is not None)
-    attacked = None if attack is None else _attacked(attack, grid, task, rule, malicious)
+    attacked = None if attack is None else _attacked(attack, grid, task, rule, malicious, learned)
     recorder: Any = RecordingGrid(attacked or grid, malicious)
-    net = model(task)
     step = task.lr if isinstance(strategy, ByzantineSGD) else None
-    measured, due = _Measured(task, attack, net), evaluated(rounds, evaluate_every)
-    evaluator = Evaluator(measured, strategy, recorder, due, on_round, on_report, step)
-    config = ConfigRecord({**config_of(task, attack)})
-    result = strategy.start(recorder, ArrayRecord(net.state_dict()), rounds, train_config=config, evaluate_fn=evaluator)
+    evaluator = Evaluator(learned.measured, strategy, recorder, evaluated(rounds, evaluate_every), on_round, on_report, step)
+    config = ConfigRecord({**learned.config()})
+    result = strategy.start(recorder, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
-    evaluator.history.notices = [] if attacked is None else _notices(attacked, task, rounds)
+    evaluator.history.notices = [*learned.notices(), *([] if attacked is None else _notices(attacked, task, rounds))]
     return evaluator.history, result.arrays
 
 
@@ -109,8 +104,8 @@ def _notices(grid: AdversarialGrid, task: Task, rounds: int) -> list[str]:
     return list(dict.fromkeys(text for text in (expected, *grid.notices) if text))
 
 
-def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int]) -> AdversarialGrid:
-    harm = ModelError(task) if attack.knowledge == "rule" else None
+def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int], learned: Learned) -> AdversarialGrid:
+    harm = learned.harm() if attack.knowledge == "rule" else None
     return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
 
 
@@ -129,26 +124,3 @@ class _FedAvg(FedAvg):
             if isinstance(record, ArrayRecord):
                 FastArray.make(record)
         return super().aggregate_train(server_round, received)
-
-
-class _Measured:
-    """A model's values on the task's data: what an `Evaluator` asks for."""
-
-    def __init__(self, task: Task, attack: Attack | None, net: nn.Module) -> None:
-        self.net, self.data = net, load(task)
-        self.triggered = _triggered(attack, self.data)
-
-    def __call__(self, arrays: ArrayRecord) -> dict[str, float]:
-        self.net.load_state_dict(arrays.to_torch_state_dict())
-        loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
-        validation = evaluate(self.net, self.data.validation_x, self.data.validation_y)[1]
-        found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": validation}
-        return found if self.triggered is None else found | {"attack_success": evaluate(self.net, *self.triggered)[1]}
-
-
-def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The test examples with the attack's trigger, and the labels that it wants; None where no attack on data wants any."""
-    if not isinstance(attack, DataAttack):
-        return None
-    x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)
-    return (x, wanted) if len(wanted) else None

@@ -1,0 +1,99 @@
+"""What a federation learns: its first model, what clients are told, and what a model is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from flwr.app import ArrayRecord
+
+from flwr_byzantine.adversary import Harm
+from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.experiments.tasks.client import config_of
+from flwr_byzantine.experiments.tasks.data import Data, load
+from flwr_byzantine.experiments.tasks.model_error import ModelError
+from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.partitions import partitions
+from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.training import evaluate
+
+
+class Learned(Protocol):
+    """What `federate` must know of it."""
+
+    def initial(self) -> ArrayRecord:
+        """The first model."""
+
+    def config(self) -> Mapping[str, Any]:
+        """What each training message tells the clients, beside the round."""
+
+    def record_keys(self) -> Mapping[str, Any]:
+        """How Flower's FedAvg is to call the records in its messages, where not as usual: its own arguments for that."""
+
+    def measured(self, server_round: int, arrays: ArrayRecord) -> Mapping[str, float]:
+        """The values of a model, by the names of `measures.MODEL_MEASURES`; accuracy is one."""
+
+    def harm(self) -> Harm | None:
+        """How an attacker that looks at the model tells how bad it is; None where it cannot."""
+
+    def notices(self) -> list[str]:
+        """What is to be said of the federation when it is over."""
+
+
+class TaskModel:
+    """A task's model on its data, for the clients of `tasks.client`.
+
+    Args:
+        task: data and training.
+        attack: or None.
+
+    Raises:
+        InvalidParameter: the data cannot be divided among so many clients, which is the server's error and not each client's.
+
+    Example:
+        >>> learned = TaskModel(Task(model="softmax"), None)
+        >>> sorted(learned.measured(0, learned.initial()))
+        ['accuracy', 'loss', 'validation_accuracy']
+    """
+
+    def __init__(self, task: Task, attack: Attack | None) -> None:
+        partitions(task)
+        self.task, self.attack, self.net, self.data = task, attack, model(task), load(task)
+        self._triggered = _triggered(attack, self.data)
+
+    def initial(self) -> ArrayRecord:
+        """The task's model by its seed."""
+        return ArrayRecord(self.net.state_dict())
+
+    def config(self) -> Mapping[str, Any]:
+        """The task, and an attack on the data."""
+        return config_of(self.task, self.attack)
+
+    def record_keys(self) -> Mapping[str, Any]:
+        """As usual."""
+        return {}
+
+    def measured(self, server_round: int, arrays: ArrayRecord) -> Mapping[str, float]:
+        """Loss and accuracy on the test split, accuracy on the validation split, and the success of an attack on the data."""
+        self.net.load_state_dict(arrays.to_torch_state_dict())
+        loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
+        validation = evaluate(self.net, self.data.validation_x, self.data.validation_y)[1]
+        found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": validation}
+        return found if self._triggered is None else found | {"attack_success": evaluate(self.net, *self._triggered)[1]}
+
+    def harm(self) -> Harm | None:
+        """The error on training data."""
+        return ModelError(self.task)
+
+    def notices(self) -> list[str]:
+        """None."""
+        return []
+
+
+def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The test examples with the attack's trigger, and the labels that it wants; None where no attack on data wants any."""
+    if not isinstance(attack, DataAttack):
+        return None
+    x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)
+    return (x, wanted) if len(wanted) else None
