@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from logging import WARNING
 from typing import Any
 
@@ -28,6 +28,102 @@ Harm = Callable[[Array, Array], float]
 def by_partition(partitions: Container[int]) -> Callable[[Message], bool]:
     """Choose nodes by the "partition-id" that their replies carry in a MetricRecord (node ids are random in simulation)."""
     return lambda reply: partition_in(reply) in partitions
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What one client answered in a training round.
+
+    Attributes:
+        partition: its partition id.
+        broadcast: what it was sent.
+        arrays: name -> array of its reply.
+    """
+
+    partition: int
+    broadcast: Broadcast
+    arrays: Mapping[str, Array]
+
+
+class Adversary:
+    """The attackers of a federation, on arrays: what they send in place of honest replies, round after round.
+
+    Args:
+        attack, rule, seed, harm: as for `AdversarialGrid`.
+
+    Attributes:
+        notices: why the attack did nothing, each once.
+
+    Raises:
+        InvalidParameter: the attack must know the rule, and none is given.
+
+    Example:
+        >>> from flwr_byzantine import attacks
+        >>> old, new = Broadcast({"w": np.zeros(2)}), {"w": np.ones(2)}
+        >>> honest = [Trained(k, old, new) for k in (1, 2)]
+        >>> Adversary(attacks.IPM(epsilon=2.0)).replies(honest, [Trained(0, old, new)], old)
+        [{'w': array([-2., -2.])}]
+    """
+
+    def __init__(self, attack: Attack, rule: Rule | None = None, seed: int = 0, harm: Harm | None = None) -> None:
+        self.attack, self.rule, self.seed, self.harm = attack, rule, seed, harm
+        if attack.knowledge == "rule":
+            attack.required_rule(AttackContext(rule=rule))
+        self.notices: list[str] = []
+        self._attackers: dict[int | None, Attacker] = {}
+        self._context: AttackContext | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether each attacker sees its own update alone."""
+        return isinstance(self.attack, OwnAttack)
+
+    def enter(self, broadcast: Broadcast) -> None:
+        """A round begins: colluders see what is broadcast, whoever answers."""
+        self._context = None if self.own else self._entered(self._attacker(None), broadcast)
+
+    def replies(
+        self, honest: Sequence[Trained], bad: Sequence[Trained], broadcast: Broadcast, updates: Array | None = None
+    ) -> list[dict[str, Array]]:
+        """What the attackers send in place of what they have trained; to be called once a round, with one at least of those it sees.
+
+        Args:
+            honest: of the others, in the order of the partitions; not looked at by attackers of own knowledge.
+            bad: of the attackers, in the order of the partitions.
+            broadcast: of the round.
+            updates: (h, d) what those whom the attack sees say to the server, where that is known already.
+        """
+        if self._context is None:
+            self.enter(broadcast)
+        if updates is None:
+            updates = np.array([one.broadcast.update(one.arrays) for one in (bad if self.own else honest)])
+        context, self._context = self._context, None
+        sent = self._each(updates, bad) if context is None else self._attacker(None).vectors(updates, len(bad), context)
+        self._notice()
+        return [one.broadcast.reply(one.arrays, update) for one, update in zip(bad, sent, strict=True)]
+
+    def _each(self, updates: Array, bad: Sequence[Trained]) -> list[Array]:
+        """What each attacker of own knowledge makes of its own update, or of the one that they share."""
+        attackers = [self._attacker(one.partition) for one in bad]
+        contexts = [self._entered(attacker, one.broadcast) for attacker, one in zip(attackers, bad, strict=True)]
+        shared = isinstance(self.attack, OwnAttack) and self.attack.shares_update
+        seen = [updates[0] if shared else update for update in updates]
+        return [who.vectors(update[None], 1, context)[0] for who, update, context in zip(attackers, seen, contexts, strict=True)]
+
+    def _entered(self, attacker: Attacker, broadcast: Broadcast) -> AttackContext:
+        if self.harm is None:
+            return attacker.enter(broadcast.vector, broadcast.round)
+        model = broadcast.vector.astype(np.float64)
+        return attacker.enter(broadcast.vector, broadcast.round, partial(self.harm, -model if broadcast.gradients else model))
+
+    def _attacker(self, partition: int | None) -> Attacker:
+        return self._attackers.setdefault(partition, Attacker(self.attack, self.seed, partition, self.rule))
+
+    def _notice(self) -> None:
+        """Log what the attackers say of having done nothing, each sentence once."""
+        for text in sorted({attacker.notice for attacker in self._attackers.values()} - {"", *self.notices}):
+            self.notices.append(text)
+            log(WARNING, text)
 
 
 class AdversarialGrid:
@@ -67,15 +163,22 @@ class AdversarialGrid:
     def __init__(
         self, grid: Grid | None, attack: Attack, nodes: Nodes, rule: Rule | None = None, seed: int = 0, harm: Harm | None = None
     ) -> None:
-        self.grid, self.attack, self.nodes, self.rule, self.seed, self.harm = grid, attack, nodes, rule, seed, harm
-        if attack.knowledge == "rule":
-            attack.required_rule(AttackContext(rule=rule))
+        self.grid, self.nodes = grid, nodes
+        self.adversary = Adversary(attack, rule, seed, harm)
         self.attacked: list[int] = []
-        self.notices: list[str] = []
-        self._attackers: dict[int | None, Attacker] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.grid, name)
+
+    @property
+    def attack(self) -> Attack:
+        """The attack."""
+        return self.adversary.attack
+
+    @property
+    def notices(self) -> list[str]:
+        """Why the attack did nothing, each once."""
+        return self.adversary.notices
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send, receive, and replace."""
@@ -88,64 +191,25 @@ class AdversarialGrid:
 
     def _attack(self, replies: list[Message], broadcasts: dict[int, Broadcast]) -> None:
         """Replace the replies of this round's attackers."""
-        own = isinstance(self.attack, OwnAttack)
-        context = None if own else self._enter(self._attacker(None), next(iter(broadcasts.values())))
-        trained = [_Trained(reply, broadcasts[node]) for reply in replies if (node := _node(reply)) in broadcasts and array_key(reply)]
-        trained.sort(key=lambda one: one.partition)
-        bad = [one for one in trained if self._is_bad(one.message) and one.fits()]
-        known = bad if own else [one for one in trained if not self._is_bad(one.message) and one.fits()]
-        self.attacked = sorted(_node(one.message) for one in bad) if known else []
-        if not self.attacked:
-            return
-        updates = np.array([one.broadcast.update(one.arrays) for one in known])
-        sent = self._each(updates, bad) if context is None else self._attacker(None).vectors(updates, len(bad), context)
-        for one, update in zip(bad, sent, strict=True):
-            replace_arrays(one.message, one.broadcast.reply(one.arrays, update))
-        self._notice()
-
-    def _notice(self) -> None:
-        """Log what the attackers say of having done nothing, each sentence once."""
-        for text in sorted({attacker.notice for attacker in self._attackers.values()} - {"", *self.notices}):
-            self.notices.append(text)
-            log(WARNING, text)
-
-    def _each(self, updates: Array, bad: list[_Trained]) -> list[Array]:
-        """What each attacker of own knowledge makes of its own update, or of the one that they share."""
-        attackers = [self._attacker(one.partition) for one in bad]
-        contexts = [self._enter(attacker, one.broadcast) for attacker, one in zip(attackers, bad, strict=True)]
-        shared = isinstance(self.attack, OwnAttack) and self.attack.shares_update
-        seen = [updates[0] if shared else update for update in updates]
-        return [who.vectors(update[None], 1, context)[0] for who, update, context in zip(attackers, seen, contexts, strict=True)]
-
-    def _enter(self, attacker: Attacker, broadcast: Broadcast) -> AttackContext:
-        model = -broadcast.vector.astype(np.float64) if broadcast.gradients else broadcast.vector.astype(np.float64)
-        return attacker.enter(broadcast.vector, broadcast.round, None if self.harm is None else partial(self.harm, model))
-
-    def _attacker(self, partition: int | None) -> Attacker:
-        return self._attackers.setdefault(partition, Attacker(self.attack, self.seed, partition, self.rule))
+        first = next(iter(broadcasts.values()))
+        self.adversary.enter(first)
+        answered = [reply for reply in replies if _node(reply) in broadcasts and array_key(reply)]
+        pairs = [(reply, _trained(reply, broadcasts[_node(reply)])) for reply in answered]
+        pairs = sorted(((reply, one) for reply, one in pairs if one.broadcast.fits(one.arrays)), key=lambda pair: pair[1].partition)
+        bad = [pair for pair in pairs if self._is_bad(pair[0])]
+        honest = [one for reply, one in pairs if not self._is_bad(reply)]
+        self.attacked = sorted(_node(reply) for reply, _ in bad) if honest or self.adversary.own else []
+        if self.attacked:
+            for (reply, _), arrays in zip(bad, self.adversary.replies(honest, [one for _, one in bad], first), strict=True):
+                replace_arrays(reply, arrays)
 
     def _is_bad(self, reply: Message) -> bool:
         return self.nodes(reply) if callable(self.nodes) else _node(reply) in self.nodes
 
 
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    """A training reply and the broadcast that it answers."""
-
-    message: Message
-    broadcast: Broadcast
-
-    @cached_property
-    def partition(self) -> int:
-        told = partition_in(self.message)
-        return _node(self.message) if told is None else told
-
-    @cached_property
-    def arrays(self) -> dict[str, Array]:
-        return arrays_of(self.message)
-
-    def fits(self) -> bool:
-        return self.broadcast.fits(self.arrays)
+def _trained(reply: Message, broadcast: Broadcast) -> Trained:
+    told = partition_in(reply)
+    return Trained(_node(reply) if told is None else told, broadcast, arrays_of(reply))
 
 
 def _node(reply: Message) -> int:

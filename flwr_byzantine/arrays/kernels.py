@@ -204,6 +204,20 @@ def finite(row: Array) -> bool:
         return all(np.dot(row[part], zeros[: part.stop - part.start]) == 0 for part in slices(len(row), CHUNK_VALUES))
 
 
+def moments(rows: Array) -> tuple[Array, Array]:
+    """(d,) mean and standard deviation of each column of (n, d) float64 rows, with divisor n; bit for bit NumPy's, part by part in cache.
+
+    Example:
+        >>> [found.tolist() for found in moments(np.array([[0.0, 1.0], [2.0, 1.0]]))]
+        [[1.0, 1.0], [1.0, 0.0]]
+    """
+    mean, deviation = np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    for part in cache_sized_parts(*rows.shape):
+        block = rows[:, part]
+        mean[part], deviation[part] = block.mean(axis=0), block.std(axis=0)
+    return mean, deviation
+
+
 def round_into(value: Array, out: Array) -> None:
     """Round float64 `value` into `out`: clipped to the dtype's range, integers to the nearest."""
     if out.dtype.kind in "iu":

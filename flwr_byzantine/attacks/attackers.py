@@ -61,7 +61,8 @@ class Attacker:
     def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
         """(f, d) malicious updates in `context`, completed by the randomness, rule and memory of this attacker."""
         context = replace(context, rng=rng_of(self.seed, context.round, self.partition), rule=self.rule, memory=self.memory)
-        sent, seen = np.asarray(self.attack.vectors(honest, f, context)), self.attack.sanitized(np.asarray(honest))
+        seen = self.attack.sanitized(honest)
+        sent = self.attack.crafted(seen, f, context, honest.dtype)
         self.notice = self.notice or self.attack.idle(len(honest) + f, f) or self._wasted(seen, sent)
         self.memory = self.attack.next_memory(seen, f, context)
         return sent
@@ -72,9 +73,9 @@ class Attacker:
             return ""
         mean = honest.mean(axis=0)
         size, who = float(np.linalg.norm(mean)), f"{type(self.attack).__name__} sent"
-        if np.linalg.norm(sent - mean, axis=1).max() <= SAME * size:
+        if all(np.linalg.norm(row - mean) <= SAME * size for row in sent):
             return f"{who} the honest mean itself in round {self.round}, which harms nobody"
-        nothing = np.linalg.norm(sent, axis=1).max() <= NOTHING * size
+        nothing = all(np.linalg.norm(row) <= NOTHING * size for row in sent)
         return f"{who} next to nothing in round {self.round}, that is, the broadcast model" if nothing else ""
 
     def state(self) -> dict[str, Array]:

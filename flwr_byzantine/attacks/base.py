@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.declare.params import Constraint, Declared, check
@@ -31,6 +32,10 @@ def rng_of(seed: int, round: int, partition: int | None = None) -> np.random.Gen
         True
     """
     return np.random.default_rng([seed, round] if partition is None else [seed, round, partition])
+
+
+def _within(values: Array, largest: float) -> bool:
+    return not values.size or bool(values.max() <= largest and values.min() >= -largest)
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,15 @@ class Attack(Declared):
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        values = self.craft(self.sanitized(rows), int(f), context) if f else np.zeros((0, updates.d))
-        largest = np.finfo(rows.dtype).max if self.finite else np.inf
-        return like.restore(np.clip(values, -largest, largest).astype(rows.dtype))
+        return like.restore(self.crafted(self.sanitized(rows), int(f), context, rows.dtype))
+
+    def crafted(self, honest: Array, f: int, context: AttackContext, dtype: Any) -> Array:
+        """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is."""
+        values = self.craft(honest, f, context) if f else np.zeros((0, honest.shape[1]))
+        largest = np.finfo(dtype).max if self.finite else np.inf
+        distinct = values[:1] if f and values.strides[0] == 0 else values
+        sent = np.clip(distinct, -largest, largest).astype(dtype, copy=False)
+        return sent if len(sent) == len(values) else np.repeat(sent, f, axis=0)
 
     def sanitized(self, rows: Array) -> Array:
         """The (h, d) updates as the attack computes with them: in float64, finite, and cut to ±1e120 so that squares do not overflow.
@@ -114,7 +125,10 @@ class Attack(Declared):
         Rows with values that are not finite are left out. All stay where no row is finite, and for own-knowledge attacks,
         where each row is an attacker's own: then 0 is put in the place of NaN.
         """
-        finite = np.isfinite(rows).all(axis=1)
+        finite = np.array([kernels.finite(row) for row in rows], bool)
+        if finite.all():
+            exact = rows.astype(np.float64, copy=False)
+            return exact if _within(exact, LARGEST) else np.clip(exact, -LARGEST, LARGEST)
         chosen = rows if self.knowledge == "own" or not finite.any() else rows[finite]
         return np.clip(np.nan_to_num(chosen.astype(np.float64)), -LARGEST, LARGEST)
 
@@ -182,8 +196,9 @@ class ColludingAttack(Attack):
         raise NotImplementedError  # every final attack defines it
 
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """(f, d) the same vector f times."""
-        return np.tile(self.vector(honest, f, context), (f, 1))
+        """(f, d) the same vector f times, in the memory of one."""
+        vector = self.vector(honest, f, context)
+        return np.broadcast_to(vector, (f, len(vector)))
 
 
 class WrappingAttack(OwnAttack):

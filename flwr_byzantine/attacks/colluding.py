@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.arrays.geometry import sq_distances as from_gram
-from flwr_byzantine.arrays.kernels import gram
+from flwr_byzantine.arrays.kernels import gram, moments
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
 from flwr_byzantine.declare.params import param
@@ -45,7 +45,8 @@ class ALIE(ColludingAttack):
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Mean minus z standard deviations."""
-        return np.asarray(honest.mean(axis=0) - self.strength(len(honest) + f, f) * honest.std(axis=0))
+        mean, deviation = moments(honest)
+        return mean - self.strength(len(honest) + f, f) * deviation
 
     def idle(self, n: int, f: int, rounds: int | None = None) -> str:
         """Says where z is 0."""

@@ -94,7 +94,8 @@ class Broadcast:
         parts = np.split(update, np.cumsum([value.size for value in self.model.values()])[:-1])
         for (like, old, origin), part in zip(self._known(honest), parts, strict=True):
             with np.errstate(invalid="ignore"):
-                sent.append(like if _grown(like, old) else _cast(np.asarray(origin, np.float64) + part, like))
+                moved = part if self.gradients else np.asarray(origin, np.float64) + part
+                sent.append(like if _grown(like, old) else _cast(moved, like))
         by_name = dict(zip(self._names(honest), sent, strict=True))
         return {name: by_name[name] for name in honest}
 
@@ -126,7 +127,9 @@ def _grown(new: Array, old: Array) -> bool:
 
 
 def _cast(values: Array, like: Array) -> Array:
-    """Flat float64 values in dtype and shape of `like`."""
+    """Flat values in dtype and shape of `like`."""
+    if values.dtype == like.dtype:
+        return values.reshape(like.shape)
     out = np.empty(like.size, like.dtype)
     if out.dtype.kind == "f":
         with np.errstate(over="ignore"):
