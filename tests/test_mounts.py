@@ -202,8 +202,8 @@ class TaskTrainer(NumPyClient):
             value.copy_(torch.as_tensor(new))
         randomness = training.randomness(self.task, self.partition, config["server-round"])
         if self.task.method == "byzantine-sgd":
-            batch = training.one_batch(self.task, *self.trainloader, randomness)
-            return list(gradient(self.model, training.objective(self.task), [batch]).arrays.values()), 1, {}
+            (x, y), rows = self.trainloader, training.one_batch(self.task, len(self.trainloader[1]), randomness)
+            return list(gradient(self.model, training.objective(self.task), [(x[rows], y[rows])]).arrays.values()), 1, {}
         training.train(self.model, self.task, *self.trainloader, randomness)
         return [value.numpy().copy() for value in self.model.state_dict().values()], 1, {}
 

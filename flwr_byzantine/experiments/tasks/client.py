@@ -50,8 +50,9 @@ def train(message: Message, context: Context) -> Message:
     generator = training.randomness(task, client, cast(int, config["server-round"]))
     x, y = _examples(task, client, net, config)
     if task.method == "byzantine-sgd":
-        batch = training.one_batch(task, x, y, generator)
-        found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum)
+        rows = training.one_batch(task, len(x), generator)
+        with training.drawing(net, x, generator):
+            found = gradient(net, training.objective(task), [(x[rows], y[rows])], context=context, momentum=task.momentum)
         arrays, loss = found.arrays, {"loss": found.loss}
     else:
         loss = {"train-loss": training.train(net, task, x, y, generator)}

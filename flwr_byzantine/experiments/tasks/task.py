@@ -12,6 +12,9 @@ from flwr_byzantine.errors import InvalidParameter
 
 DATASETS = ("digits", "fashion-mnist")
 PARTITIONS = ("iid", "dirichlet", "sorted", "gamma")
+OPTIMIZERS = {  # of torch.optim
+    name.lower(): name for name in ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
+}
 HIDDEN = {"digits": (64,), "fashion-mnist": (128, 64)}
 
 
@@ -35,7 +38,7 @@ class Task:
         hidden: widths of the hidden layers of "mlp"; () takes the dataset's: 64, or 128 and 64.
         method: "local-sgd" (clients train and send models) or "byzantine-sgd" (clients send a gradient at the
             broadcast model).
-        optimizer: of local training, "sgd" or "adam"; new in each round.
+        optimizer: of local training, by the name of its class in `torch.optim` in lower case, such as "sgd" or "adam"; new in each round.
         local_epochs: passes over the client's data in a round, where `local_steps` is 0.
         local_steps: batches of a round instead of epochs.
         batch_size: examples of one batch; a smaller rest is a batch too.
@@ -66,7 +69,7 @@ class Task:
     model: str = param("mlp", kind=str, choices=("mlp", "cnn", "softmax"))
     hidden: tuple[int, ...] = ()
     method: str = param("local-sgd", kind=str, choices=("local-sgd", "byzantine-sgd"))
-    optimizer: str = param("sgd", kind=str, choices=("sgd", "adam"))
+    optimizer: str = param("sgd", kind=str, choices=tuple(OPTIMIZERS))
     local_epochs: int = param(5, ge=1)
     local_steps: int = param(0, ge=0)
     batch_size: int = param(16, ge=1)
@@ -88,8 +91,9 @@ class Task:
         check("task", "hidden", self.hidden, Constraint(tuple))
         for width in self.hidden:
             check("task", "each width in hidden", width, Constraint(int, ge=1))
-        if self.optimizer == "adam" and self.method == "local-sgd" and self.momentum:
-            raise InvalidParameter(f"task: momentum is of 'sgd' only, got {self.momentum!r} with optimizer 'adam'; set it to 0")
+        if self.optimizer != "sgd" and self.method == "local-sgd" and self.momentum:
+            given = f"got {self.momentum!r} with optimizer {self.optimizer!r}"
+            raise InvalidParameter(f"task: momentum is of 'sgd' only, {given}; set it to 0")
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
 
-from flwr_byzantine.experiments.tasks import backprop
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.partitions import partitions
-from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.task import OPTIMIZERS, Task
 
 TRAINING_STREAM = 3  # tells the generator of a client's round from others of the same seed
 Examples = tuple[torch.Tensor, torch.Tensor]
-Step = Callable[[Sequence[torch.Tensor]], None]
+_DRAWS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 CLIENTS = 4096  # clients whose examples a process keeps
@@ -42,24 +46,30 @@ def randomness(task: Task, client: int, server_round: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]))
 
 
-def batches(task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> Iterator[Examples]:
-    """A round's batches: shuffled passes over the examples, `local_epochs` of them or as many as `local_steps` batches need."""
-    left = task.local_steps or task.local_epochs * -(-len(x) // task.batch_size)
+def batches(task: Task, count: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """A round's batches of `count` examples, by their places: shuffled passes, `local_epochs` of them or for `local_steps` batches."""
+    left = task.local_steps or task.local_epochs * -(-count // task.batch_size)
     while left > 0:
-        order = torch.randperm(len(x), generator=generator)[: left * task.batch_size]
-        found = list(zip(x[order].split(task.batch_size), y[order].split(task.batch_size), strict=True))  # type: ignore[no-untyped-call]  # torch's split has no types
+        found = torch.randperm(count, generator=generator)[: left * task.batch_size].split(task.batch_size)  # type: ignore[no-untyped-call]  # torch's split has no types
         yield from found
         left -= len(found)
 
 
-def one_batch(task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> Examples:
-    """A random batch drawn with replacement, for one gradient."""
-    rows = torch.randint(len(x), (task.batch_size,), generator=generator)
-    return x[rows], y[rows]
+def one_batch(task: Task, count: int, generator: torch.Generator) -> torch.Tensor:
+    """The places of a random batch of `count` examples, drawn with replacement, for one gradient."""
+    return torch.randint(count, (task.batch_size,), generator=generator)
 
 
-def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> float:
+def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generator: torch.Generator, lr: float | None = None) -> float:
     """Local training of one round; the mean loss over its batches.
+
+    Args:
+        net: holds the broadcast model; changed in place.
+        task: its optimiser and its batches.
+        x: the client's examples.
+        y: their labels.
+        generator: see `randomness`.
+        lr: of the round; None is the task's.
 
     Example:
         >>> from flwr_byzantine.experiments.tasks.models import model
@@ -68,95 +78,60 @@ def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
         >>> 2.0 < loss < 2.5
         True
     """
-    weights = [weight.detach() for weight in net.parameters()]  # the same memory
-    step, losses = _step(task, weights), []
-    for images, labels in batches(task, x, y, generator):
-        gradients, loss = _gradients(net, images, labels) if task.model == "cnn" else backprop.gradients(weights, images, labels)
-        step(gradients)
-        losses.append(loss)  # read at the end only: each reading would wait for the result
+    weights = [weight for weight in net.parameters() if weight.requires_grad]
+    step, losses = optimizer(task, weights, task.lr if lr is None else lr), []
+    with drawing(net, x, generator):
+        for rows in batches(task, len(x), generator):
+            loss = nn.functional.cross_entropy(net(x[rows]), y[rows])
+            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+                weight.grad = gradient.contiguous() if weight.is_contiguous() else gradient
+            step.step()
+            losses.append(loss.detach())  # read at the end only: each reading would wait for the result
+    net.zero_grad(set_to_none=True)
     return float(torch.stack(losses).mean())
 
 
-def _gradients(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
-    """Gradients and loss of one batch by autograd, whose graph is freed on return, so that the next batch reuses its memory."""
-    loss = nn.functional.cross_entropy(net(x), y)
-    return torch.autograd.grad(loss, list(net.parameters())), loss.detach()
+@contextmanager
+def drawing(net: nn.Module, x: torch.Tensor, generator: torch.Generator) -> Iterator[None]:
+    """Train the net in this block; what it draws, such as dropout's masks, follows from the client's round, as its batches do."""
+    net.train()
+    if not draws(net, x):
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        yield
 
 
-def _step(task: Task, weights: list[torch.Tensor]) -> Step:
-    """The task's optimiser, which changes the weights in place."""
+def draws(net: nn.Module, x: torch.Tensor) -> bool:
+    """Whether the net draws random numbers in training, as dropout does; found out once, on two of these examples.
+
+    Example:
+        >>> x = torch.ones(2, 2)
+        >>> draws(nn.Linear(2, 2), x), draws(nn.Sequential(nn.Linear(2, 2), nn.Dropout()), x)
+        (False, True)
+    """
+    if net not in _DRAWS:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.random.get_rng_state()
+            copy.deepcopy(net).train()(x[:2])
+            _DRAWS[net] = not torch.equal(before, torch.random.get_rng_state())
+    return _DRAWS[net]
+
+
+def optimizer(task: Task, weights: Sequence[torch.Tensor], lr: float) -> torch.optim.Optimizer:
+    """The task's optimiser, new in each round: one of `torch.optim`, in its fused form where there is one.
+
+    On CPUs that form takes the memory of weight and gradient as they lie (PyTorch 2.14), so it must be the same order for both: weights
+    in another order than the usual one get the plain form.
+    """
+    kind = getattr(torch.optim, OPTIMIZERS[task.optimizer])
+    options: dict[str, Any] = {"lr": lr, "weight_decay": task.weight_decay}
     if task.optimizer == "sgd":
-        return SGD(weights, task.lr, task.momentum, task.weight_decay)
-    return Adam(weights, task.lr, task.weight_decay)
-
-
-class SGD:
-    """Stochastic gradient descent as torch.optim's, bit for bit, without its cost per step, which is near that of a small model's gradient.
-
-    Args:
-        weights: changed in place; detached ones.
-        lr: learning rate.
-        momentum: heavy-ball momentum.
-        weight_decay: added to the gradient times the weights.
-
-    Example:
-        >>> weight = torch.ones(1)
-        >>> SGD([weight], lr=0.5)([torch.ones(1)])
-        >>> weight.item()
-        0.5
-    """
-
-    def __init__(self, weights: list[torch.Tensor], lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
-        self.weights, self.lr, self.momentum, self.weight_decay = weights, lr, momentum, weight_decay
-        self.velocity: list[torch.Tensor] = []
-
-    def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
-        """One step."""
-        moves = list(gradients)
-        if self.weight_decay:
-            moves = list(torch._foreach_add(moves, self.weights, alpha=self.weight_decay))
-        if self.momentum and self.velocity:
-            torch._foreach_mul_(self.velocity, self.momentum)
-            torch._foreach_add_(self.velocity, moves)
-        elif self.momentum:
-            self.velocity = [move.clone() for move in moves]
-        torch._foreach_add_(self.weights, self.velocity or moves, alpha=-self.lr)
-
-
-class Adam:
-    """Adam with β = (0.9, 0.999) and ε = 1e-8 as torch.optim's, bit for bit, without its cost per step.
-
-    Args:
-        weights: changed in place; detached ones.
-        lr: learning rate.
-        weight_decay: added to the gradient times the weights.
-
-    Source: Kingma, Ba, ICLR 2015.
-
-    Example:
-        >>> weight = torch.ones(1)
-        >>> Adam([weight], lr=0.5)([torch.ones(1)])
-        >>> round(weight.item(), 3)
-        0.5
-    """
-
-    def __init__(self, weights: list[torch.Tensor], lr: float, weight_decay: float = 0.0) -> None:
-        self.weights, self.lr, self.weight_decay, self.steps = weights, lr, weight_decay, 0
-        self.first, self.second = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
-
-    def __call__(self, gradients: Sequence[torch.Tensor]) -> None:
-        """One step."""
-        self.steps += 1
-        moves = list(gradients)
-        if self.weight_decay:
-            moves = list(torch._foreach_add(moves, self.weights, alpha=self.weight_decay))
-        torch._foreach_lerp_(self.first, moves, 1 - 0.9)
-        torch._foreach_mul_(self.second, 0.999)
-        torch._foreach_addcmul_(self.second, moves, moves, 1 - 0.999)
-        scale = list(torch._foreach_sqrt(self.second))
-        torch._foreach_div_(scale, (1 - 0.999**self.steps) ** 0.5)
-        torch._foreach_add_(scale, 1e-8)
-        torch._foreach_addcdiv_(self.weights, self.first, scale, -self.lr / (1 - 0.9**self.steps))
+        options["momentum"] = task.momentum
+    fused = {"fused": True} if "fused" in signature(kind).parameters and all(weight.is_contiguous() for weight in weights) else {}
+    made: torch.optim.Optimizer = kind(weights, **options, **fused)
+    return made
 
 
 def objective(task: Task) -> Callable[[nn.Module, Examples], torch.Tensor]:
@@ -174,6 +149,7 @@ def evaluate(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, f
     """Mean loss and accuracy in [0, 1]; NaN where there are no examples."""
     if not len(y):
         return float("nan"), float("nan")
+    net.eval()
     with torch.no_grad():
         output = net(x)
         return float(nn.functional.cross_entropy(output, y)), float((output.argmax(1) == y).double().mean())
