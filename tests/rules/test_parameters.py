@@ -60,7 +60,8 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
     },
     "TrimmedMean": {"f": (COUNT,)},
 }
-EDGES = {  # what a constraint takes, and what it refuses
+EDGES = {
+    "one of 2, 4": ([2, 4], [1, 3, "2", None]),  # what a constraint takes, and what it refuses
     "an integer >= 0": ([0, 1], [-1, 0.5]),
     "an integer >= 1": ([1, 2], [0]),
     "a number > 0": ([1e-9, 3], [0.0, -1e-9]),
