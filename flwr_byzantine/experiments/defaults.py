@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.rules.parsing import FEDAVG
 
+NAMED = ("dataset", "partition")  # keys of a task whose value is a name with options
 VALIDATION_SHARE = 0.1  # share of the training data that the server holds back, where the file does not say
 DEFAULTS: dict[str, Any] = {
-    item.name: item.default for item in fields(Task) if item.name != "data_root" and item.default is not MISSING
-} | {
+    **{item.name: item.default for item in fields(Task) if item.name != "data_root" and not item.name.endswith("_options")},
+    **{key: (Task.__dataclass_fields__[key].default, {}) for key in NAMED},
     "hidden": [],
     "validation": VALIDATION_SHARE,
     "strategy": (FEDAVG, {}),
@@ -27,7 +28,10 @@ FIRST = {  # the keys that cells had when results were first kept; a new key nev
     *("method", "optimizer", "local_epochs", "local_steps", "batch_size", "lr", "momentum", "weight_decay"),
     *("strategy", "strategy_options", "attack", "attack_options", "rounds", "engine", "evaluate_every"),
 }
-LATER: dict[str, Any] = {key: value for key, value in DEFAULTS.items() if key not in FIRST}
+LATER: dict[str, Any] = {
+    **{key: value for key, value in DEFAULTS.items() if key not in FIRST},
+    **{f"{key}_options": {} for key in NAMED},
+}
 
 
 def stored(config: Mapping[str, Any]) -> dict[str, Any]:

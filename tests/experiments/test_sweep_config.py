@@ -36,10 +36,13 @@ BAD = {
     ),
     "options of no attack": ("[task]\nattack = {name = 'none', z = 1}", "[task] attack: 'none' has no options, got 'z'"),
     "a strategy that is no name": ("[grid]\nstrategy = [3]", "[grid] strategy must be a name or a table such as"),
-    "unknown dataset": ("[task]\ndataset = 'mnist'", "[task] dataset must be one of 'digits', 'fashion-mnist', got 'mnist'"),
+    "unknown dataset": (
+        "[task]\ndataset = 'mist'",
+        "[task] dataset: unknown dataset 'mist'; did you mean 'mnist'? choose one of: cifar-10, ",
+    ),
     "unknown partition": (
         "[grid]\npartition = ['shards']",
-        "[grid] partition must be one of 'iid', 'dirichlet', 'sorted', 'gamma', got 'shards'",
+        "[grid] partition: unknown partition 'shards'; did you mean 'shard'? choose one of: continuous, ",
     ),
     "wrong type": ("[task]\nlr = '0.1'", "[task] lr must be a number > 0, got '0.1'"),
     "not whole": ("[task]\nnum-clients = 2.5", "[task] num-clients must be an integer >= 1, got 2.5"),

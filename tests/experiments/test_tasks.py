@@ -22,14 +22,12 @@ from flwr_byzantine.flower.codec import flat, pack
 from flwr_byzantine.flower.compat import copy_content
 from flwr_byzantine.flower.local import LocalGrid
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dataset": "mnist"}, "unknown dataset 'mnist'; choose one of: digits, fashion-mnist"),
-        ({"partition": "shards"}, "partition must be one of 'iid', 'dirichlet', 'sorted', 'gamma', got 'shards'"),
+        ({"dataset": "mist"}, "unknown dataset 'mist'; did you mean 'mnist'? choose one of: cifar-10, "),
+        ({"partition": "shards"}, "unknown partition 'shards'; did you mean 'shard'? choose one of: continuous, "),
         ({"gamma": 1.5}, "gamma must be a number >= 0 and <= 1, got 1.5"),
         ({"alpha": 0.0}, "alpha must be a number > 0, got 0.0"),
         ({"num_malicious": 20}, "num_malicious must be an integer >= 0 and < 20, got 20"),
@@ -278,29 +276,3 @@ def test_a_twin_is_a_deep_copy_of_what_a_client_can_change():
     assert list(old["arrays"]) == ["w"]
     assert old["arrays"]["w"].numpy().tolist() == [1.0, 1.0]
     assert old["config"]["widths"] == [1, 2]
-
-
-@pytest.mark.skipif(not (SHARED / "FashionMNIST").exists(), reason="needs Fashion-MNIST beside the checkout")
-def test_fashion_mnist_by_the_environment(monkeypatch):
-    monkeypatch.setenv(data.ROOT_VARIABLE, str(SHARED))
-    task = Task(dataset="fashion-mnist", partition="sorted", num_clients=50, validation=0.1)
-    assert data.available("fashion-mnist", "")
-    found = data.load(task)
-    assert (len(found.train_y), len(found.validation_y), len(found.test_y)) == (54_000, 6_000, 10_000)
-    assert 0.99 < float(found.train_x.max()) <= 1.0
-    assert [tuple(value.shape) for value in model(task).parameters()][0::2] == [(128, 784), (64, 128), (10, 64)]
-
-
-@pytest.mark.skipif(not (SHARED / "FashionMNIST").exists(), reason="needs Fashion-MNIST beside the checkout")
-def test_fashion_mnist_from_a_read_only_data_root():
-    task = Task(dataset="fashion-mnist", data_root=str(SHARED), num_clients=10)
-    found = data.load(task)
-    assert found.train_x.shape == (60_000, 784)
-    assert found.test_x.shape == (10_000, 784)
-    assert sum(map(len, partitions(task))) == 60_000
-    assert not list(SHARED.rglob("*ubyte"))
-
-
-def test_missing_data_is_one_clear_sentence(tmp_path):
-    with pytest.raises(InvalidParameter, match=r"holds no Fashion-MNIST in torchvision's layout .*; leave it empty to download"):
-        data.load(Task(dataset="fashion-mnist", data_root=str(tmp_path)))

@@ -20,7 +20,7 @@ by_name = pytest.mark.parametrize("name", NAMES)
 @pytest.fixture
 def no_data_needed(monkeypatch):
     """Fashion-MNIST need not be there to read a configuration."""
-    monkeypatch.setattr(config, "available", lambda _dataset, _root: True)
+    monkeypatch.setattr(config, "missing", lambda _dataset, _root: "")
     monkeypatch.setattr(config, "partitions", lambda _task: [])
 
 

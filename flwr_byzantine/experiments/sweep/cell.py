@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.defaults import DEFAULTS, stored
+from flwr_byzantine.experiments.defaults import DEFAULTS, NAMED, stored
 from flwr_byzantine.experiments.results import Result, snake
-from flwr_byzantine.experiments.sweep.keys import TASK, shown
+from flwr_byzantine.experiments.sweep.keys import TASK, TRIED, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.rules import Rule
@@ -51,10 +51,10 @@ class Cell:
             InvalidParameter: values that do not go together.
         """
         config = cls.defaults(given)
-        for key in ("strategy", "attack"):
+        for key in TRIED:
             config[key], config[f"{key}_options"] = config[key]
-        for key, partition in Task.PARTITION_PARAMETERS.items():
-            config[key] = config[key] if config["partition"] == partition else 0.0
+        for key, partitions in Task.PARTITION_PARAMETERS.items():
+            config[key] = config[key] if config["partition"] in partitions else 0.0
         cell = cls(config)
         config["hidden"] = list(cell.task().widths) if config["model"] == "mlp" else []
         cell.check()
@@ -91,7 +91,7 @@ class Cell:
 
     def task(self, data_root: str = "") -> Task:
         """The cell's data and training."""
-        values = {key: self.config[key] for key in TASK}
+        values = {key: self.config[key] for key in (*TASK, *(f"{name}_options" for name in NAMED))}
         return Task(**(values | {"data_root": data_root, "hidden": tuple(values["hidden"])}))
 
     def rule(self) -> Rule | None:

@@ -15,21 +15,17 @@ from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.keys import CELL, checked, key_of, shown
-from flwr_byzantine.experiments.tasks.data import ROOT_VARIABLE, available, root_of
+from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.partitions import partitions
+from flwr_byzantine.experiments.tasks.sources import missing
 
 TABLES = ("sweep", "task", "grid", "exclude", "choose")
 SHARED_KEYS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
 GENERAL = {"name": Constraint(str), "processes": Constraint(int, ge=1), **{key: CELL[key] for key in SHARED_KEYS}}
 DATA_ROOT = "data_root"
 DATA_KEYS = (
-    "dataset",
-    "validation",
-    "num_clients",
-    "seed",
-    "partition",
-    "alpha",
-    "gamma",
+    *("dataset", "dataset_options", "normalize", "validation"),
+    *("num_clients", "seed", "partition", "partition_options", "alpha", "gamma"),
 )  # cells equal in these share loaded data
 NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")
 Table = Mapping[str, Any]
@@ -207,15 +203,14 @@ def _text(value: Any) -> str:
 
 def _check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
     for dataset in sorted({cell.config["dataset"] for cell in cells}):
-        if not available(dataset, root):
-            folder = root_of(root) or "data"
-            problem = f"{file}: data-root: {folder!r} holds no {dataset} in torchvision's layout (FashionMNIST/raw/*-ubyte.gz)"
-            raise InvalidParameter(f"{problem}; set data-root in [task] or the variable {ROOT_VARIABLE}, or take dataset = 'digits'")
+        problem = missing(dataset, root_of(root))
+        if problem:
+            raise InvalidParameter(f"{file}: data-root: {problem}")
 
 
 def _check_partitions(file: Path, cells: Iterable[Cell], root: str) -> None:
     """Divide the data as each cell wants it."""
-    found = {tuple(cell.config[key] for key in (*DATA_KEYS, "shares", "num_malicious")): cell for cell in cells}
+    found = {tuple(str(cell.config[key]) for key in (*DATA_KEYS, "shares", "num_malicious")): cell for cell in cells}
     for cell in found.values():
         try:
             partitions(cell.task(root))

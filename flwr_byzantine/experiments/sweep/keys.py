@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 from flwr_byzantine.attacks.parsing import parse_attack
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.tasks.task import DATASETS, Task
+from flwr_byzantine.experiments.datasets import check_dataset
+from flwr_byzantine.experiments.defaults import NAMED
+from flwr_byzantine.experiments.tasks.task import Task, check_partition
 from flwr_byzantine.rules.parsing import parse_strategy
 
-_OWN = {"dataset": Constraint(str, choices=DATASETS), "alpha": Constraint(float, gt=0), "hidden": Constraint(list)}
+_OWN = {"dataset": Constraint(str), "partition": Constraint(str), "alpha": Constraint(float, gt=0), "hidden": Constraint(list)}
 TASK: dict[str, Constraint] = {
-    item.name: _OWN.get(item.name) or item.metadata["constraint"] for item in fields(Task) if item.name != "data_root"
+    item.name: _OWN.get(item.name) or item.metadata["constraint"]
+    for item in fields(Task)
+    if item.name != "data_root" and not item.name.endswith("_options")
 }
 CELL: dict[str, Constraint] = {
     **TASK,
@@ -24,6 +29,14 @@ CELL: dict[str, Constraint] = {
     "rounds": Constraint(int, ge=1),
     "engine": Constraint(str, choices=("local", "ray")),
     "evaluate_every": Constraint(int, ge=1),
+}
+
+
+TRIED: dict[str, Callable[[str, dict[str, Any]], object]] = {  # keys whose value is a name with options, and how these are checked
+    "strategy": lambda name, options: parse_strategy(name, 0, options),
+    "attack": parse_attack,
+    "dataset": check_dataset,
+    "partition": lambda name, _options: check_partition(name),
 }
 
 
@@ -45,7 +58,7 @@ def shown(key: str) -> str:
 def checked(where: str, key: str, value: Any) -> Any:
     """One value of a key as the results hold it.
 
-    Strategies and attacks become (name, options); a number without a point is a float where one is wanted.
+    Strategies, attacks, data sets and partitions become (name, options); a number without a point is a float where one is wanted.
 
     Args:
         where: file and table, for the message.
@@ -59,7 +72,7 @@ def checked(where: str, key: str, value: Any) -> Any:
         >>> checked("a.toml: [task]", "lr", 1), checked("a.toml: [task]", "attack", {"name": "ALIE", "z": 1.5})
         (1.0, ('alie', {'z': 1.5}))
     """
-    if key in ("strategy", "attack"):
+    if key in TRIED:
         return _named(f"{where} {shown(key)}", key, value)
     constraint = CELL[key]
     _finite(f"{where} {shown(key)}", value)
@@ -75,10 +88,10 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise InvalidParameter(f'{where} must be a name or a table such as {{name = "alie", z = 1.5}}, got {value!r}')
     _finite(where, table)
-    name = table["name"].lower().replace(" ", "").replace("_", "-")
+    name = table["name"] if key in NAMED else table["name"].lower().replace(" ", "").replace("_", "-")
     options = {key_of(option): choice for option, choice in table.items() if option != "name"}
     try:
-        parse_strategy(name, 0, options) if key == "strategy" else parse_attack(name, options)
+        TRIED[key](name, options)
     except InvalidParameter as error:
         raise InvalidParameter(f"{where}: {error}") from None
     return name, options

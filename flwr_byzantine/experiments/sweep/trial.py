@@ -1,9 +1,8 @@
-"""What can be tried out before a sweep runs: attacks on made-up updates and examples, and how the data is divided."""
+"""What can be tried out before a sweep runs: attacks on made-up updates and examples."""
 
 from __future__ import annotations
 
 import json
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +11,14 @@ import numpy as np
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.attacks.parsing import parse_attack
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.datasets import DATASETS, Dataset
+from flwr_byzantine.experiments.datasets import DATASETS
+from flwr_byzantine.experiments.tasks.data import root_of
+from flwr_byzantine.experiments.tasks.options import frozen
+from flwr_byzantine.experiments.tasks.poisoned import check_examples
+from flwr_byzantine.experiments.tasks.sources import read
+
+Kind = tuple[tuple[int, ...], int, int]
+"""Of a data set's examples: their shape, the number of classes, and of tokens."""
 
 
 def try_attack(config: dict[str, Any]) -> None:
@@ -22,27 +28,40 @@ def try_attack(config: dict[str, Any]) -> None:
         InvalidParameter: the attack cannot be carried out on such data, or with so many clients.
     """
     options, f = json.dumps(config["attack_options"], sort_keys=True), config["num_malicious"]
-    problem = _problem(config["attack"], options, DATASETS[config["dataset"]], config["num_clients"] - f, f)
+    attack = parse_attack(config["attack"], config["attack_options"])
+    kind = _kind(config) if attack is not None and attack.poisons else ((), 0, 0)
+    problem = _problem(config["attack"], options, kind, config["num_clients"] - f, f)
     if problem:
         raise InvalidParameter(f"attack {config['attack']!r}: {problem}")
 
 
+def _kind(config: dict[str, Any]) -> Kind:
+    """Of the cell's examples; only a data set that is not known by its name is read for it."""
+    name = config["dataset"]
+    if name in DATASETS:
+        return DATASETS[name].shape, DATASETS[name].classes, DATASETS[name].vocabulary
+    raw = read(name, frozen(config["dataset_options"]), root_of(""), config["seed"])
+    return tuple(raw.train_x.shape[1:]), raw.classes, raw.vocabulary
+
+
 @lru_cache(maxsize=1024)
-def _problem(name: str, options: str, data: Dataset, honest: int, f: int) -> str:
+def _problem(name: str, options: str, kind: Kind, honest: int, f: int) -> str:
     attack = parse_attack(name, json.loads(options))
     try:
         if attack is not None:
-            _mount(attack, data, honest, f)
+            _mount(attack, kind, honest, f)
     except Exception as error:  # it would be the reason of a failed cell
         return str(error) if isinstance(error, InvalidParameter) else f"{type(error).__name__}: {error}"
     return ""
 
 
-def _mount(attack: Any, data: Dataset, honest: int, f: int) -> None:
+def _mount(attack: Any, kind: Kind, honest: int, f: int) -> None:
     rng = np.random.default_rng(0)
     if attack.poisons:
-        x, y = np.zeros((data.classes, math.prod(data.shape)), np.float32), np.arange(data.classes)
-        attack.poison(x, y, data.classes, rng, attacker=0, predict=lambda shown: np.zeros((len(shown), data.classes)))
-        attack.triggered(x, y, data.classes)
+        shape, classes, vocabulary = kind
+        check_examples(attack, shape)
+        x, y = np.zeros((classes, *shape), np.int64 if vocabulary else np.float32), np.arange(classes)
+        attack.poison(x, y, classes, rng, attacker=0, predict=lambda shown: np.zeros((len(shown), classes)))
+        attack.triggered(x, y, classes)
     elif isinstance(attack, Attack) and attack.knowledge != "rule":
         attack(rng.normal(size=(honest, 4)), f)

@@ -15,13 +15,14 @@ from torch import nn
 from flwr_byzantine import attacks
 from flwr_byzantine.attacks import Attack, DataAttack
 from flwr_byzantine.attacks.data import Predict
-from flwr_byzantine.attacks.poisoning import poisoned, predictor
+from flwr_byzantine.attacks.poisoning import predictor
 from flwr_byzantine.client import gradient
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks import training
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.poisoned import poison
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
 from flwr_byzantine.flower.codec import pack, unpack
@@ -101,7 +102,7 @@ def _examples(task: Task, client: int, net: nn.Module, config: ConfigRecord) -> 
 
 
 def _poisoned(clean: Examples, attack: DataAttack, task: Task, client: int, predict: Predict | None = None) -> Examples:
-    return cast(Examples, poisoned(clean, attack, load(task).classes, task.seed, client, predict=predict))
+    return poison(load(task), attack, clean, task.seed, client, predict)
 
 
 def _prepare(message: Message, context: Context) -> tuple[Task, nn.Module, int]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.datasets import DATASETS
+from flwr_byzantine.experiments.tasks.options import Options
+from flwr_byzantine.experiments.tasks.scale import Scale, scale_of
+from flwr_byzantine.experiments.tasks.sources import read
+from flwr_byzantine.experiments.tasks.sources.vision import ROOT_VARIABLE
 
 if TYPE_CHECKING:
     import torch
 
     from flwr_byzantine.experiments.tasks.task import Task
 
-ROOT_VARIABLE = "FLWR_BYZANTINE_DATA"
 VALIDATION_STREAM = 1  # tells the generator of the validation split from others of the same seed
 
 
@@ -28,12 +27,14 @@ class Data:
     """Examples as flat rows, labels, and the number of classes.
 
     Attributes:
-        shape: of one example: (channels, height, width) of an image, whose row holds float32 values in [0, 1], channel by
-            channel; (length,) of a row of tokens, which are int64.
-        vocabulary: how many different tokens there are; 0 for images.
         train_x, train_y: the clients' data.
-        validation_x, validation_y: held back by the server; empty where the task has no validation split.
         test_x, test_y: what the reported accuracy is of; nothing is chosen by them.
+        validation_x, validation_y: held back by the server; empty where the task has no validation split.
+        shape: of one example: (channels, height, width) of an image, whose row holds float32 values, channel by channel, in
+            [0, 1] where the task does not normalise; (length,) of a row of tokens, which are int64, or of features.
+        train_scale, test_scale: what rows of training, and of test and validation, went through.
+        vocabulary: how many different tokens there are; 0 for images.
+        groups: (rows of training,) whose each training example is; None where nobody knows.
     """
 
     train_x: torch.Tensor
@@ -44,14 +45,26 @@ class Data:
     validation_x: torch.Tensor
     validation_y: torch.Tensor
     shape: tuple[int, ...]
+    train_scale: Scale
+    test_scale: Scale
     vocabulary: int = 0
+    groups: np.ndarray | None = None
+
+
+Source = tuple[str, Options, str, int, float, str]
+"""What determines a task's data: dataset, its options, root, seed, validation share, normalisation."""
+
+
+def source_of(task: Task) -> Source:
+    """What determines the task's data; tasks that are equal in it share one object."""
+    return task.dataset, task.dataset_options, root_of(task.data_root), task.seed, task.validation, task.normalize
 
 
 def load(task: Task) -> Data:
-    """The task's data; tasks with the same data set, folder, seed and validation share share one object.
+    """The task's data; tasks with the same data set, folder, seed, validation share and normalisation share one object.
 
     Raises:
-        InvalidParameter: there is no such data under the task's root.
+        InvalidParameter: there is no such data.
 
     Example:
         >>> from flwr_byzantine.experiments.tasks import Task
@@ -59,7 +72,7 @@ def load(task: Task) -> Data:
         >>> len(data.train_x), len(data.validation_x), len(data.test_x)
         (1212, 135, 450)
     """
-    return split(task.dataset, root_of(task.data_root), task.seed, task.validation)
+    return split(*source_of(task))
 
 
 def root_of(root: str) -> str:
@@ -67,70 +80,28 @@ def root_of(root: str) -> str:
     return root or os.environ.get(ROOT_VARIABLE, "")
 
 
-def available(dataset: str, root: str) -> bool:
-    """Whether the data can be read without a download.
-
-    Example:
-        >>> available("digits", "")
-        True
-    """
-    folder = Path(root_of(root) or "data", "FashionMNIST", "raw")
-    names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-    return dataset == "digits" or all((folder / name).exists() or (folder / f"{name}.gz").exists() for name in names)
-
-
 @lru_cache(maxsize=2)
-def split(dataset: str, root: str, seed: int, validation: float) -> Data:
+def split(dataset: str, options: Options, root: str, seed: int, validation: float, normalize: str) -> Data:
     """The data, with a share of the training examples drawn at random from the seed and held back for validation."""
     import torch
 
-    train_x, train_y, test_x, test_y = _digits(seed) if dataset == "digits" else _fashion_mnist(root)
-    order = np.random.default_rng([seed, VALIDATION_STREAM]).permutation(len(train_y))
-    count = round(validation * len(train_y))
-    held, left = torch.from_numpy(order[:count]), torch.from_numpy(np.sort(order[count:]))
-    x = [_floats(part) for part in (train_x[left], test_x, train_x[held])]
-    return Data(x[0], train_y[left], x[1], test_y, 10, x[2], train_y[held], DATASETS[dataset].shape)
-
-
-def _floats(x: torch.Tensor) -> torch.Tensor:
-    """Pixels in [0, 1]; data sets are kept as bytes, a quarter of the size."""
-    return x if x.is_floating_point() else x.float().div_(255)
-
-
-def _digits(seed: int) -> tuple[torch.Tensor, ...]:
-    import torch
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    x, y = load_digits(return_X_y=True)
-    parts = train_test_split((x / 16.0).astype(np.float32), y, test_size=0.25, random_state=seed, stratify=y)
-    train_x, test_x, train_y, test_y = (torch.from_numpy(part) for part in parts)
-    return train_x, train_y, test_x, test_y
-
-
-@lru_cache(maxsize=8)
-def _fashion_mnist(root: str) -> tuple[torch.Tensor, ...]:
-    with tempfile.TemporaryDirectory() as scratch:
-        train, test = _fashion_parts(root, scratch)
-    x = [part.data.reshape(len(part.data), -1) for part in (train, test)]
-    return x[0], train.targets, x[1], test.targets
-
-
-def _fashion_parts(root: str, scratch: str) -> list[Any]:
-    """Torchvision's two parts; a root that holds only the compressed files (it may be read-only) is unpacked elsewhere."""
-    from torchvision.datasets import FashionMNIST
-    from torchvision.datasets.utils import extract_archive
-
-    packed = sorted(Path(root or "data", "FashionMNIST", "raw").glob("*-ubyte.gz"))
-    unpacked = all(file.with_suffix("").exists() for file in packed)
-    if root and packed and not unpacked:
-        target = Path(scratch, "FashionMNIST", "raw")
-        target.mkdir(parents=True)
-        for file in packed:
-            extract_archive(str(file), str(target))
-        root = scratch
-    try:
-        return [FashionMNIST(root or "data", train=part, download=not root) for part in (True, False)]
-    except RuntimeError as error:
-        problem = f"data-root {root!r} holds no Fashion-MNIST in torchvision's layout ({error})"
-        raise InvalidParameter(f"{problem}; leave it empty to download") from None
+    raw = read(dataset, options, root, seed)
+    order = np.random.default_rng([seed, VALIDATION_STREAM]).permutation(len(raw.train_y))
+    count = round(validation * len(raw.train_y))
+    kept = np.sort(order[count:])
+    held, left = torch.from_numpy(order[:count]), torch.from_numpy(kept)
+    train_scale, test_scale = scale_of(dataset, raw, normalize)
+    return Data(
+        train_x=train_scale.rows(raw.train_x[left]),
+        train_y=raw.train_y[left],
+        test_x=test_scale.rows(raw.test_x),
+        test_y=raw.test_y,
+        classes=raw.classes,
+        validation_x=test_scale.rows(raw.train_x[held]),
+        validation_y=raw.train_y[held],
+        shape=tuple(raw.train_x.shape[1:]),
+        vocabulary=raw.vocabulary,
+        groups=None if raw.groups is None else raw.groups[kept],
+        train_scale=train_scale,
+        test_scale=test_scale,
+    )

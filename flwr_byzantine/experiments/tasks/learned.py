@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
 from flwr.app import ArrayRecord
 
 from flwr_byzantine.adversary import Harm
-from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.attacks import Attack
 from flwr_byzantine.experiments.tasks.client import config_of
-from flwr_byzantine.experiments.tasks.data import Data, load
+from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions
+from flwr_byzantine.experiments.tasks.poisoned import triggered
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import evaluate
 
@@ -60,7 +60,7 @@ class TaskModel:
     def __init__(self, task: Task, attack: Attack | None) -> None:
         partitions(task)
         self.task, self.attack, self.net, self.data = task, attack, model(task), load(task)
-        self._triggered = _triggered(attack, self.data)
+        self._triggered = triggered(self.data, attack)
 
     def initial(self) -> ArrayRecord:
         """The task's model by its seed."""
@@ -89,11 +89,3 @@ class TaskModel:
     def notices(self) -> list[str]:
         """None."""
         return []
-
-
-def _triggered(attack: Attack | None, data: Data) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The test examples with the attack's trigger, and the labels that it wants; None where no attack on data wants any."""
-    if not isinstance(attack, DataAttack):
-        return None
-    x, wanted = attack.triggered(data.test_x, data.test_y, data.classes)
-    return (x, wanted) if len(wanted) else None

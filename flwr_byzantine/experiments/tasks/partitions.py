@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.declare.names import check_options
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.tasks.data import root_of, split
+from flwr_byzantine.experiments.tasks.data import Source, source_of, split
+from flwr_byzantine.experiments.tasks.options import Options
+from flwr_byzantine.experiments.tasks.partitioners import divided
 
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.tasks.task import Task
 
-SMALLEST = 10  # examples that every client gets at least under "dirichlet"
 PARTITION_STREAM = 2  # tells the generator of the partition from others of the same seed
 
 
 def partitions(task: Task) -> list[Array]:
     """Row indices of each client's training data.
 
-    "iid" and "dirichlet" are flwr-datasets' partitioners. Under `shares="honest"`, honest client f + j holds share j
-    of n - f, and malicious client k a copy of share k mod (n - f), so that no data is lost to the honest ones.
+    "sorted" and "gamma" are made here, all others by flwr-datasets' partitioner of that name. Under `shares="honest"`,
+    honest client f + j holds share j of n - f, and malicious client k a copy of share k mod (n - f), so that no data is
+    lost to the honest ones.
 
     Raises:
-        InvalidParameter: the data does not suffice for so many clients or so much heterogeneity.
+        InvalidParameter: the data does not suffice for so many clients or so much heterogeneity, or cannot be divided so.
 
     Source: gamma-similarity: Karimireddy, Kale, Mohri, Reddi, Stich, Suresh, ICML 2020.
 
@@ -34,23 +36,27 @@ def partitions(task: Task) -> list[Array]:
         >>> from flwr_byzantine.experiments.tasks import Task
         >>> [len(rows) for rows in partitions(Task(partition="sorted", num_clients=4))]
         [337, 337, 337, 336]
+        >>> linear = partitions(Task(partition="linear", num_clients=3))
+        >>> [len(rows) for rows in linear]
+        [224, 449, 674]
     """
     bad = 0 if task.shares == "all" else task.num_malicious
     parts = task.num_clients - bad
-    data = (task.dataset, root_of(task.data_root), task.seed, task.validation)
-    degree = {"dirichlet": task.alpha, "gamma": task.gamma}.get(task.partition, 0.0)
-    found = _partitions(data, task.partition, degree, parts)
+    degree = {"gamma": task.gamma}.get(task.partition, task.alpha if task.partition in task.PARTITION_PARAMETERS["alpha"] else 0.0)
+    found = _partitions(source_of(task), task.partition, task.partition_options, degree, parts)
     return [found[k % parts] for k in range(bad)] + found
 
 
 @lru_cache(maxsize=8)
-def _partitions(data: tuple[str, str, int, float], partition: str, degree: float, parts: int) -> list[Array]:
-    labels, seed = split(*data).train_y.numpy(), data[2]
+def _partitions(source: Source, partition: str, options: Options, degree: float, parts: int) -> list[Array]:
+    data, seed = split(*source), source[3]
+    labels = data.train_y.numpy()
     if parts > len(labels):
         raise InvalidParameter(f"{len(labels)} examples cannot be divided among {parts} clients; lower num-clients")
-    if partition in ("iid", "dirichlet"):
-        return _by_flower(labels, partition, degree, parts, seed)
-    return similar(labels, degree, parts, np.random.default_rng([seed, PARTITION_STREAM]))
+    if partition in ("sorted", "gamma"):
+        check_options(partition, dict(options), ())
+        return similar(labels, degree, parts, np.random.default_rng([seed, PARTITION_STREAM]))
+    return divided(data, partition, dict(options), degree, parts, seed)
 
 
 def similar(labels: Array, gamma: float, parts: int, rng: np.random.Generator) -> list[Array]:
@@ -72,24 +78,3 @@ def similar(labels: Array, gamma: float, parts: int, rng: np.random.Generator) -
     rest = rest[np.argsort(labels[rest], kind="stable")]
     pieces = zip(np.array_split(order[:count], parts), np.array_split(rest, parts), strict=True)
     return [np.concatenate(pair) for pair in pieces]
-
-
-def _by_flower(labels: Array, partition: str, alpha: float, parts: int, seed: int) -> list[Array]:
-    import datasets
-    from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner
-
-    datasets.disable_progress_bars()
-    rows = datasets.Dataset.from_dict({"row": list(range(len(labels))), "label": labels.tolist()})
-    partitioner: Any = (
-        IidPartitioner(parts)
-        if partition == "iid"
-        else DirichletPartitioner(parts, partition_by="label", alpha=alpha, min_partition_size=SMALLEST, seed=seed)
-    )
-    partitioner.dataset = rows.shuffle(seed=seed)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # each of its attempts that fails; the last one raises
-            return [np.array(partitioner.load_partition(k)["row"]) for k in range(parts)]
-    except ValueError as error:
-        problem = f"{len(labels)} examples cannot be divided among {parts} clients by partition {partition!r} with alpha = {alpha:g}"
-        raise InvalidParameter(f"{problem} ({error}); raise alpha or lower num-clients") from None

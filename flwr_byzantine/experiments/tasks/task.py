@@ -9,13 +9,27 @@ from typing import ClassVar
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint, check, param
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.datasets import check_dataset
+from flwr_byzantine.experiments.tasks.options import Options, frozen
+from flwr_byzantine.experiments.tasks.scale import NORMALIZE
 
-DATASETS = ("digits", "fashion-mnist")
-PARTITIONS = ("iid", "dirichlet", "sorted", "gamma")
+PARTITIONS = (
+    *("iid", "dirichlet", "sorted", "gamma"),
+    *("linear", "square", "exponential", "size", "id-to-size-fnc"),
+    *("shard", "pathological", "distribution", "inner-dirichlet", "continuous"),
+    *("natural-id", "grouped-natural-id", "vertical-even", "vertical-size"),
+)
 OPTIMIZERS = {  # of torch.optim
     name.lower(): name for name in ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
 }
-HIDDEN = {"digits": (64,), "fashion-mnist": (128, 64)}
+HIDDEN = {"digits": (64,)}
+WIDE = (128, 64)  # hidden widths for every other data set
+
+
+def check_partition(name: str) -> None:
+    """Raise `InvalidParameter` unless there is such a partition; its options are tried when data is divided."""
+    if name not in PARTITIONS:
+        raise unknown_name("partition", name, PARTITIONS)
 
 
 @dataclass(frozen=True)
@@ -23,10 +37,15 @@ class Task:
     """Data, partition, model and training of a federation.
 
     Attributes:
-        dataset: "digits" (scikit-learn's, embedded; 8 x 8) or "fashion-mnist" (in torchvision's layout; 28 x 28).
-        data_root: folder that holds Fashion-MNIST; "" is $FLWR_BYZANTINE_DATA, or where that is not set ./data.
+        dataset: a name of `datasets.DATASETS`, e.g. "digits" (scikit-learn's, embedded; 8 x 8) or "cifar-10" (in torchvision's
+            layout), "hf:owner/name" of Hugging Face, or "module:function" of your own.
+        dataset_options: of a Hugging Face set (image, label, group, subset, train, test), or arguments of your function.
+        data_root: folder of torchvision's sets; "" is $FLWR_BYZANTINE_DATA, or where that is not set ./data.
+        normalize: "none"; "standard": images less the mean, over the deviation of each channel, as the papers have them where
+            they do; "train-only": so for training, while models are evaluated on images as they are.
         partition: "iid"; "dirichlet" (shares of each label); "sorted" (by label, equal shares); "gamma" (a share
-            `gamma` of the data iid, the rest sorted by label).
+            `gamma` of the data iid, the rest sorted by label); or another of flwr-datasets' partitioners.
+        partition_options: of that partitioner, by its own names.
         alpha: Dirichlet concentration; smaller is more heterogeneous.
         gamma: similarity in [0, 1] of "gamma": 1 is iid, 0 is sorted.
         shares: who gets a share: "all" clients, or the "honest" ones, where malicious client k has a copy of the
@@ -55,11 +74,14 @@ class Task:
         'gamma'
     """
 
-    PARTITION_PARAMETERS: ClassVar[dict[str, str]] = {"alpha": "dirichlet", "gamma": "gamma"}  # parameters of one partition each
+    PARTITION_PARAMETERS: ClassVar[dict[str, tuple[str, ...]]] = {"alpha": ("dirichlet", "inner-dirichlet"), "gamma": ("gamma",)}
 
     dataset: str = "digits"
+    dataset_options: Options = ()
     data_root: str = ""
-    partition: str = param("dirichlet", kind=str, choices=PARTITIONS)
+    normalize: str = param("none", kind=str, choices=NORMALIZE)
+    partition: str = "dirichlet"
+    partition_options: Options = ()
     alpha: float = 0.5
     gamma: float = param(0.0, kind=float, ge=0, le=1)
     shares: str = param("all", kind=str, choices=("all", "honest"))
@@ -80,12 +102,14 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the fields, each by itself and those that depend on each other."""
-        if self.dataset not in DATASETS:
-            raise unknown_name("dataset", str(self.dataset), DATASETS)
+        for name in ("dataset_options", "partition_options"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+        check_dataset(str(self.dataset), dict(self.dataset_options))
+        check_partition(str(self.partition))
         for item in fields(self):
             if "constraint" in item.metadata:
                 check("task", item.name, getattr(self, item.name), item.metadata["constraint"])
-        if self.partition == "dirichlet":
+        if self.partition in self.PARTITION_PARAMETERS["alpha"]:
             check("task", "alpha", self.alpha, Constraint(float, gt=0))
         check("task", "num_malicious", self.num_malicious, Constraint(int, ge=0, lt=self.num_clients))
         check("task", "hidden", self.hidden, Constraint(tuple))
@@ -98,7 +122,7 @@ class Task:
     @property
     def widths(self) -> tuple[int, ...]:
         """Hidden widths of the MLP."""
-        return self.hidden or HIDDEN[self.dataset]
+        return self.hidden or HIDDEN.get(self.dataset, WIDE)
 
     def to_json(self) -> str:
         """The fields as one string, which a message carries at less cost than two dozen values.

@@ -1,0 +1,94 @@
+"""Hugging Face's sets of labelled images, through flwr-datasets: "hf:owner/name", or "hf:" and a folder that `datasets` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from flwr_byzantine.declare.names import unknown_name
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.datasets import HUB
+from flwr_byzantine.experiments.tasks.sources.raw import Raw, raw_of
+
+SPLITS = {"train": ("train",), "test": ("test", "validation", "valid")}  # of several names the first that there is
+LABELS = ("label", "labels", "fine_label", "target")  # names of label columns that are not declared to be one
+ARRAYS = ("Array2D", "Array3D", "List", "LargeList", "Sequence")
+
+
+def read(dataset: str, options: Mapping[str, Any]) -> Raw:
+    """The data set, from Hugging Face's cache, from a folder, or downloaded.
+
+    Args:
+        dataset: "hf:" and what `datasets.load_dataset` takes.
+        options: image, label: the columns, where there is not one of each; group: a column that says whose an example is;
+            subset: `load_dataset`'s name; train, test: the splits.
+
+    Raises:
+        InvalidParameter: it cannot be had, or it has no such columns or splits.
+    """
+    train, test = _splits(dataset, options)
+    kinds = {name: type(kind).__name__ for name, kind in train.features.items()}
+    image = _column(dataset, "image", _of(kinds, ["Image"]) or _of(kinds, ARRAYS), kinds, options)
+    label = _column(dataset, "label", _of(kinds, ["ClassLabel"]) or [name for name in LABELS if name in kinds], kinds, options)
+    groups = list(train[_column(dataset, "group", [], kinds, options)]) if "group" in options else None
+    parts = [(_images(dataset, part[image]), np.asarray(list(part[label]))) for part in (train, test)]
+    return raw_of(dataset, parts[0], parts[1], getattr(train.features[label], "num_classes", 0), groups)
+
+
+def _splits(dataset: str, options: Mapping[str, Any]) -> list[Any]:
+    """The training and the test split."""
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    import datasets
+    from flwr_datasets import FederatedDataset
+
+    datasets.disable_progress_bars()
+    source = FederatedDataset(dataset=dataset.removeprefix(HUB), subset=options.get("subset"), partitioners={}, shuffle=False)
+    names = {which: (options[which],) if which in options else usual for which, usual in SPLITS.items()}
+    return [_split(dataset, source, which, names[which]) for which in SPLITS]
+
+
+def _split(dataset: str, source: Any, which: str, names: tuple[str, ...]) -> Any:
+    """The first of the splits that there is."""
+    try:
+        return source.load_split(names[0])
+    except Exception as error:
+        absent = "not present" in str(error)
+        if absent and len(names) > 1:
+            return _split(dataset, source, which, names[1:])
+        problem = f"no {which} split could be read ({type(error).__name__}: {error})".splitlines()[0]
+    named = f'name it, as in {{name = "{dataset}", {which} = "..."}}'
+    raise InvalidParameter(f"dataset {dataset!r}: {problem}; {named if absent else 'check the name, or fetch it where there is a network'}")
+
+
+def _of(kinds: Mapping[str, str], wanted: Iterable[str]) -> list[str]:
+    return [name for name, kind in kinds.items() if kind in wanted]
+
+
+def _column(dataset: str, what: str, found: list[str], columns: Iterable[str], options: Mapping[str, Any]) -> str:
+    """The column that the options name, else the only one found."""
+    if what in options:
+        if options[what] not in columns:
+            raise unknown_name(f"{what} column of {dataset!r}", str(options[what]), columns)
+        return str(options[what])
+    if len(found) != 1:
+        which = f"one of {', '.join(found)}" if found else f"none of its columns ({', '.join(columns)}) is known to be one"
+        raise InvalidParameter(f'dataset {dataset!r}: which column is the {what}? {which}; write {{name = "{dataset}", {what} = "..."}}')
+    return found[0]
+
+
+def _images(dataset: str, column: Iterable[Any]) -> np.ndarray:
+    """Pictures as bytes, (rows, height, width) or (rows, 3, height, width); arrays as they are."""
+    values = list(column)
+    if not hasattr(values[0], "convert"):
+        return np.asarray(values)
+    mode = "L" if values[0].mode in ("L", "1") else "RGB"
+    sizes = {value.size for value in values}
+    if len(sizes) > 1:
+        raise InvalidParameter(
+            f"dataset {dataset!r}: all images must have one size, got {len(sizes)}; scale them in a function of your own"
+        )
+    pixels = np.stack([np.asarray(value.convert(mode)) for value in values])
+    return pixels if mode == "L" else pixels.transpose(0, 3, 1, 2)

@@ -1,0 +1,203 @@
+"""Data sets that nobody named: Hugging Face's, from a folder that `datasets` reads as no network is needed, and one's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from flwr_byzantine import InvalidParameter
+from flwr_byzantine.experiments.sweep import read
+from flwr_byzantine.experiments.tasks import Task, data
+from flwr_byzantine.experiments.tasks.own import resolve
+from flwr_byzantine.experiments.tasks.partitions import partitions
+from tests.support.sweeps import STRICT, write
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Write a module in the current folder, which is a new one; the test gives its lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+
+    def make(name, *lines):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text("\n".join(["import numpy as np", *lines]))
+        return tmp_path
+
+    return make
+
+
+RGB = ["def load(rows=12):", "    x = np.linspace(0, 1, rows * 3 * 6 * 8).reshape(rows, 3, 6, 8)", "    y = np.arange(rows) % 3"]
+
+
+def test_a_function_of_ones_own_gives_images_of_any_shape_and_takes_options(own):
+    own("wide", *RGB, "    return x, y, x[:6], y[:6]")
+    found = data.load(Task(dataset="wide:load", dataset_options={"rows": 9}))
+    assert (found.shape, found.classes, found.vocabulary, found.groups) == ((3, 6, 8), 3, 0, None)
+    assert (found.train_x.shape, found.train_x.dtype, len(found.test_y)) == ((9, 144), torch.float32, 6)
+
+
+def test_bytes_are_pixels_integers_are_tokens_and_a_fifth_value_says_whose_they_are(own):
+    own("bytes", "def load():", "    x = np.full((4, 2, 3), 255, np.uint8)", "    return x, [0, 1, 0, 1], x, [0, 1, 0, 1]")
+    found = data.load(Task(dataset="bytes:load"))
+    assert (found.shape, found.train_x.tolist()[0]) == ((1, 2, 3), [1.0] * 6)
+    own("words", "def load():", "    x = np.arange(12).reshape(4, 3)", "    return x, [0, 1, 0, 1], x, [0, 1, 0, 1], list('baab')")
+    found = data.load(Task(dataset="words:load"))
+    assert (found.shape, found.vocabulary, found.train_x.dtype) == ((3,), 12, torch.int64)
+    assert found.groups.tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "has no 'load'; define it there"),
+        (["def laod(): pass"], "has no 'load'; did you mean 'laod'?"),
+        (["load = 3"], "load must be a function, got int"),
+        (["1 / 0"], "cannot import 'wrong' (ZeroDivisionError: division by zero)"),
+        (["import no_such_module"], "cannot import 'wrong' (ModuleNotFoundError: No module named 'no_such_module')"),
+        (["def load(): return 1 / 0"], "raised ZeroDivisionError: division by zero"),
+        (["def load(size): pass"], "raised TypeError: load() missing 1 required positional argument: 'size'"),
+        (["def load(): return 1, 2"], "must return train_x, train_y, test_x, test_y (and groups, if any), got 2 values"),
+        (["def load(): pass"], "must return train_x, train_y, test_x, test_y (and groups, if any), got NoneType"),
+        (["x = np.ones((4, 3))", "def load(): return x, [0, 1], x, [0, 1]"], "train needs 4 integer labels >= 0"),
+        (["x = np.ones((2, 3))", "def load(): return x, [0.5, 1], x, [0, 1]"], "got float64 of shape (2,)"),
+        (["x = np.ones((2, 3))", "def load(): return x, [0, -1], x, [0, 1]"], "train needs 2 integer labels >= 0"),
+        (["x = np.ones((2, 3))", "def load(): return x, [0, 0], x, [0, 0]"], "labels must be 0 .. classes - 1, got 0 .. 0"),
+        (["x = np.ones((2, 3))", "def load(): return x, [0, 1], x[:, :2], [0, 1]"], "examples of train and test must be alike"),
+        (["x = np.ones((2, 3))", "def load(): return x, [0, 1], x, [0, 1], [1]"], "groups must be a vector of 2"),
+        (["x = np.full((2, 3), np.nan)", "def load(): return x, [0, 1], x, [0, 1]"], "must be finite"),
+        (["x = np.full((2, 3), -1)", "def load(): return x, [0, 1], x, [0, 1]"], "tokens >= 0"),
+        (["x = np.array(['a', 'b'])", "def load(): return x, [0, 1], x, [0, 1]"], "examples must be images (rows, channels, height"),
+        (["x = np.ones((2, 0))", "def load(): return x, [0, 1], x, [0, 1]"], "examples must be images (rows, channels, height"),
+    ],
+)
+def test_every_mistake_is_one_sentence_before_anything_runs(own, lines, said):
+    folder = own("wrong", *lines)
+    with pytest.raises(InvalidParameter) as error:
+        read(write(folder, "[task]\ndataset = 'wrong:load'\nmodel = 'softmax'\n"))
+    assert said in str(error.value)
+    assert "dataset 'wrong:load'" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["no-colon", "a:b:c", "a b:c", ":load", "wide:", 3])
+def test_a_name_of_another_form_is_refused(name):
+    with pytest.raises(InvalidParameter, match=r"must be 'module:function', got"):
+        resolve(name, "dataset")
+
+
+def test_attacks_are_tried_on_ones_own_data_before_anything_runs(own):
+    folder = own(
+        "wide",
+        *RGB,
+        "    return x, y, x[:6], y[:6]",
+        "def rows():",
+        "    x = np.ones((6, 9))",
+        "    return x, [0, 1, 2] * 2, x, [0, 1, 2] * 2",
+    )
+    text = "[task]\ndataset = 'wide:load'\nmodel = 'softmax'\nnum-clients = 3\nnum-malicious = 1\npartition = 'iid'\nattack = {}\n"
+    assert read(write(folder, text.format("{name = 'backdoor', target = 2, patch = 6}"))).cells
+    for task, attack, said in (
+        (text, "{name = 'backdoor', patch = 7}", "a patch of side 7 at bottom-right does not fit images of 6 x 8"),
+        (text, "{name = 'backdoor', target = 5}", "target must be an integer >= 0 and < 3, got 5"),
+        (
+            text.replace("load", "rows"),
+            "'backdoor'",
+            "puts a patch on images, and an example here is a row of 9 values; take an attack on labels",
+        ),
+    ):
+        with pytest.raises(InvalidParameter) as error:
+            read(write(folder, task.format(attack)))
+        assert said in str(error.value)
+
+
+@pytest.mark.slow
+def test_workers_of_a_sweep_find_ones_own_data(own):
+    folder = own("wide", *RGB, "    return x, y, x[:6], y[:6]")
+    write(
+        folder,
+        "[sweep]\nrounds = 1\n[task]\ndataset = 'wide:load'\nmodel = 'softmax'\nnum-clients = 2\npartition = 'iid'\n[grid]\nseed = [0, 1]",
+    )
+    command = [sys.executable, "-m", "flwr_byzantine", "sweep", "s.toml", "--processes", "2"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**STRICT, "PYTHONPATH": str(Path(__file__).parents[2])})
+    assert "2 cells finished, 0 failed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A folder with parquet files of images and labels, as Hugging Face's hub has them; the test may change the columns."""
+
+    def make(change=lambda columns: columns, image=None, label=None, splits=("train", "test")):
+        pictures = [RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8) for _ in range(6)]
+        for split in splits:
+            columns = change({"image": pictures, "label": [0, 1, 2, 0, 1, 2], "writer": list("aabbcc")})
+            features = datasets.Features({name: datasets.Value("string") for name in columns})
+            for name in columns:
+                if name in ("image", "second"):
+                    features[name] = image or datasets.Image()
+                elif name in ("label", "fine"):
+                    features[name] = label or datasets.ClassLabel(num_classes=4)
+            datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+        return pictures, f"hf:{tmp_path}"
+
+    return make
+
+
+def test_a_hugging_face_set_is_read_with_its_columns_found(hub):
+    pictures, name = hub()
+    found = data.load(Task(dataset=name))
+    assert (found.shape, found.classes, found.train_y.tolist()) == ((3, 6, 8), 4, [0, 1, 2, 0, 1, 2])
+    assert torch.equal(found.train_x[0], torch.from_numpy(pictures[0]).float().div(255).permute(2, 0, 1).flatten())
+
+
+def test_columns_and_splits_can_be_named_and_a_column_can_say_whose_an_example_is(hub):
+    _, name = hub(lambda columns: {**columns, "second": columns["image"], "fine": [1] * 6}, splits=("train", "valid"))
+    options = {"image": "second", "label": "fine", "test": "train", "group": "writer"}
+    found = data.load(Task(dataset=name, dataset_options=options))
+    assert (found.train_y.tolist(), found.groups.tolist()) == ([1] * 6, [0, 0, 1, 1, 2, 2])
+    parts = partitions(Task(dataset=name, dataset_options=options, partition="natural-id", num_clients=3))
+    assert sorted(sorted(part) for part in parts) == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_grey_pictures_and_plain_numbers_are_read_too(hub):
+    _, name = hub(lambda columns: {**columns, "image": [picture[..., 0] for picture in columns["image"]]}, label=datasets.Value("int64"))
+    found = data.load(Task(dataset=name))
+    assert (found.shape, found.classes) == ((1, 6, 8), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        (lambda columns: columns, {"image": "imgae"}, "unknown image column of 'hf:"),
+        (lambda columns: columns, {"group": "owner"}, "unknown group column of 'hf:"),
+        (lambda columns: columns, {"test": "tset"}, "no test split could be read (ValueError: The given split: 'tset' is not present"),
+        (lambda columns: columns, {"imgae": "image"}, "did you mean 'image'? choose one of: group, image, label, subset, test, train"),
+        (lambda columns: {**columns, "second": columns["image"]}, {}, "which column is the image? one of image, second; write {name = "),
+        (
+            lambda columns: {"label": columns["label"], "text": list("abcdef")},
+            {},
+            "which column is the image? none of its columns (label, text)",
+        ),
+        (lambda columns: {**columns, "image": [np.zeros((n, 3, 3), np.uint8) for n in range(1, 7)]}, {}, "must have one size, got 6"),
+    ],
+)
+def test_what_is_wrong_with_a_hugging_face_set_is_one_sentence(hub, change, options, said):
+    _, name = hub(change)
+    with pytest.raises(InvalidParameter) as error:
+        data.load(Task(dataset=name, dataset_options=options))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_hugging_face_set_that_cannot_be_had_is_one_sentence_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        InvalidParameter, match=r"dataset 'hf:nobody/nothing': no train split could be read \(\w+: .*\); check the name, or fetch"
+    ):
+        read(write(tmp_path, "[task]\ndataset = 'hf:nobody/nothing'\n"))
