@@ -20,6 +20,7 @@ from flwr_byzantine.theory import momentum_variance_factor
 with needed_by(__name__):
     import torch
 
+AVERAGED = "averaged"
 STATE_KEY = "flwr-byzantine.momentum"
 Loss = Callable[[torch.nn.Module, Any], torch.Tensor]
 
@@ -46,6 +47,7 @@ def gradient(
     *,
     context: Context | None = None,
     momentum: float = 0.0,
+    momentum_form: str = AVERAGED,
     reduction: str = "mean",
 ) -> Gradient:
     """The stochastic gradient at the model as it is; the model's parameters are not changed.
@@ -55,7 +57,8 @@ def gradient(
         loss: function of model and batch, a scalar tensor.
         batches: one or a few; with two or more, the noise is estimated too, which `certificate=True` uses.
         context: the client's, which keeps the momentum between rounds; needed where `momentum` is above 0.
-        momentum: β of worker momentum, m ← βm + (1 - β)G from m = 0, sent in place of G; in [0, 1).
+        momentum: β of worker momentum from m = 0, sent in place of G; in [0, 1).
+        momentum_form: "averaged", m ← βm + (1 - β)G, or "sum", m ← βm + G as torch.optim.SGD, 1 / (1 - β) times as long.
         reduction: "mean" over the batches, or their "sum".
 
     Raises:
@@ -70,15 +73,17 @@ def gradient(
         ([[2.0, 2.0]], 2.0)
     """
     check("gradient", "momentum", momentum, Constraint(float, ge=0, lt=1))
+    check("gradient", "momentum_form", momentum_form, Constraint(str, choices=(AVERAGED, "sum")))
     check("gradient", "reduction", reduction, Constraint(str, choices=("mean", "sum")))
     rows, losses = _rows(model, loss, batches)
     stack = np.array([np.concatenate([array.ravel() for array in row.values()]) for row in rows])
     noise = float(stack.var(axis=0, ddof=1).sum()) / len(rows) if len(rows) > 1 else None
     scale = len(rows) if reduction == "sum" else 1
     arrays = {name: scale * np.mean([row[name] for row in rows], axis=0, dtype=row_type(rows[0][name])) for name in rows[0]}
+    fresh = 1 - momentum if momentum_form == AVERAGED else 1.0
     if momentum > 0:
-        arrays = _with_momentum(context, arrays, momentum)
-    factor = scale**2 * momentum_variance_factor(momentum)
+        arrays = _with_momentum(context, arrays, momentum, fresh)
+    factor = (scale * fresh / (1 - momentum)) ** 2 * momentum_variance_factor(momentum)
     shaped = {name: np.asarray(arrays[name], dtype=rows[0][name].dtype) for name in arrays}
     return Gradient(shaped, float(np.mean(losses)), None if noise is None else noise * factor)
 
@@ -109,13 +114,13 @@ def _like_state(model: torch.nn.Module) -> dict[str, NDArray]:
     return {name: (torch.zeros_like(value) if grad is None else grad).cpu().numpy() for name, (grad, value) in found.items()}
 
 
-def _with_momentum(context: Context | None, arrays: Mapping[str, NDArray], beta: float) -> dict[str, NDArray]:
-    """β times the momentum of the last round plus (1 - β) times these gradients; kept in the context for the next round."""
+def _with_momentum(context: Context | None, arrays: Mapping[str, NDArray], beta: float, fresh: float) -> dict[str, NDArray]:
+    """β times the momentum of the last round plus `fresh` times these gradients; kept in the context for the next round."""
     if context is None:
         raise InvalidParameter("gradient: momentum is kept in the client's context.state; pass context=")
     old = context.state.array_records.get(STATE_KEY)
     previous = {} if old is None else {name: unpack(array.data) for name, array in old.items()}
-    mixed = {name: (1 - beta) * value + beta * previous.get(name, np.zeros_like(value)) for name, value in arrays.items()}
+    mixed = {name: fresh * value + beta * previous.get(name, np.zeros_like(value)) for name, value in arrays.items()}
     context.state[STATE_KEY] = pack({name: np.asarray(value) for name, value in mixed.items()})
     return mixed
 
@@ -128,6 +133,7 @@ def gradient_reply(
     batches: Iterable[Any],
     *,
     momentum: float = 0.0,
+    momentum_form: str = AVERAGED,
     reduction: str = "mean",
     metrics: Mapping[str, Any] | None = None,
 ) -> Message:
@@ -140,6 +146,7 @@ def gradient_reply(
         loss: as for `gradient`.
         batches: as for `gradient`.
         momentum: as for `gradient`.
+        momentum_form: as for `gradient`.
         reduction: as for `gradient`.
         metrics: further metrics of the reply; "loss" is there already, and "num-examples" where it is not given is 1.
 
@@ -153,7 +160,7 @@ def gradient_reply(
         ...     return gradient_reply(message, context, net, lambda net, batch: cross_entropy(net(batch), y), [x], momentum=0.9)
     """
     model.load_state_dict(next(iter(message.content.array_records.values())).to_torch_state_dict())
-    found = gradient(model, loss, batches, context=context, momentum=momentum, reduction=reduction)
+    found = gradient(model, loss, batches, context=context, momentum=momentum, momentum_form=momentum_form, reduction=reduction)
     noise = {} if found.noise is None else {NOISE_KEY: found.noise}
     record = MetricRecord({"num-examples": 1, "loss": found.loss, **noise, **(metrics or {})})
     arrays = ArrayRecord({name: Array(value) for name, value in found.arrays.items()})

@@ -15,7 +15,7 @@ _MISSING = dataclasses.MISSING
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """What values a parameter may take."""
+    """What values a parameter may take; `either` is another constraint that it may meet instead."""
 
     kind: type
     ge: float | None = None
@@ -24,9 +24,13 @@ class Constraint:
     lt: float | None = None
     choices: tuple[Any, ...] = ()
     optional: bool = False
+    either: Constraint | None = None
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` is of the right kind and within the range."""
+        return self._accepts(value) or (self.either is not None and self.either.accepts(value))
+
+    def _accepts(self, value: Any) -> bool:
         if value is None:
             return self.optional
         if self.choices:
@@ -49,11 +53,15 @@ class Constraint:
         )
 
     def __str__(self) -> str:
+        return self._text() if self.either is None else f"{self._text()} or {self.either}"
+
+    def _text(self) -> str:
         noun = {int: "an integer", float: "a number", bool: "True or False", str: "a string"}.get(
             self.kind, _with_article(self.kind.__name__)
         )
         if self.choices:
-            return "one of " + ", ".join(map(repr, self.choices)) + (" or None" if self.optional else "")
+            one_of = "one of " if len(self.choices) > 1 else ""
+            return one_of + ", ".join(map(repr, self.choices)) + (" or None" if self.optional else "")
         bounds = [
             f"{sign} {bound:g}" for sign, bound in ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt)) if bound is not None
         ]

@@ -16,6 +16,8 @@ DEFAULTS: dict[str, Any] = {
     **{item.name: item.default for item in fields(Task) if item.name != "data_root" and not item.name.endswith("_options")},
     **{key: (Task.__dataclass_fields__[key].default, {}) for key in NAMED},
     "hidden": [],
+    "milestones": [],
+    "plan_failure": 0.01,
     "validation": VALIDATION_SHARE,
     "strategy": (FEDAVG, {}),
     "attack": (NO_ATTACK, {}),

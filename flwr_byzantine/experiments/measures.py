@@ -18,6 +18,8 @@ from flwr_byzantine.flower.records import is_train, partition_in
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 FINAL_ROUNDS = 3  # rounds that the final values are the mean of
+WHOLE_RUN = ("attackers", "over_f")  # measures whose final value is of all rounds
+OF_THOSE_THERE = ("malicious_kept", "honest_dropped")  # measures of a round that has none where nobody of them takes part
 MODEL_MEASURES = ("accuracy", "loss", "validation_accuracy", "attack_success")  # the others are of a round
 
 
@@ -45,6 +47,8 @@ class History:
         malicious_share: share of the aggregate that malicious clients own (estimated for coordinate-wise rules).
         honest_dropped: share of the honest clients whose update was not kept.
         kappa_seen: ‖F - x̄‖² / mean ‖x_i - x̄‖² of the aggregate F, over the honest updates x_i with mean x̄.
+        attackers: how many malicious clients took part.
+        over_f: 1 where they were more than the rule's f, else 0; NaN without a rule.
         notices: what the attack said of itself where it does nothing, each sentence once; no measure.
     """
 
@@ -56,6 +60,8 @@ class History:
     malicious_share: list[float] = field(default_factory=list)
     honest_dropped: list[float] = field(default_factory=list)
     kappa_seen: list[float] = field(default_factory=list)
+    attackers: list[float] = field(default_factory=list)
+    over_f: list[float] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     def measures(self) -> dict[str, list[float]]:
@@ -65,11 +71,20 @@ class History:
     def final(self) -> dict[str, float | None]:
         """Mean of each measure over the last three rounds, the initial model apart; None where there is nothing.
 
+        `attackers` and `over_f` are means over all rounds, the latter so the share of rounds with more than f. A round without
+        attackers counts for nothing in `malicious_kept`, one without honest clients in `honest_dropped`.
+
         Example:
             >>> History(accuracy=[0.1, 0.5, 0.75]).final()["accuracy"]
             0.625
         """
-        return {name: _mean(values[name in MODEL_MEASURES :][-FINAL_ROUNDS:]) for name, values in self.measures().items()}
+        return {name: _mean(self._last(name, values)) for name, values in self.measures().items()}
+
+    def _last(self, name: str, values: list[float]) -> list[float]:
+        if name in WHOLE_RUN:
+            return values
+        last = values[name in MODEL_MEASURES :][-FINAL_ROUNDS:]
+        return [value for value in last if not math.isnan(value)] if name in OF_THOSE_THERE else last
 
     def skip_model(self) -> None:
         """Note a round after which the model is not evaluated."""
@@ -216,6 +231,11 @@ class RecordingGrid:
             self.answers += 1
             self.partition[reply.metadata.src_node_id] = client
             self.replies[client] = reply
+
+    @property
+    def attackers(self) -> int:
+        """How many malicious clients answered in the last round."""
+        return sum(client in self.malicious for client in self.replies)
 
     def shares(self, report: RoundReport | None) -> ReplyShares:
         """The shares of the last round, by the strategy's report; None stands for a plain average."""

@@ -1,12 +1,14 @@
-"""Rules by name, as users write them: "krum" or "nnm+trimmed-mean" on a command line, in a file, or given to a strategy."""
+"""Rules by name and their f, as users write them on a command line, in a file, or give them to a strategy: "nnm+trimmed-mean", 0.2."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from flwr_byzantine.declare.names import by_name, check_options, construct
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.chains import chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
@@ -97,3 +99,20 @@ def _built(text: str, f: int, options: Mapping[str, Any]) -> Rule:
 
 def _one(cls: type[Rule], given: Mapping[str, Any]) -> Rule:
     return construct(cls, {item.name: given[item.name] for item in fields(cls) if item.name in given})
+
+
+def faults(f: int | float, n: int) -> int:
+    """The number f at n replies, from a count or from a share, which is rounded down.
+
+    Raises:
+        InvalidParameter: f is negative, or neither an integer nor a share below 1/2.
+
+    Example:
+        >>> faults(2, 11), faults(0.2, 11)
+        (2, 2)
+    """
+    if isinstance(f, float):
+        check("strategy", "f", f, Constraint(float, ge=0, lt=0.5))
+        return math.floor(f * n + 1e-9)
+    check("strategy", "f", f, Constraint(int, ge=0))
+    return int(f)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar
@@ -10,27 +9,10 @@ from typing import ClassVar
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import PreAggregation, Rule
-from flwr_byzantine.rules.parsing import parse
+from flwr_byzantine.rules.parsing import faults, parse
 
 AnyRule = Rule | Callable[[int], Rule] | str
 Faults = int | float | None  # f: a count, a share of the replies that arrive, or None for what follows from the other arguments
-
-
-def faults(f: int | float, n: int) -> int:
-    """The number f at n replies, from a count or from a share, which is rounded down.
-
-    Raises:
-        InvalidParameter: f is negative, or neither an integer nor a share below 1/2.
-
-    Example:
-        >>> faults(2, 11), faults(0.2, 11)
-        (2, 2)
-    """
-    if isinstance(f, float):
-        check("strategy", "f", f, Constraint(float, ge=0, lt=0.5))
-        return math.floor(f * n + 1e-9)
-    check("strategy", "f", f, Constraint(int, ge=0))
-    return int(f)
 
 
 def aggregating(rule: Rule) -> Rule:

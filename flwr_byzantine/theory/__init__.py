@@ -21,12 +21,13 @@ from flwr_byzantine.theory.resilience import (
     sin_alpha,
 )
 from flwr_byzantine.theory.sampling import SamplingPlan, failure_probability, plan_sampling, smallest_f
-from flwr_byzantine.theory.schedules import Constant, InverseRoot, Polynomial
+from flwr_byzantine.theory.schedules import Constant, Decay, InverseRoot, Polynomial
 
 __all__ = [
     "Bound",
     "Certificate",
     "Constant",
+    "Decay",
     "Estimate",
     "InverseRoot",
     "KappaRow",

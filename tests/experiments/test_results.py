@@ -6,6 +6,7 @@ import math
 import pytest
 
 from flwr_byzantine import InvalidParameter
+from flwr_byzantine.experiments.defaults import completed
 from flwr_byzantine.experiments.results import Result, named, parse, read, snake
 
 LINE = {
@@ -25,7 +26,8 @@ def test_a_line_is_read_and_written_the_same():
     assert (result.rule, result.attack, result.ok) == ("krum (m=2)", "alie", False)
     assert result.history == LINE["course"]
     assert json.dumps(result.to_json()) == json.dumps(LINE)
-    assert result == Result(**{name: LINE[name] for name in LINE if name != "course"}, history=LINE["course"])
+    line = LINE | {"config": completed(LINE["config"])}
+    assert result == Result(**{name: line[name] for name in line if name != "course"}, history=line["course"])
 
 
 def test_what_is_absent_is_empty_and_null_is_nan():

@@ -16,7 +16,10 @@ BAD = {
         "unknown table 'tasks'; did you mean 'task'? choose one of: choose, exclude, grid, sweep, task",
     ),
     "a value where a table is wanted": ("task = 3", "task must be a table, written [task], got 3"),
-    "unknown key": ("[task]\nlearning-rate = 0.1", "unknown key in [task] 'learning-rate'; choose one of: alpha, attack, batch-size"),
+    "unknown key": (
+        "[task]\nlearning-rate = 0.1",
+        "unknown key in [task] 'learning-rate'; choose one of: alpha, attack, attackers, batch-size",
+    ),
     "mistyped key": ("[grid]\nstrateegy = ['krum']", "unknown key in [grid] 'strateegy'; did you mean 'strategy'?"),
     "unknown general key": (
         "[sweep]\nround = 3",
@@ -61,6 +64,38 @@ BAD = {
         "the cell with strategy = 'krum': strategy 'krum' with f = 4 needs at least 11 clients, got num-clients = 10; lower f, ",
     ),
     "too many malicious": ("[task]\nnum-clients = 4\n[grid]\nnum-malicious = [4]", "num_malicious must be an integer >= 0 and < 4, got 4"),
+    "more clients than there are": (
+        "[grid]\nclients-per-round = [10, 21]",
+        "the cell with clients-per-round = 21: task: clients_per_round must be at most num_clients = 20, got 21",
+    ),
+    "a share above one": (
+        "[task]\nclients-per-round = 1.5",
+        "[task] clients-per-round must be an integer >= 1 or a number > 0 and <= 1 or 'all', got 1.5",
+    ),
+    "a rule that needs more than a round has": (
+        "[task]\nnum-malicious = 4\nclients-per-round = 10\nstrategy = 'krum'",
+        "strategy 'krum' with f = 4 needs at least 11 clients, got clients-per-round = 10; lower f, raise clients-per-round, or ",
+    ),
+    "half of them Byzantine": ("[task]\nf = 0.5", "[task] f must be an integer >= 0 or a number >= 0 and < 0.5 or 'plan', got 0.5"),
+    "a plan that cannot be": (
+        "[task]\nnum-clients = 100\nnum-malicious = 20\nclients-per-round = 10\nstrategy = 'krum'\nf = 'plan'",
+        "f = 'plan': 20 bad nodes can put 6 into a sample of 10, for which Krum(f=6) needs 15; a sample of 10 withstands f = 3 at most: "
+        "accept a larger plan-failure, fewer rounds, or a rule with a weaker condition",
+    ),
+    "redrawn attackers leave none honest": (
+        "[task]\nnum-malicious = 5\nclients-per-round = 0.25\nattackers = 'redrawn'",
+        "attackers = 'redrawn' draws num_malicious = 5 attackers among 5 clients of a round, and leaves none honest; lower num_malicious",
+    ),
+    "redrawn attackers without data": (
+        "[task]\nnum-malicious = 1\nshares = 'honest'\nattackers = 'redrawn'",
+        "shares = 'honest' needs attackers = 'fixed'",
+    ),
+    "a target that a round need not have": (
+        "[task]\nnum-malicious = 4\nclients-per-round = 6\nattack = {name = 'mimic', target = 3}",
+        "attack 'mimic': Mimic: target must be below the number of honest updates, 3, got 3",
+    ),
+    "bad milestones": ("[grid]\nmilestones = [[10, 0]]", "[grid] milestones must be a list of integers >= 1, got [10, 0]"),
+    "two rates of the server": ("[task]\nmethod = 'byzantine-sgd'\nserver-lr = 0.5", "server_lr is of 'local-sgd', got 0.5; under "),
     "momentum of adam": ("[task]\noptimizer = 'adam'\nmomentum = 0.9", "momentum is of 'sgd' only"),
     "nothing excluded": ("[grid]\nlr = [0.1]\n[[exclude]]\nlr = 0.3", "[[exclude]] 1 leaves out no cell; check its values"),
     "all excluded": ("[grid]\nlr = [0.1]\n[[exclude]]\nlr = 0.1", "every cell is left out by [[exclude]]"),

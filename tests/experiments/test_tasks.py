@@ -187,7 +187,7 @@ def test_data_are_poisoned_once_as_long_as_attack_seed_and_data_stay(monkeypatch
     monkeypatch.setattr(client, "_POISONED", Cache(size=3))
 
     def examples(task, number, attack):
-        return client._examples(task, number, None, client.config_of(task, attack))
+        return client._examples(task, number, None, {**client.config_of(task, attack), "server-round": 1})
 
     task, flip = Task(num_clients=4, num_malicious=2), attacks.LabelFlip()
     first = examples(task, 0, flip)

@@ -51,6 +51,16 @@ RANGES = {  # of each function or record: arguments that are fine, and for each 
         {"kappa": ([0.0], [-0.1]), "norm": ([0.0], [-0.1]), "slack": ([1.0], [0.9]), "f": ([0, 2], [-1, 3])},
     ),
     theory.Constant: ({}, {"gamma": ([1e-9], [0.0])}),
+    theory.Decay: (
+        {"gamma": 1.0},
+        {
+            "gamma": ([1e-9], [0.0]),
+            "factor": ([1e-9, 1.0], [0.0, 1.1]),
+            "power": ([0.0, 1.0], [-0.1, 1.1]),
+            "warm_up": ([0], [-1]),
+            "milestones": ([(), (1,)], [(0,), (2, 0.5)]),
+        },
+    ),
     theory.InverseRoot: ({"gamma": 1.0}, {"K": ([1], [0])}),
     theory.Polynomial: ({"gamma": 1.0}, {"p": ([0.501, 1.0], [0.5, 1.01]), "gamma": ([1e-9], [0.0])}),
 }

@@ -15,11 +15,13 @@ from flwr_byzantine.attacks.parsing import NO_ATTACK, parse_attack
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.defaults import DEFAULTS, NAMED, stored
 from flwr_byzantine.experiments.results import Result, snake
-from flwr_byzantine.experiments.sweep.keys import TASK, TRIED, shown
+from flwr_byzantine.experiments.sweep.keys import LISTS, PLAN, TASK, TRIED, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
-from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.participation import idle
+from flwr_byzantine.experiments.tasks.task import ALL, Task
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.rules.parsing import parse_strategy
+from flwr_byzantine.rules.parsing import faults, parse_strategy
+from flwr_byzantine.theory import plan_sampling
 
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.measures import History
@@ -56,7 +58,11 @@ class Cell:
         for key, partitions in Task.PARTITION_PARAMETERS.items():
             config[key] = config[key] if config["partition"] in partitions else 0.0
         cell = cls(config)
-        config["hidden"] = list(cell.task().widths) if config["model"] == "mlp" else []
+        task = cell.task()
+        config["hidden"] = list(task.widths) if config["model"] == "mlp" else []
+        config["clients_per_round"] = ALL if task.per_round == task.num_clients else task.per_round
+        config["f"] = cell.faults()
+        config |= {key: DEFAULTS[key] for key in _idle_keys(task)}
         cell.check()
         return cell
 
@@ -71,11 +77,35 @@ class Cell:
         if self.config["attack"] != NO_ATTACK and not self.config["num_malicious"]:
             problem = f"nobody mounts the attack {self.config['attack']!r}: num-malicious = 0"
             raise InvalidParameter(f"{problem}; set num-malicious, or leave the cell out by [[exclude]]")
-        try_attack(self.config)
-        rule, n, f = self.rule(), self.config["num_clients"], self.config["f"]
+        try_attack(self.config, self.task())
+        rule, n, f = self.rule(), self.task().per_round, self.config["f"]
         if rule is not None and n < rule.min_n():
-            problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got num-clients = {n}"
-            raise InvalidParameter(f"{problem}; lower f, raise num-clients, or leave the cell out by [[exclude]]")
+            key = "num-clients" if self.config["clients_per_round"] == ALL else "clients-per-round"
+            problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got {key} = {n}"
+            raise InvalidParameter(f"{problem}; lower f, raise {key}, or leave the cell out by [[exclude]]")
+
+    def faults(self) -> int:
+        """The number f that the strategy is told: as given, a share of a round's clients, or what the sampling plan says.
+
+        Raises:
+            InvalidParameter: the plan says that there is none that the strategy withstands.
+
+        Example:
+            >>> cell = {"strategy": ("krum", {}), "num_malicious": 4, "num_clients": 40, "clients_per_round": 0.5}
+            >>> [Cell.of({**cell, "f": f}).config["f"] for f in (3, 0.2, "plan")]
+            [3, 4, 4]
+        """
+        config, task = self.config, self.task()
+        if config["f"] != PLAN:
+            return faults(config["f"], task.per_round)
+        if task.attackers == "redrawn":
+            return task.num_malicious
+        rule = parse_strategy(config["strategy"], 0, config["strategy_options"])
+        numbers = (task.num_clients, task.num_malicious, task.per_round, config["rounds"], config["plan_failure"])
+        plan = plan_sampling(*numbers, rule)
+        if rule is not None and rule.robust and not plan.feasible:
+            raise InvalidParameter(f"f = {PLAN!r}: {plan.reason.replace('epsilon', 'plan-failure')}")
+        return plan.f
 
     @property
     def key(self) -> str:
@@ -92,7 +122,7 @@ class Cell:
     def task(self, data_root: str = "") -> Task:
         """The cell's data and training."""
         values = {key: self.config[key] for key in (*TASK, *(f"{name}_options" for name in NAMED))}
-        return Task(**(values | {"data_root": data_root, "hidden": tuple(values["hidden"])}))
+        return Task(**(values | {"data_root": data_root} | {key: tuple(values[key]) for key in LISTS}))
 
     def rule(self) -> Rule | None:
         """The strategy's rule, None for plain FedAvg."""
@@ -104,8 +134,7 @@ class Cell:
 
     def idle(self) -> str:
         """Why the attack does nothing here; empty where it does something, or there is none."""
-        attack = self.attack()
-        return "" if attack is None else attack.idle(*(self.config[key] for key in ("num_clients", "num_malicious", "rounds")))
+        return idle(self.task(), self.attack(), self.config["rounds"])
 
     def __str__(self) -> str:
         config = self.config
@@ -115,6 +144,16 @@ class Cell:
     def describe(self, keys: tuple[str, ...]) -> str:
         """Its values of some keys, as the file spells them."""
         return ", ".join(f"{shown(key)} = {self.config[key]!r}" for key in keys)
+
+
+def _idle_keys(task: Task) -> list[str]:
+    """Keys whose values change nothing beside those of others."""
+    idle = {
+        "plan_failure": True,  # once f is a number
+        "lr_decay": not task.milestones,
+        "momentum_form": task.method == "local-sgd" or not task.momentum,
+    }
+    return [key for key, without_effect in idle.items() if without_effect]
 
 
 def run(cell: Cell, data_root: str = "") -> Result:

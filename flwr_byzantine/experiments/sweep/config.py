@@ -14,7 +14,7 @@ from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.sweep.keys import CELL, checked, key_of, shown
+from flwr_byzantine.experiments.sweep.keys import CELL, LISTS, checked, key_of, shown
 from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.sources import missing
@@ -153,7 +153,7 @@ def _excludes(file: Path, content: list[Any]) -> list[dict[str, list[Any]]]:
         if not isinstance(table, dict) or not table:
             raise InvalidParameter(f"{file}: {where} must name one key or more, got {table!r}")
         found = _spelled(file, where, table, CELL)
-        listed = {key: value if isinstance(value, list) and key != "hidden" else [value] for key, value in found.items()}
+        listed = {key: value if isinstance(value, list) and key not in LISTS else [value] for key, value in found.items()}
         rules.append({key: [checked(f"{file}: {where}", key, value) for value in values] for key, values in listed.items()})
     return rules
 

@@ -15,7 +15,14 @@ from flwr_byzantine.experiments.defaults import NAMED
 from flwr_byzantine.experiments.tasks.task import Task, check_partition
 from flwr_byzantine.rules.parsing import parse_strategy
 
-_OWN = {"dataset": Constraint(str), "partition": Constraint(str), "alpha": Constraint(float, gt=0), "hidden": Constraint(list)}
+LISTS = ("hidden", "milestones")  # keys whose value is a list of integers from 1 on
+PLAN = "plan"  # an f that follows from the sampling plan
+_OWN = {
+    "dataset": Constraint(str),
+    "partition": Constraint(str),
+    "alpha": Constraint(float, gt=0),
+    **dict.fromkeys(LISTS, Constraint(list)),
+}
 TASK: dict[str, Constraint] = {
     item.name: _OWN.get(item.name) or item.metadata["constraint"]
     for item in fields(Task)
@@ -25,7 +32,8 @@ CELL: dict[str, Constraint] = {
     **TASK,
     "strategy": Constraint(str),
     "attack": Constraint(str),
-    "f": Constraint(int, ge=0),
+    "f": Constraint(int, ge=0, either=Constraint(float, ge=0, lt=0.5, either=Constraint(str, choices=(PLAN,)))),
+    "plan_failure": Constraint(float, gt=0, lt=1),
     "rounds": Constraint(int, ge=1),
     "engine": Constraint(str, choices=("local", "ray")),
     "evaluate_every": Constraint(int, ge=1),
@@ -76,8 +84,8 @@ def checked(where: str, key: str, value: Any) -> Any:
         return _named(f"{where} {shown(key)}", key, value)
     constraint = CELL[key]
     _finite(f"{where} {shown(key)}", value)
-    if not constraint.accepts(value) or (key == "hidden" and not all(Constraint(int, ge=1).accepts(width) for width in value)):
-        wanted = "a list of integers >= 1" if key == "hidden" else constraint
+    if not constraint.accepts(value) or (key in LISTS and not all(Constraint(int, ge=1).accepts(item) for item in value)):
+        wanted = "a list of integers >= 1" if key in LISTS else constraint
         raise InvalidParameter(f"{where} {shown(key)} must be {wanted}, got {value!r}")
     return float(value) if constraint.kind is float else value
 

@@ -14,25 +14,30 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import DATASETS
 from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.options import frozen
+from flwr_byzantine.experiments.tasks.participation import possible
 from flwr_byzantine.experiments.tasks.poisoned import check_examples
 from flwr_byzantine.experiments.tasks.sources import read
+from flwr_byzantine.experiments.tasks.task import Task
 
 Kind = tuple[tuple[int, ...], int, int]
 """Of a data set's examples: their shape, the number of classes, and of tokens."""
 
 
-def try_attack(config: dict[str, Any]) -> None:
-    """Mount the attack of a cell once, on made-up updates or examples; slow attacks, which search against the rule, are left out.
+def try_attack(config: dict[str, Any], task: Task) -> None:
+    """Mount the attack of a cell on made-up updates or examples, once for each number of attackers that a round may hold.
+
+    Slow attacks, which search against the rule, are left out.
 
     Raises:
         InvalidParameter: the attack cannot be carried out on such data, or with so many clients.
     """
-    options, f = json.dumps(config["attack_options"], sort_keys=True), config["num_malicious"]
+    options, n = json.dumps(config["attack_options"], sort_keys=True), task.per_round
     attack = parse_attack(config["attack"], config["attack_options"])
     kind = _kind(config) if attack is not None and attack.poisons else ((), 0, 0)
-    problem = _problem(config["attack"], options, kind, config["num_clients"] - f, f)
-    if problem:
-        raise InvalidParameter(f"attack {config['attack']!r}: {problem}")
+    for count in possible(task):
+        problem = _problem(config["attack"], options, kind, n - count, count)
+        if problem:
+            raise InvalidParameter(f"attack {config['attack']!r}: {problem}")
 
 
 def _kind(config: dict[str, Any]) -> Kind:

@@ -22,6 +22,7 @@ from flwr_byzantine.experiments.tasks import training
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.participation import attackers
 from flwr_byzantine.experiments.tasks.poisoned import poison
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
@@ -41,6 +42,7 @@ def client_app() -> ClientApp:
     app = ClientApp()
     app.train()(train)
     app.evaluate()(evaluate)
+    app.query()(identify)
     return app
 
 
@@ -48,15 +50,17 @@ def train(message: Message, context: Context) -> Message:
     """What a client answers: the model that it trained, or under "byzantine-sgd" a gradient."""
     task, net, client = _prepare(message, context)
     config = _config(message)
-    generator = training.randomness(task, client, cast(int, config["server-round"]))
+    server_round = cast(int, config["server-round"])
+    generator = training.randomness(task, client, server_round)
     x, y = _examples(task, client, net, config)
     if task.method == "byzantine-sgd":
         rows = training.one_batch(task, len(x), generator)
         with training.drawing(net, x, generator):
-            found = gradient(net, training.objective(task), [(x[rows], y[rows])], context=context, momentum=task.momentum)
+            batch, form = (x[rows], y[rows]), task.momentum_form
+            found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum, momentum_form=form)
         arrays, loss = found.arrays, {"loss": found.loss}
     else:
-        loss = {"train-loss": training.train(net, task, x, y, generator)}
+        loss = {"train-loss": training.train(net, task, x, y, generator, task.lr_in(server_round))}
         arrays = {name: value.detach().numpy() for name, value in net.state_dict().items()}
     metrics = MetricRecord({"num-examples": len(x), "partition-id": client, **loss})
     return Message(content=RecordDict({"arrays": pack(arrays), "metrics": metrics}), reply_to=message)
@@ -68,6 +72,12 @@ def evaluate(message: Message, context: Context) -> Message:
     x, y = training.local_data(task, client)
     loss, accuracy = training.evaluate(net, x, y)
     metrics = MetricRecord({"num-examples": len(x), "partition-id": client, "loss": loss, "accuracy": accuracy})
+    return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
+
+
+def identify(message: Message, context: Context) -> Message:
+    """What a client answers to a query: which one it is."""
+    metrics = MetricRecord({"partition-id": int(context.node_config["partition-id"])})
     return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
 
 
@@ -94,7 +104,7 @@ def _config(message: Message) -> ConfigRecord:
 def _examples(task: Task, client: int, net: nn.Module, config: ConfigRecord) -> Examples:
     """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
     clean = training.local_data(task, client)
-    if ATTACK not in config or client >= task.num_malicious:
+    if ATTACK not in config or client not in attackers(task, cast(int, config["server-round"])):
         return clean
     attack = _attack(str(config[ATTACK]), str(config[OPTIONS]))
     make = partial(_poisoned, clean, attack, task, client)

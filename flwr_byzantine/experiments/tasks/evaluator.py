@@ -29,7 +29,7 @@ class Evaluator:
         due: rounds after which the model is measured; round 0 is one.
         on_round: gets round and accuracy after each of them.
         on_report: gets each report of the strategy.
-        step: of a strategy that descends along the aggregate; None where the aggregate is the new model.
+        aggregate: what the rule gave, from the round and the models before and after it; None where it is the new model.
 
     Attributes:
         history: what was measured.
@@ -43,10 +43,10 @@ class Evaluator:
         due: Container[int],
         on_round: OnRound,
         on_report: OnReport | None = None,
-        step: float | None = None,
+        aggregate: Callable[[int, Array, Array], Array] | None = None,
     ) -> None:
         self.measured, self.strategy, self.recorder, self.due = measured, strategy, recorder, due
-        self.on_round, self.on_report, self.step = on_round, on_report, step
+        self.on_round, self.on_report, self.aggregate = on_round, on_report, aggregate or (lambda _round, _before, now: now)
         self.history = History()
         self._before: Array | None = None
 
@@ -54,7 +54,7 @@ class Evaluator:
         """Measure the round that ends with this model."""
         now = flat(arrays)
         if self._before is not None:
-            self._measure_round(self._before, now)
+            self._measure_round(server_round, self._before, now)
         self._before = now
         if server_round not in self.due:
             self.history.skip_model()
@@ -65,7 +65,7 @@ class Evaluator:
         self.on_round(server_round, found["accuracy"])
         return MetricRecord(dict(found))
 
-    def _measure_round(self, before: Array, now: Array) -> None:
+    def _measure_round(self, server_round: int, before: Array, now: Array) -> None:
         report = self.strategy.reports[-1] if isinstance(self.strategy, RobustAggregation) else None
         if report is not None and self.on_report is not None:
             self.on_report(report)
@@ -74,5 +74,7 @@ class Evaluator:
         self.history.malicious_share.append(shares.malicious_share)
         self.history.honest_dropped.append(shares.honest_dropped)
         moved = report is None or report.aggregated
-        aggregate = now if self.step is None else (before - now) / self.step
-        self.history.kappa_seen.append(self.recorder.kappa(aggregate) if moved else math.nan)
+        self.history.kappa_seen.append(self.recorder.kappa(self.aggregate(server_round, before, now)) if moved else math.nan)
+        count = self.recorder.attackers
+        self.history.attackers.append(count)
+        self.history.over_f.append(math.nan if report is None else float(count > report.f))

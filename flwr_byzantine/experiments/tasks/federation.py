@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Any
 
+import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid
+from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluated
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
+from flwr_byzantine.experiments.tasks.participation import Cohort, idle
+from flwr_byzantine.experiments.tasks.sampling import average
 from flwr_byzantine.experiments.tasks.task import Task
-from flwr_byzantine.flower.codec import FastArray
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
-
-
-def wait_for_nodes(grid: Grid, count: int, timeout: float = 120.0) -> list[int]:
-    """Node ids once `count` nodes are there: in simulation the server starts before they are registered.
-
-    Raises:
-        ByzantineError: fewer came within `timeout` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while len(found := list(grid.get_node_ids())) < count:
-        if time.monotonic() > deadline:
-            raise ByzantineError(f"expected {count} nodes, only {len(found)} registered within {timeout:.0f} s; check num-supernodes")
-        time.sleep(0.1)
-    return found
 
 
 def federate(
@@ -50,8 +37,8 @@ def federate(
 ) -> tuple[History, ArrayRecord]:
     """Run one federation: FedAvg where `rule` is None, else `Robust(rule)`.
 
-    Under "byzantine-sgd" the strategy is `ByzantineSGD`, with the mean for None. All clients take part in each round;
-    where there is an attack, clients 0..num_malicious-1 mount it, knowing what its `knowledge` says.
+    Under "byzantine-sgd" the strategy is `ByzantineSGD`, with the mean for None. `participation` says which clients take part in
+    a round, and which of them mount the attack, knowing what its `knowledge` says.
 
     Args:
         grid: of the engine, or a `LocalGrid`.
@@ -81,15 +68,12 @@ def federate(
     """
     torch.set_num_threads(1)
     learned = TaskModel(task, attack) if learned is None else learned
-    nodes = wait_for_nodes(grid, task.num_clients)
-    malicious = range(task.num_malicious if attack is not None else 0)
-    counts: dict[str, Any] = {"min_train_nodes": len(nodes), "min_available_nodes": len(nodes), "min_evaluate_nodes": 0}
-    average = _FedAvg(fraction_evaluate=0.0, **counts, **learned.record_keys())
-    strategy = _strategy(task, rule, average, on_report is not None)
-    attacked = None if attack is None else _attacked(attack, grid, task, rule, malicious, learned)
-    recorder: Any = RecordingGrid(attacked or grid, malicious)
-    step = task.lr if isinstance(strategy, ByzantineSGD) else None
-    evaluator = Evaluator(learned.measured, strategy, recorder, evaluated(rounds, evaluate_every), on_round, on_report, step)
+    cohort = Cohort(task, attack is not None)
+    strategy = _strategy(task, rule, average(task, cohort, grid, **learned.record_keys()), on_report is not None)
+    attacked = None if attack is None else _attacked(attack, grid, task, rule, cohort, learned)
+    recorder: Any = RecordingGrid(attacked or grid, cohort)
+    step, due = ServerStep(task), evaluated(rounds, evaluate_every)
+    evaluator = Evaluator(learned.measured, strategy, recorder, due, on_round, on_report, step.aggregate)
     config = ConfigRecord({**learned.config()})
     result = strategy.start(recorder, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
@@ -100,8 +84,7 @@ def federate(
 
 def _notices(grid: AdversarialGrid, task: Task, rounds: int) -> list[str]:
     """What is to be said of an attack that does nothing, each sentence once."""
-    expected = grid.attack.idle(task.num_clients, task.num_malicious, rounds)
-    return list(dict.fromkeys(text for text in (expected, *grid.notices) if text))
+    return list(dict.fromkeys(text for text in (idle(task, grid.attack, rounds), *grid.notices) if text))
 
 
 def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int], learned: Learned) -> AdversarialGrid:
@@ -109,18 +92,33 @@ def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, maliciou
     return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
 
 
-def _strategy(task: Task, rule: Rule | None, average: FedAvg, certificate: bool) -> Strategy:
-    if task.method == "byzantine-sgd":
-        return ByzantineSGD(Mean() if rule is None else rule, step_size=task.lr, strategy=average, certificate=certificate)
-    return average if rule is None else Robust(rule, average, certificate=certificate)
+def _strategy(task: Task, rule: Rule | None, below: FedAvg, certificate: bool) -> Strategy:
+    if task.method == "local-sgd":
+        return below if rule is None else Robust(rule, below, certificate=certificate)
+    return ByzantineSGD(Mean() if rule is None else rule, task.schedule, task.server_momentum, below, certificate=certificate)
 
 
-class _FedAvg(FedAvg):
-    """Flower's FedAvg with the same results, bit for bit, without reading npy headers, most of its time in small models."""
+class ServerStep:
+    """The server's steps undone: what the rule gave in a round, from the models before and after it.
 
-    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        received = list(replies)
-        for record in (record for reply in received if reply.has_content() for record in reply.content.values()):
-            if isinstance(record, ArrayRecord):
-                FastArray.make(record)
-        return super().aggregate_train(server_round, received)
+    Args:
+        task: says how the server steps.
+
+    Example:
+        >>> step = ServerStep(Task(server_momentum=0.5))
+        >>> step.aggregate(1, np.array([0.0]), np.array([2.0])), step.aggregate(2, np.array([2.0]), np.array([3.0]))
+        (array([2.]), array([2.]))
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.velocity = task, np.zeros(1)
+
+    def aggregate(self, server_round: int, before: Array, now: Array) -> Array:
+        """The aggregate of a round that moved the model, once a round: a model, or under "byzantine-sgd" a gradient."""
+        task = self.task
+        if task.method == "local-sgd" and not task.server_step:
+            return now
+        rate = task.server_lr if task.method == "local-sgd" else task.lr_in(server_round)
+        last, self.velocity = self.velocity, (before - now) / rate
+        found = self.velocity - task.server_momentum * last if task.server_momentum else self.velocity
+        return before - found if task.method == "local-sgd" else found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import ClassVar
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
 
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint, check, param
@@ -12,6 +13,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import check_dataset
 from flwr_byzantine.experiments.tasks.options import Options, frozen
 from flwr_byzantine.experiments.tasks.scale import NORMALIZE
+from flwr_byzantine.theory.schedules import Decay
 
 PARTITIONS = (
     *("iid", "dirichlet", "sorted", "gamma"),
@@ -24,6 +26,8 @@ OPTIMIZERS = {  # of torch.optim
 }
 HIDDEN = {"digits": (64,)}
 WIDE = (128, 64)  # hidden widths for every other data set
+ALL = "all"
+PER_ROUND = Constraint(int, ge=1, either=Constraint(float, gt=0, le=1, either=Constraint(str, choices=(ALL,))))
 
 
 def check_partition(name: str) -> None:
@@ -51,7 +55,10 @@ class Task:
         shares: who gets a share: "all" clients, or the "honest" ones, where malicious client k has a copy of the
             share of honest client k.
         num_clients: number of clients.
-        num_malicious: clients 0..num_malicious-1 are malicious.
+        num_malicious: clients 0..num_malicious-1 are malicious, or with `attackers` so many in each round.
+        clients_per_round: drawn anew in each round: "all", a count, or as a float a share of them, rounded down.
+        attackers: "fixed": clients 0..num_malicious-1, of whom a round samples some; or "redrawn": num_malicious of each
+            round's clients, as in FLANDERS' code.
         validation: share of the training data that the server holds back to choose hyper-parameters on.
         model: "mlp", "cnn" (two convolutions) or "softmax" (linear).
         hidden: widths of the hidden layers of "mlp"; () takes the dataset's: 64, or 128 and 64.
@@ -62,7 +69,14 @@ class Task:
         local_steps: batches of a round instead of epochs.
         batch_size: examples of one batch; a smaller rest is a batch too.
         lr: learning rate; under "byzantine-sgd" the server's step size.
+        milestones: after each of these rounds lr is multiplied by `lr_decay`.
+        lr_decay: see there.
+        lr_power: p of lr / k^p in round k: 1 and 0.5 are the 1/k and 1/√k of the theory, 0 is constant.
+        warm_up: rounds over which lr rises to its value, in equal steps.
         momentum: of "sgd"; under "byzantine-sgd" the worker momentum.
+        momentum_form: of the worker momentum: "averaged", m ← βm + (1 - β)g, or "sum", m ← βm + g.
+        server_momentum: β of the server's momentum, m ← βm + what the rule gives, as in Flower's FedAvgM.
+        server_lr: of the server's step by m under "local-sgd"; 1 is plain averaging.
         weight_decay: factor of ½‖w‖² in the loss.
         seed: of split, partition, initial model and batches.
 
@@ -87,6 +101,8 @@ class Task:
     shares: str = param("all", kind=str, choices=("all", "honest"))
     num_clients: int = param(20, ge=1)
     num_malicious: int = param(0, ge=0)
+    clients_per_round: int | float | str = field(default=ALL, metadata={"constraint": PER_ROUND})
+    attackers: str = param("fixed", kind=str, choices=("fixed", "redrawn"))
     validation: float = param(0.0, kind=float, ge=0, lt=1)
     model: str = param("mlp", kind=str, choices=("mlp", "cnn", "softmax"))
     hidden: tuple[int, ...] = ()
@@ -96,7 +112,14 @@ class Task:
     local_steps: int = param(0, ge=0)
     batch_size: int = param(16, ge=1)
     lr: float = param(0.1, kind=float, gt=0)
+    milestones: tuple[int, ...] = ()
+    lr_decay: float = param(0.1, kind=float, gt=0, le=1)
+    lr_power: float = param(0.0, kind=float, ge=0, le=1)
+    warm_up: int = param(0, ge=0)
     momentum: float = param(0.0, kind=float, ge=0, lt=1)
+    momentum_form: str = param("averaged", kind=str, choices=("averaged", "sum"))
+    server_momentum: float = param(0.0, kind=float, ge=0, lt=1)
+    server_lr: float = param(1.0, kind=float, gt=0)
     weight_decay: float = param(0.0, kind=float, ge=0)
     seed: int = param(0, ge=0)
 
@@ -111,13 +134,61 @@ class Task:
                 check("task", item.name, getattr(self, item.name), item.metadata["constraint"])
         if self.partition in self.PARTITION_PARAMETERS["alpha"]:
             check("task", "alpha", self.alpha, Constraint(float, gt=0))
-        check("task", "num_malicious", self.num_malicious, Constraint(int, ge=0, lt=self.num_clients))
-        check("task", "hidden", self.hidden, Constraint(tuple))
-        for width in self.hidden:
-            check("task", "each width in hidden", width, Constraint(int, ge=1))
+        for name, what in (("hidden", "each width in hidden"), ("milestones", "each round in milestones")):
+            check("task", name, getattr(self, name), Constraint(tuple))
+            for value in getattr(self, name):
+                check("task", what, value, Constraint(int, ge=1))
+        self._check_clients()
         if self.optimizer != "sgd" and self.method == "local-sgd" and self.momentum:
             given = f"got {self.momentum!r} with optimizer {self.optimizer!r}"
             raise InvalidParameter(f"task: momentum is of 'sgd' only, {given}; set it to 0")
+        if self.method == "byzantine-sgd" and self.server_lr != 1:
+            raise InvalidParameter(f"task: server_lr is of 'local-sgd', got {self.server_lr!r}; under 'byzantine-sgd' lr is the server's")
+
+    def _check_clients(self) -> None:
+        check("task", "num_malicious", self.num_malicious, Constraint(int, ge=0, lt=self.num_clients))
+        if self.per_round > self.num_clients:
+            problem = f"clients_per_round must be at most num_clients = {self.num_clients}, got {self.clients_per_round!r}"
+            raise InvalidParameter(f"task: {problem}")
+        if self.attackers == "fixed":
+            return
+        if self.num_malicious >= self.per_round:
+            problem = f"'redrawn' draws num_malicious = {self.num_malicious} attackers among {self.per_round} clients of a round"
+            raise InvalidParameter(f"task: attackers = {problem}, and leaves none honest; lower num_malicious")
+        if self.shares == "honest":
+            raise InvalidParameter("task: shares = 'honest' needs attackers = 'fixed': of redrawn ones every client is honest at times")
+
+    @property
+    def per_round(self) -> int:
+        """How many clients take part in a round, one at least.
+
+        Example:
+            >>> [Task(num_clients=20, clients_per_round=given).per_round for given in ("all", 8, 0.25, 0.01)]
+            [20, 8, 5, 1]
+        """
+        given = self.clients_per_round
+        if isinstance(given, float):
+            return max(1, math.floor(given * self.num_clients + 1e-9))
+        return self.num_clients if isinstance(given, str) else given
+
+    @property
+    def schedule(self) -> Decay:
+        """The learning rate as a function of k = round - 1."""
+        return Decay(self.lr, self.milestones, self.lr_decay, self.lr_power, self.warm_up)
+
+    @property
+    def server_step(self) -> bool:
+        """Whether the server of clients that send models takes a step of its own, rather than their average."""
+        return self.method == "local-sgd" and (self.server_momentum != 0 or self.server_lr != 1)
+
+    def lr_in(self, server_round: int) -> float:
+        """The learning rate of one round.
+
+        Example:
+            >>> Task(lr=0.5, milestones=(2,)).lr_in(3)
+            0.05
+        """
+        return self.schedule(server_round - 1)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -136,5 +207,6 @@ class Task:
     @classmethod
     def from_json(cls, text: str) -> Task:
         """The task that `to_json` wrote."""
-        found = json.loads(text)
-        return cls(**(found | {"hidden": tuple(found["hidden"])}))
+        found: dict[str, Any] = json.loads(text)
+        lists: dict[str, Any] = {key: tuple(value) for key, value in found.items() if isinstance(value, list)}
+        return cls(**(found | lists))

@@ -1,0 +1,96 @@
+"""Flower's averaging for the clients of the round: whom its messages go to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, FedAvgM
+
+from flwr_byzantine.errors import ByzantineError
+from flwr_byzantine.experiments.tasks.participation import Cohort
+from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.flower.codec import FastArray
+from flwr_byzantine.flower.grids import wait_for_all
+from flwr_byzantine.flower.records import partition_in
+
+
+def average(task: Task, cohort: Cohort, grid: Any, **keys: str) -> FedAvg:
+    """Flower's FedAvg for the clients of each round, or where they send models and the server has a step of its own, FedAvgM.
+
+    Args:
+        task: how many clients there are, and how the server steps.
+        cohort: who takes part.
+        grid: on which the clients are.
+        keys: of the records in the messages, as the strategies take them.
+    """
+    nodes = sorted(wait_for_nodes(grid, task.num_clients))
+    numbers = {} if task.per_round == len(nodes) else client_numbers(grid, nodes)
+    options: dict[str, Any] = {"fraction_evaluate": 0.0, "min_evaluate_nodes": 0, **keys}
+    options |= dict.fromkeys(("min_train_nodes", "min_available_nodes"), len(nodes))
+    if not task.server_step:
+        return _FedAvg(cohort, numbers, **options)
+    return _FedAvgM(cohort, numbers, **options, server_momentum=task.server_momentum, server_learning_rate=task.server_lr)
+
+
+def client_numbers(grid: Any, nodes: Sequence[int]) -> dict[int, int]:
+    """Node id -> client number, as each node answers to a query; their order where one does not say."""
+    replies = wait_for_all(grid, [Message(RecordDict(), node, MessageType.QUERY) for node in nodes], None)
+    known = {reply.metadata.src_node_id: partition_in(reply) for reply in replies if not reply.has_error()}
+    told = {node: client for node, client in known.items() if client is not None}
+    return told if len(told) == len(nodes) else {node: number for number, node in enumerate(nodes)}
+
+
+def wait_for_nodes(grid: Grid, count: int, timeout: float = 120.0) -> list[int]:
+    """Node ids once `count` nodes are there: in simulation the server starts before they are registered.
+
+    Raises:
+        ByzantineError: fewer came within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while len(found := list(grid.get_node_ids())) < count:
+        if time.monotonic() > deadline:
+            raise ByzantineError(f"expected {count} nodes, only {len(found)} registered within {timeout:.0f} s; check num-supernodes")
+        time.sleep(0.1)
+    return found
+
+
+class Sampling(FedAvg):
+    """Mixin: of the messages that a Flower strategy makes for all nodes, those to the clients of the round.
+
+    The average is the same, bit for bit, without reading npy headers, most of its time in small models.
+
+    Args:
+        cohort: begins each round.
+        numbers: node id -> client number; empty where all take part.
+        options: the strategy's.
+    """
+
+    def __init__(self, cohort: Cohort, numbers: Mapping[int, int], **options: Any) -> None:
+        super().__init__(**options)
+        self.cohort, self.numbers = cohort, numbers
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
+        """The messages to those who take part."""
+        chosen = self.cohort.begin(server_round)
+        messages = super().configure_train(server_round, arrays, config, grid)
+        return [message for message in messages if not self.numbers or self.numbers[message.metadata.dst_node_id] in chosen]
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Flower's."""
+        received = list(replies)
+        for record in (record for reply in received if reply.has_content() for record in reply.content.values()):
+            if isinstance(record, ArrayRecord):
+                FastArray.make(record)
+        return super().aggregate_train(server_round, received)
+
+
+class _FedAvg(Sampling):
+    """Flower's FedAvg."""
+
+
+class _FedAvgM(Sampling, FedAvgM):
+    """Flower's FedAvg with a learning rate and momentum of the server's."""
