@@ -29,10 +29,11 @@ class ALIE(ColludingAttack):
     says so, once in a run (`idle`); pass a z, such as ByzFL's 1.5.
 
     Args:
-        z: strength, any number but 0, which is the honest mean; None takes the paper's: at least 0, and 3 where s <= 0, that
-            is, where the attackers are a majority.
+        z: strength, any number but 0, which is the honest mean; None takes the form's. The paper's is at least 0, and 3 where
+            s <= 0, that is, where the attackers are a majority.
+        form: "paper", or "flanders", as the code of FLANDERS: z = Φ((n-f-s)/(n-f)) and the square roots of the deviations.
 
-    Source: Baruch, Baruch, Goldberg, NeurIPS 2019.
+    Source: Baruch, Baruch, Goldberg, NeurIPS 2019; "flanders": Gabrielli, Tolomei, Belli, Miori, 2023, Flower's baseline.
 
     Example:
         >>> import numpy as np
@@ -41,12 +42,13 @@ class ALIE(ColludingAttack):
     """
 
     z: float | None = param(None, kind=float, optional=True)
+    form: str = param("paper", kind=str, choices=("paper", "flanders"))
     reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
-        """Mean minus z standard deviations."""
+        """Mean minus z standard deviations, or their roots."""
         mean, deviation = moments(honest)
-        return mean - self.strength(len(honest) + f, f) * deviation
+        return mean - self.strength(len(honest) + f, f) * (deviation if self.form == "paper" else np.sqrt(deviation))
 
     def idle(self, n: int, f: int, rounds: int | None = None) -> str:
         """Says where z is 0."""
@@ -56,10 +58,12 @@ class ALIE(ColludingAttack):
         return f"ALIE sends the honest mean itself, which harms nobody: {whose}; pass a strength, such as z=1.5"
 
     def strength(self, n: int, f: int) -> float:
-        """The given z, or the paper's for n clients of which f collude."""
+        """The given z, or the form's for n clients of which f collude."""
         if self.z is not None:
             return self.z
         share = (n - f - (n // 2 + 1 - f)) / (n - f)
+        if self.form == "flanders":
+            return NormalDist().cdf(share)
         return NormalDist().inv_cdf(share) if 0.5 < share < 1 else 0.0 if share <= 0.5 else 3.0
 
 
@@ -124,6 +128,15 @@ def _largest(fits: Callable[[float], bool], steps: int = 60) -> float:
     return low
 
 
+def _flanders_search(fits: Callable[[float], bool], start: float = 5.0, smallest: float = 1e-5) -> float:
+    """The last γ with fits(γ) of those that the code of FLANDERS tries, `start` + 1 where there is none."""
+    found, gamma, step = start + 1, start, start / 4
+    while step > smallest / 2 and abs(found - gamma) > smallest:
+        found, gamma = (gamma, gamma + step) if fits(gamma) else (found, gamma - step)
+        step /= 2
+    return found
+
+
 def sq_distances(honest: Array, mean: Array) -> Array:
     """(h, h) squared distances between the rows, from inner products about their mean, at the cost of one matrix product."""
     return from_gram(gram(list(honest), mean, exact=True))
@@ -148,13 +161,16 @@ def perturbation(honest: Array, kind: str) -> Array:
 class MinMax(ColludingAttack):
     """All send mean + γ p, as far out as the farthest two honest updates are from each other.
 
-    γ is the largest number at which max_i ‖sent - x_i‖ <= max_ij ‖x_i - x_j‖, by bisection.
+    γ is the largest number at which max_i ‖sent - x_i‖ <= max_ij ‖x_i - x_j‖, by bisection. The code of FLANDERS, form
+    "flanders", goes up and down from γ = 5 by steps that halve from 1.25, so that it stays above 2.5, and takes 6 where
+    nothing that it tries is within the bound: then what is sent lies farther out than any honest update.
 
     Args:
         direction: p: "unit", minus the mean as a unit vector; "std", minus the standard deviation of each coordinate;
             "sign", minus the sign of the mean.
+        form: "paper" or "flanders".
 
-    Source: Shejwalkar, Houmansadr, NDSS 2021.
+    Source: Shejwalkar, Houmansadr, NDSS 2021; "flanders": Gabrielli, Tolomei, Belli, Miori, 2023, Flower's baseline.
 
     Example:
         >>> import numpy as np
@@ -163,13 +179,15 @@ class MinMax(ColludingAttack):
     """
 
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
+    form: str = param("paper", kind=str, choices=("paper", "flanders"))
     reference: ClassVar[str] = NDSS21
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Mean + γ p."""
         mean, p = honest.mean(axis=0), perturbation(honest, self.direction)
         distances, limit = _from_mean(honest, mean, p), sq_distances(honest, mean).max()
-        return np.asarray(mean + _largest(lambda g: distances(g).max() <= limit) * p)
+        search = _largest if self.form == "paper" else _flanders_search
+        return np.asarray(mean + search(lambda g: distances(g).max() <= limit) * p)
 
 
 @dataclass(frozen=True)

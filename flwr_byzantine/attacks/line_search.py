@@ -17,7 +17,10 @@ FLAT = 1e-6  # relative difference of values on a plateau
 INSIDE = 1e-4  # how far within the edge, beyond which a rule rejects, the strength stays, so that rounding does not cross it
 
 
-def best_strength(server: SimulatedRule, f: int, p: Array, lowest: float, evals: int) -> float:
+DENSE, BYZFL = "dense", "byzfl"  # searches
+
+
+def best_strength(server: SimulatedRule, f: int, p: Array, lowest: float, evals: int, search: str = DENSE) -> float:
     """The t >= lowest for which f copies of mean + t p do the server's rule most damage.
 
     Args:
@@ -26,6 +29,7 @@ def best_strength(server: SimulatedRule, f: int, p: Array, lowest: float, evals:
         p: (d,) direction.
         lowest: least strength, at least 0.
         evals: how often the rule is tried, about.
+        search: "dense", `line_search`; or "byzfl", `byzfl_search`.
     """
     length = float(np.linalg.norm(p))
     if length == 0:
@@ -33,9 +37,39 @@ def best_strength(server: SimulatedRule, f: int, p: Array, lowest: float, evals:
     unit = server.spread / length
     small = server.compressed(np.tile(server.mean + unit * p, (f, 1)), p[None])
     trial, way = (server, p) if small is None else (small[0], p @ small[1].T)
-    return line_search(
-        lambda t: trial.damage(np.tile(trial.mean + t * way, (f, 1))), lowest, max(NEAREST * unit, lowest), FARTHEST * unit + lowest, evals
-    )
+
+    def damage(t: float) -> float:
+        return trial.damage(np.tile(trial.mean + t * way, (f, 1)))
+
+    if search == BYZFL:
+        return byzfl_search(damage, lowest, evals)
+    return line_search(damage, lowest, max(NEAREST * unit, lowest), FARTHEST * unit + lowest, evals)
+
+
+def byzfl_search(value: Callable[[float], float], lowest: float, evals: int = 20, step: float = 10.0, ratio: float = 0.8) -> float:
+    """The t >= lowest that ByzFL's search ends at: from `lowest` by steps that double as long as the value grows, then shrink.
+
+    Args:
+        value: what to maximise.
+        lowest: least t, where the search starts.
+        evals: how often `value` is called.
+        step: first step.
+        ratio: of a step to the one before it, once a step has not helped.
+
+    Source: González et al., ByzFL, 2025, its optimal attacks.
+
+    Example:
+        >>> round(byzfl_search(lambda t: t if t < 12.0 else 1.0, 0.0), 2)
+        11.72
+    """
+    best, top, grows = lowest, value(lowest), True
+    for _ in range(evals - 1):
+        found = value(best + step)
+        better, grows = found > top, grows and found > top
+        if better:
+            best, top = best + step, found
+        step *= 2 if grows else ratio
+    return best
 
 
 def line_search(value: Callable[[float], float], lowest: float, near: float, far: float, evals: int = 100) -> float:

@@ -26,7 +26,7 @@ def parse_attack(name: str, options: Mapping[str, Any] | None = None) -> Attack 
 
     Example:
         >>> parse_attack("alie", {"z": 1.5}), parse_attack("none")
-        (ALIE(z=1.5), None)
+        (ALIE(z=1.5, form='paper'), None)
         >>> parse_attack("on-off", {"attack": {"name": "sign-flip", "scale": 3.0}}).attack
         SignFlip(scale=3.0)
     """

@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
 from flwr_byzantine.attacks.colluding import NDSS21, perturbation
-from flwr_byzantine.attacks.line_search import best_strength
+from flwr_byzantine.attacks.line_search import BYZFL, DENSE, best_strength
 from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 from flwr_byzantine.declare.params import param
 
@@ -25,6 +25,7 @@ class RuleAwareAttack(ColludingAttack):
 
     knowledge: ClassVar[str] = "rule"
     evals: int
+    search: str
 
     def ray(self, honest: Array) -> tuple[Array, float]:
         """(d,) direction p, and the least strength."""
@@ -33,7 +34,7 @@ class RuleAwareAttack(ColludingAttack):
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Mean + t p."""
         server, (p, lowest) = SimulatedRule(self, honest, context), self.ray(honest)
-        return np.asarray(server.mean + best_strength(server, f, p, lowest, self.evals) * p)
+        return np.asarray(server.mean + best_strength(server, f, p, lowest, self.evals, self.search) * p)
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class AGRTailored(RuleAwareAttack):
     Args:
         direction: p, "unit", "std" or "sign", see `MinMax`.
         evals: how often the rule is tried, at least 8.
+        search: "dense", or "byzfl", which goes from the least strength by steps from 10 on; ByzFL tries 20 times.
 
     Raises:
         InvalidParameter: the rule is not known.
@@ -63,6 +65,7 @@ class AGRTailored(RuleAwareAttack):
 
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
     evals: int = param(100, ge=8)
+    search: str = param(DENSE, kind=str, choices=(DENSE, BYZFL))
     reference: ClassVar[str] = NDSS21
 
     def ray(self, honest: Array) -> tuple[Array, float]:
@@ -78,6 +81,8 @@ class OptimalALIE(RuleAwareAttack):
 
     Args:
         evals: how often the rule is tried, at least 8.
+        search: "dense", or "byzfl", which goes from the least strength by steps from 10 on; ByzFL tries 20 times.
+        sign: -1, or 1 for mean + z std, which ByzFL sends, with deviations that divide by h - 1 (so does its search here).
 
     Raises:
         InvalidParameter: the rule is not known.
@@ -92,11 +97,13 @@ class OptimalALIE(RuleAwareAttack):
     """
 
     evals: int = param(100, ge=8)
+    search: str = param(DENSE, kind=str, choices=(DENSE, BYZFL))
+    sign: int = param(-1, choices=(-1, 1))
     reference: ClassVar[str] = OPTIMAL
 
     def ray(self, honest: Array) -> tuple[Array, float]:
-        """Minus the standard deviations, from 0."""
-        return -honest.std(axis=0), 0.0
+        """The standard deviations with the sign, from 0."""
+        return self.sign * honest.std(axis=0, ddof=self.search == BYZFL and len(honest) > 1), 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ class OptimalIPM(RuleAwareAttack):
 
     Args:
         evals: how often the rule is tried, at least 8.
+        search: "dense", or "byzfl", which goes from the least strength by steps from 10 on; ByzFL tries 20 times.
 
     Raises:
         InvalidParameter: the rule is not known.
@@ -119,6 +127,7 @@ class OptimalIPM(RuleAwareAttack):
     """
 
     evals: int = param(100, ge=8)
+    search: str = param(DENSE, kind=str, choices=(DENSE, BYZFL))
     reference: ClassVar[str] = OPTIMAL
 
     def ray(self, honest: Array) -> tuple[Array, float]:

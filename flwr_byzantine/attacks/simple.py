@@ -70,6 +70,7 @@ class Gaussian(OwnAttack):
 
     Args:
         std: standard deviation in the units of the updates, above 0.
+        added: send the honest update plus the noise, as the code of FLANDERS (Gabrielli, Tolomei, Belli, Miori, 2023).
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017.
 
@@ -80,11 +81,13 @@ class Gaussian(OwnAttack):
     """
 
     std: float = param(1.0, kind=float, gt=0)
+    added: bool = param(False, kind=bool)
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
-        """A draw from `context.rng`."""
-        return context.rng.normal(0.0, self.std, len(update))
+        """A draw from `context.rng`, added to the update or in its place."""
+        noise = context.rng.normal(0.0, self.std, len(update))
+        return np.asarray(update + noise) if self.added else noise
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from flwr_byzantine.rules.results import Combination, mean_of, rows_matrix
 from flwr_byzantine.rules.view import View
 
 PAPER, WIDER = "n-f-2", "n-f-1"
+SQUARES, FOURTH = 2, 4  # powers of the distances that a score sums
 
 
 def neighbour_count(n: int, f: int, neighbors: str = PAPER) -> int:
@@ -31,9 +32,10 @@ def nearest_others(D: Array) -> tuple[Array, Array]:
     return order, np.take_along_axis(D, order, axis=1)
 
 
-def krum_scores(D: Array, f: int, neighbors: str = PAPER) -> Array:
-    """(n,) sums of the squared distances to the nearest other rows."""
-    return np.asarray(nearest_others(D)[1][:, : neighbour_count(len(D), f, neighbors)].sum(axis=1))
+def krum_scores(D: Array, f: int, neighbors: str = PAPER, power: int = SQUARES) -> Array:
+    """(n,) sums of the distances to the nearest other rows, each to this power; D holds their squares."""
+    near = nearest_others(D)[1][:, : neighbour_count(len(D), f, neighbors)]
+    return np.asarray((near if power == SQUARES else near**2).sum(axis=1))
 
 
 def smallest_n(f: int, neighbors: str) -> int:
@@ -74,11 +76,13 @@ class Krum(Mixing):
     """The row whose n - f - 2 nearest other rows are nearest, by the sum of squared distances.
 
     Convention: the paper's (squared Euclidean distances, n - f - 2 neighbours without the row itself, ties to
-    the first row). ByzFL and ByzPy take n - f - 1 neighbours, Flower one at least whatever n.
+    the first row). ByzFL and ByzPy take n - f - 1 neighbours, Flower one at least whatever n; the code of the bucketing
+    paper (Karimireddy, He, Jaggi, ICLR 2022) and Blades sum fourth powers.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 3, with neighbors="n-f-1" n >= 2f + 1.
         neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count.
+        power: of the distances that the score sums: 2, or 4, for which no κ is known.
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: see `kappa`.
 
@@ -90,6 +94,7 @@ class Krum(Mixing):
 
     f: int = param(ge=0)
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
+    power: int = param(SQUARES, choices=(SQUARES, FOURTH))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
     ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
@@ -104,11 +109,11 @@ class Krum(Mixing):
         See `lowest_scores_kappa` for the proof; for f = 0 at most n - 1. With one neighbour more it is below the published
         6 (1 + f / (n - 2f)) (Allouah et al., AISTATS 2023), with n - f - 2 above it only where f is close to n/2.
         """
-        return lowest_scores_kappa(n, self.f, 1, self.neighbors) if n >= self.min_n() else None
+        return lowest_scores_kappa(n, self.f, 1, self.neighbors) if n >= self.min_n() and self.power == SQUARES else None
 
     def mix(self, view: View) -> Combination:
         """One-hot at the lowest score."""
-        scores = krum_scores(sq_distances(view.gram), self.f, self.neighbors)
+        scores = krum_scores(sq_distances(view.gram), self.f, self.neighbors, self.power)
         return mean_of([int(np.argmin(scores))], view.n, scores)
 
 
@@ -124,6 +129,7 @@ class MultiKrum(Mixing):
         m: how many rows to keep; None keeps n - f (one-shot, as ByzFL) or n - 2f - 3 (iterated, the most its proof allows).
         iterated: score again after each pick; then n - m >= 2f + 3 is needed (the paper's 2f + 2 < n - m).
         neighbors: "n-f-2", or "n-f-1" as ByzFL and ByzPy count (one-shot).
+        power: of the distances that the score sums, see `Krum` (one-shot).
 
     Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017. κ: see `kappa`.
 
@@ -137,6 +143,7 @@ class MultiKrum(Mixing):
     m: int | None = param(None, ge=1, optional=True)
     iterated: bool = param(False, kind=bool)
     neighbors: str = param(PAPER, kind=str, choices=(PAPER, WIDER))
+    power: int = param(SQUARES, choices=(SQUARES, FOURTH))
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
     ties_by_position: ClassVar[bool] = True
     sees_all: ClassVar[bool] = True
@@ -153,7 +160,7 @@ class MultiKrum(Mixing):
         Iterated, the mean over i < m of (1 + κ_i) h / (h - i) - 1 with κ_i Krum's at n - i rows. Derived here: the pick after i is
         within κ_i of any h - i honest rows that are left, so that the lemma of `Rule.kappa` and Cauchy-Schwarz give that; Jensen.
         """
-        if n < self.min_n():
+        if n < self.min_n() or (self.power != SQUARES and not self.iterated):
             return None
         f, m, h = self.f, self.keep(n), n - self.f
         if not self.iterated:
@@ -167,7 +174,7 @@ class MultiKrum(Mixing):
     def mix(self, view: View) -> Combination:
         """1/m on each of the kept rows."""
         D, m = sq_distances(view.gram), self.keep(view.n)
-        scores = krum_scores(D, self.f, self.neighbors)
+        scores = krum_scores(D, self.f, self.neighbors, self.power)
         kept = krum_order(D, self.f, m) if self.iterated else np.argsort(scores, kind="stable")[:m].tolist()
         return mean_of(kept, view.n, scores)
 

@@ -22,7 +22,7 @@ class Krum(Records, Malicious, Sampling, arguments.KrumArguments, RobustFedAvg):
 
     Example:
         >>> Krum(num_malicious_nodes=2).rule_at(10)
-        Krum(f=2, neighbors='n-f-2')
+        Krum(f=2, neighbors='n-f-2', power=2)
     """
 
     declared = "num_malicious_nodes"

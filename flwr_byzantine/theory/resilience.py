@@ -99,10 +99,11 @@ def sin_alpha(rule: Rule, n: int, f: int, d: int, sigma: float, grad_norm: float
     check_n_f(n, f)
     if route == "kappa":
         factor = math.sqrt(kappa_of(rule, n, f) * (1 - 1 / (n - f)))
-    elif isinstance(rule, Krum) and rule.neighbors == "n-f-2":
+    elif isinstance(rule, Krum) and (rule.neighbors, rule.power) == ("n-f-2", 2):
         factor = krum_eta(n, f)
     elif isinstance(rule, Krum):
-        raise InvalidParameter(f"sin_alpha: η is of Krum with n-f-2 neighbours, got {rule}; leave neighbors out, or use route='kappa'")
+        problem = f"sin_alpha: η is of Krum with n-f-2 neighbours, got {rule}"
+        raise InvalidParameter(f"{problem}; leave neighbors and power out, or use route='kappa'")
     else:
         raise InvalidParameter(f"sin_alpha: route 'eta' is Krum's alone, got {rule}; use route='kappa'")
     return factor * math.sqrt(d) * sigma / grad_norm

@@ -42,12 +42,12 @@ def test_a_chain_gives_each_part_the_options_that_it_has():
     ("call", "message"),
     [
         (lambda: rules.parse("nnm+krumm", f=1), "unknown rule 'krumm'; did you mean 'Krum'? choose one of: ARC, "),
-        (lambda: rules.parse("krum", f=1, tau=1.0), "unknown option of 'krum' 'tau'; choose one of: neighbors"),
+        (lambda: rules.parse("krum", f=1, tau=1.0), "unknown option of 'krum' 'tau'; choose one of: neighbors, power"),
         (lambda: rules.parse("krum", f=-1), "Krum: f must be an integer >= 0, got -1"),
         (lambda: rules.parse("nnm", f=1), "NNM(f=1) only pre-aggregates"),
         (lambda: rules.parse("fedavg", f=1), "unknown rule 'fedavg'"),
         (lambda: parse_strategy("fedavg", 1, {"tau": 1.0}), "'fedavg' has no options, got 'tau'"),
-        (lambda: parse_strategy("krum", 1, {"f": 2}), "unknown option of 'krum' 'f'; choose one of: neighbors"),
+        (lambda: parse_strategy("krum", 1, {"f": 2}), "unknown option of 'krum' 'f'; choose one of: neighbors, power"),
         (lambda: parse_attack("allie"), "unknown attack 'allie'; did you mean 'ALIE'? choose one of: AGRTailored, "),
         (lambda: parse_attack("none", {"z": 1.0}), "'none' has no options, got 'z'"),
         (

@@ -35,7 +35,7 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
         "start": ("one of 'medoid', 'mean', 'origin'", "medoid"),
         "smoothing": ("one of 'relative', 'absolute'", "relative"),
     },
-    "Krum": {"f": (COUNT,), "neighbors": ("one of 'n-f-2', 'n-f-1'", "n-f-2")},
+    "Krum": {"f": (COUNT,), "neighbors": ("one of 'n-f-2', 'n-f-1'", "n-f-2"), "power": ("one of 2, 4", 2)},
     "MDA": {"f": (COUNT,)},
     "MeaMed": {"f": (COUNT,), "keep": ("one of 'n-f', 'n-2f'", "n-f")},
     "Mean": {},
@@ -46,6 +46,7 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
         "m": ("an integer >= 1 or None", None),
         "iterated": ("True or False", False),
         "neighbors": ("one of 'n-f-2', 'n-f-1'", "n-f-2"),
+        "power": ("one of 2, 4", 2),
     },
     "NNM": {"f": (COUNT,)},
     "Phocas": {"f": (COUNT,)},
@@ -59,7 +60,8 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
     },
     "TrimmedMean": {"f": (COUNT,)},
 }
-EDGES = {  # what a constraint takes, and what it refuses
+EDGES = {
+    "one of 2, 4": ([2, 4], [1, 3, "2", None]),  # what a constraint takes, and what it refuses
     "an integer >= 0": ([0, 1], [-1, 0.5]),
     "an integer >= 1": ([1, 2], [0]),
     "a number > 0": ([1e-9, 3], [0.0, -1e-9]),

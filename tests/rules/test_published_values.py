@@ -209,6 +209,7 @@ def byzfl_mimic():
 
 
 CLIPPED = rules.chain(rules.Clipping(radius=2.0), rules.Mean())
+SEARCHED = rules.chain(rules.NNM(f=1), rules.Clipping(radius=2.0), rules.TrimmedMean(f=1))  # of ByzFL's examples of its optimal attacks
 
 
 def damage(sent):
@@ -220,6 +221,7 @@ def byzfl_optimal_ipm():
     np.testing.assert_allclose(theirs, [-2.74877907, -3.43597384, -4.1231686], rtol=1e-8)
     assert damage(ours) == pytest.approx(damage(theirs), rel=1e-3)
     assert damage(theirs) == pytest.approx(damage(10 * theirs))
+    np.testing.assert_allclose(attacks.OptimalIPM(evals=20, search="byzfl")(X, 1, rule=SEARCHED)[0], theirs, rtol=1e-8)
     np.testing.assert_allclose(ours / X.mean(axis=0), -0.22, atol=0.02)
 
 
@@ -227,6 +229,8 @@ def byzfl_optimal_alie():
     theirs = attacks.ALIE(z=-2.97328372 * np.sqrt(3 / 2))(X, 1)[0]
     np.testing.assert_allclose(theirs, [12.91985116, 13.91985116, 14.91985116], rtol=1e-8)
     assert damage(attacks.OptimalALIE()(X, 1, rule=CLIPPED)[0]) > damage(theirs)
+    searched = attacks.OptimalALIE(evals=20, search="byzfl", sign=1)(X, 1, rule=SEARCHED)[0]
+    np.testing.assert_allclose(searched, theirs, rtol=1e-8)
 
 
 def epfl_mimic():

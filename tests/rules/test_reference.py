@@ -20,6 +20,7 @@ CASES = {
     "multi-krum m=3": (lambda f: rules.MultiKrum(f=f, m=3), lambda X, f: reference.multi_krum(X, f, 3)),
     "iterated": (lambda f: rules.MultiKrum(f=f, m=2, iterated=True), lambda X, f: reference.iterated_multi_krum(X, f, 2)),
     "krum n-f-1": (lambda f: rules.Krum(f=f, neighbors="n-f-1"), reference.wide_krum),
+    "krum, fourth powers": (lambda f: rules.Krum(f=f, power=4), reference.fourth_krum),
     "bulyan once": (lambda f: rules.Bulyan(f=f, iterated=False), reference.bulyan_once),
     "geometric median as ByzFL": (
         lambda f: rules.GeometricMedian(start="origin", nu=0.1, smoothing="absolute", max_iter=3, tol=0.0),

@@ -190,6 +190,11 @@ def wide_krum(X, f):
     return X[int(np.argmin([sum(sorted(sq(X[i], X[j]) for j in range(n) if j != i)[: n - f - 1]) for i in range(n)]))]
 
 
+def fourth_krum(X, f):
+    n = len(X)
+    return X[int(np.argmin([sum(sorted(sq(X[i], X[j]) ** 2 for j in range(n) if j != i)[: n - f - 2]) for i in range(n)]))]
+
+
 def clipped_clustering(X, old_norms=()):
     """Clip to the median of all norms, join clusters by least mean cosine distance until two are left, average the larger."""
     norms = [np.linalg.norm(x) for x in X]

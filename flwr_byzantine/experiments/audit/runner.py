@@ -63,7 +63,7 @@ def load_strategy(name: str, f: int, options: dict[str, Any] | None = None) -> M
 
     Example:
         >>> load_strategy("flwr_byzantine:Krum", f=2)().core.rule(11)
-        Krum(f=2, neighbors='n-f-2')
+        Krum(f=2, neighbors='n-f-2', power=2)
     """
     found = _named(name)
     known = inspect.signature(found).parameters

@@ -64,7 +64,7 @@ def test_a_rule_says_its_conditions_and_its_bound():
     assert "2f + 3 and f + m" in text
     assert "At f = 2: 7" in text
     assert f"κ at n = 25, f = 2   {rules.MultiKrum(f=2).kappa(25):.3g}" in text
-    assert "MultiKrum(f, m=None, iterated=False, neighbors='n-f-2')" in text
+    assert "MultiKrum(f, m=None, iterated=False, neighbors='n-f-2', power=2)" in text
 
 
 def test_a_chain_says_its_own_bound_and_all_of_its_parts():
