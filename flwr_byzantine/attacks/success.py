@@ -53,7 +53,7 @@ def predictor(model: Any) -> Callable[[Any], Any]:
     """The model as a function from examples to scores.
 
     A torch module is called in evaluation mode and without gradients, with examples brought to the device and dtype of its
-    parameters; anything else is returned as it is.
+    parameters (not tokens, which an embedding looks up); anything else is returned as it is.
 
     Example:
         >>> predictor(len)([1, 2])
@@ -64,9 +64,11 @@ def predictor(model: Any) -> Callable[[Any], Any]:
         scores: Callable[[Any], Any] = model
         return scores
 
+    reads_tokens = any(isinstance(part, torch.nn.Embedding) for part in model.modules())
+
     def predict(x: Any) -> Any:
         first = next(model.parameters(), None)
-        given = x if first is None else torch.as_tensor(x).to(first.device, first.dtype)
+        given = x if first is None else torch.as_tensor(x).to(first.device, None if reads_tokens else first.dtype)
         training = model.training
         try:
             with torch.no_grad():

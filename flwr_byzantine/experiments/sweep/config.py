@@ -27,6 +27,7 @@ DATA_KEYS = (
     *("dataset", "dataset_options", "normalize", "validation"),
     *("num_clients", "seed", "partition", "partition_options", "alpha", "gamma"),
 )  # cells equal in these share loaded data
+MODEL_KEYS = ("dataset", "dataset_options", "model", "hidden", "method")  # cells equal in these have models of one kind
 NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")
 Table = Mapping[str, Any]
 
@@ -74,6 +75,7 @@ def read(path: str | Path) -> Sweep:
     cells = _cells(file, fixed, grid, _excludes(file, tables.get("exclude", [])))
     _check_data(file, cells, root)
     _check_partitions(file, cells, root)
+    _check_models(file, cells, root)
     processes = general.get("processes", cores())
     chosen = _choose(file, tables.get("choose", {}), grid)
     if chosen and not all(cell.config["validation"] for cell in cells):
@@ -214,6 +216,18 @@ def _check_partitions(file: Path, cells: Iterable[Cell], root: str) -> None:
     for cell in found.values():
         try:
             partitions(cell.task(root))
+        except InvalidParameter as error:
+            raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
+
+
+def _check_models(file: Path, cells: Iterable[Cell], root: str) -> None:
+    """Make each model for each data set."""
+    from flwr_byzantine.experiments.tasks.models import model  # loads PyTorch, which the divided data has done too
+
+    found = {tuple(str(cell.config[key]) for key in MODEL_KEYS): cell for cell in cells}
+    for cell in found.values():
+        try:
+            model(cell.task(root))
         except InvalidParameter as error:
             raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
 

@@ -12,6 +12,7 @@ from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import check_dataset
 from flwr_byzantine.experiments.defaults import NAMED
+from flwr_byzantine.experiments.models import known
 from flwr_byzantine.experiments.tasks.task import Task, check_partition
 from flwr_byzantine.rules.parsing import parse_strategy
 
@@ -84,6 +85,8 @@ def checked(where: str, key: str, value: Any) -> Any:
         return _named(f"{where} {shown(key)}", key, value)
     constraint = CELL[key]
     _finite(f"{where} {shown(key)}", value)
+    if key == "model" and isinstance(value, str):
+        return known(value, f"{where} model: ")
     if not constraint.accepts(value) or (key in LISTS and not all(Constraint(int, ge=1).accepts(item) for item in value)):
         wanted = "a list of integers >= 1" if key in LISTS else constraint
         raise InvalidParameter(f"{where} {shown(key)} must be {wanted}, got {value!r}")

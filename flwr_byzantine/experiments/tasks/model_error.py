@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from torch.nn.utils import vector_to_parameters
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks.data import load
@@ -35,10 +34,13 @@ class ModelError:
         data = load(task)
         chosen = np.random.default_rng(task.seed).permutation(len(data.train_y))[:EXAMPLES]
         self.x, self.y, self.net = data.train_x[chosen], data.train_y[chosen], model(task)
+        self.state = list(self.net.state_dict().values())
         self.step = -task.lr if task.method == "byzantine-sgd" else 1.0
 
     def __call__(self, broadcast: Array, aggregate: Array) -> float:
         """The error of broadcast + aggregate, or under "byzantine-sgd" of a step against the aggregate; both are (d,)."""
-        vector_to_parameters(torch.from_numpy(broadcast + self.step * aggregate).float(), self.net.parameters())
+        values = torch.from_numpy(broadcast + self.step * aggregate)
+        for value, part in zip(self.state, values.split([value.numel() for value in self.state]), strict=True):  # type: ignore[no-untyped-call]  # torch's split has no types
+            value.copy_(part.view_as(value))
         loss, accuracy = evaluate(self.net, self.x, self.y)
         return 1.0 - accuracy + 1e-3 * (loss / (1.0 + loss) if math.isfinite(loss) else 1.0)

@@ -11,6 +11,7 @@ from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint, check, param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import check_dataset
+from flwr_byzantine.experiments.models import known
 from flwr_byzantine.experiments.tasks.options import Options, frozen
 from flwr_byzantine.experiments.tasks.scale import NORMALIZE
 from flwr_byzantine.theory.schedules import Decay
@@ -60,7 +61,7 @@ class Task:
         attackers: "fixed": clients 0..num_malicious-1, of whom a round samples some; or "redrawn": num_malicious of each
             round's clients, as in FLANDERS' code.
         validation: share of the training data that the server holds back to choose hyper-parameters on.
-        model: "mlp", "cnn" (two convolutions) or "softmax" (linear).
+        model: one of `experiments.models.MODELS`, or "module:function" for one's own.
         hidden: widths of the hidden layers of "mlp"; () takes the dataset's: 64, or 128 and 64.
         method: "local-sgd" (clients train and send models) or "byzantine-sgd" (clients send a gradient at the
             broadcast model).
@@ -104,7 +105,7 @@ class Task:
     clients_per_round: int | float | str = field(default=ALL, metadata={"constraint": PER_ROUND})
     attackers: str = param("fixed", kind=str, choices=("fixed", "redrawn"))
     validation: float = param(0.0, kind=float, ge=0, lt=1)
-    model: str = param("mlp", kind=str, choices=("mlp", "cnn", "softmax"))
+    model: str = param("mlp", kind=str)
     hidden: tuple[int, ...] = ()
     method: str = param("local-sgd", kind=str, choices=("local-sgd", "byzantine-sgd"))
     optimizer: str = param("sgd", kind=str, choices=tuple(OPTIMIZERS))
@@ -129,6 +130,7 @@ class Task:
             object.__setattr__(self, name, frozen(getattr(self, name)))
         check_dataset(str(self.dataset), dict(self.dataset_options))
         check_partition(str(self.partition))
+        known(str(self.model))
         for item in fields(self):
             if "constraint" in item.metadata:
                 check("task", item.name, getattr(self, item.name), item.metadata["constraint"])

@@ -1,0 +1,330 @@
+"""Models by name and by one's own function: what they are, what they take, and that torch.func can train many of them at once."""
+
+import copy
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
+
+from flwr_byzantine import attacks, rules
+from flwr_byzantine.attacks.poisoning import predictor
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.models import MODELS, fits
+from flwr_byzantine.experiments.sweep import read
+from flwr_byzantine.experiments.tasks import Task, training
+from flwr_byzantine.experiments.tasks.client import client_app
+from flwr_byzantine.experiments.tasks.data import load
+from flwr_byzantine.experiments.tasks.federation import federate
+from flwr_byzantine.experiments.tasks.model_error import ModelError
+from flwr_byzantine.experiments.tasks.models import MAKERS, model
+from flwr_byzantine.flower.codec import flat
+from flwr_byzantine.flower.local import LocalGrid
+
+PAGE = Path(__file__).parents[2] / "docs" / "experiments.md"
+DIGIT, SMALL, MNIST, CIFAR, ROW = (1, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (32,)
+PARAMETERS = {  # for ten classes (96 of "transformer"), on examples of this shape
+    "mlp": (DIGIT, 4_810),
+    "softmax": (DIGIT, 650),
+    "cnn": (DIGIT, 6_090),
+    "cnn_mnist": (MNIST, 431_080),
+    "cnn_cifar": (CIFAR, 2_324_630),
+    "bucketing-cnn": (MNIST, 1_199_882),
+    "fltrust-cnn": (MNIST, 139_960),
+    "lenet5": (MNIST, 61_706),
+    "flanders-mlp": (MNIST, 242_762),
+    "blades-mlp": (MNIST, 136_074),
+    "resnet18-bn": (CIFAR, 11_173_962),
+    "resnet18-gn": (CIFAR, 11_173_962),
+    "transformer": (ROW, 114_528),
+}
+HEAVY = ("resnet18-bn", "resnet18-gn")
+ALL = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in MODELS]
+OWN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.conv, self.norm, self.dropout = nn.Conv2d(shape[0], 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)
+        self.out = nn.Linear(4 * (shape[1] - 2) * (shape[2] - 2), classes)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x))
+        return self.out(self.dropout(torch.relu(x).view(len(x), -1)))
+
+
+def normed(shape, classes):
+    return Net(shape, classes)
+
+
+def lazy(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+
+def nothing(shape, classes):
+    return None
+
+
+def broken(shape, classes):
+    raise KeyError("width")
+
+
+def deaf(shape, classes):
+    return nn.Conv2d(7, 1, 3)
+
+
+def narrow(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+
+def pair(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.LSTM(64, 10))
+
+
+def doubles(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).double()
+
+
+def fixed(shape, classes):
+    return nn.Flatten()
+
+
+def few():
+    return nn.Flatten()
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a module of models, from which the test runs; each has another name, since a process imports one once."""
+    name = "nets_" + re.sub(r"\W", "_", tmp_path.name)
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def made(name, shape=None):
+    shape = shape or PARAMETERS[name][0]
+    extra = {"transformer": {"vocabulary": 96}, "mlp": {"hidden": (64,)}}.get(name, {})
+    torch.manual_seed(0)
+    return MAKERS[name](shape, 96 if name == "transformer" else 10, **extra).to(memory_format=torch.channels_last)
+
+
+def examples(name, shape, clients, rows):
+    x = torch.randint(96, (clients, rows, *shape)) if name == "transformer" else torch.rand(clients, rows, math.prod(shape))
+    return x, torch.randint(10, (clients, rows))
+
+
+def test_each_name_has_a_maker_and_a_count():
+    assert list(MODELS) == list(MAKERS) == list(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_as_many_parameters_as_its_source(name):
+    assert sum(value.numel() for value in made(name).parameters()) == PARAMETERS[name][1]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_clients_that_train_at_once_under_vmap_do_what_they_do_one_by_one(name):
+    """Gradients within 2e-4 of the largest, statistics of batch norm too; dropout is off, as it draws in another order."""
+    shape = SMALL if name in HEAVY else PARAMETERS[name][0]
+    nets = [made(name, shape) for _ in range(2)]
+    for net in nets:
+        for part in net.modules():
+            part.p = 0.0 if isinstance(part, torch.nn.modules.dropout._DropoutNd) else None
+    with torch.no_grad():
+        for weight in nets[1].parameters():
+            weight.mul_(1.1)
+    x, y = examples(name, shape, 2, 3)
+    parameters, buffers = stack_module_state(nets)
+    parameters = {key: value.detach() for key, value in parameters.items()}
+    spare = copy.deepcopy(nets[0])
+
+    def loss(weights, state, x, y):
+        return cross_entropy(functional_call(spare, (weights, state), (x,)), y)
+
+    together = vmap(grad(loss), randomness="different")(parameters, buffers, x, y)
+    for k, net in enumerate(nets):
+        alone = torch.autograd.grad(cross_entropy(net(x[k]), y[k]), list(net.parameters()))
+        largest = max(value.abs().max() for value in alone)
+        for (key, _), value in zip(net.named_parameters(), alone, strict=True):
+            assert (together[key][k] - value).abs().max() <= 2e-4 * largest
+        for key, value in net.named_buffers():
+            torch.testing.assert_close(buffers[key][k], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bucketing-cnn", "flanders-mlp", "blades-mlp"])
+def test_dropout_differs_between_clients_under_vmap_and_comes_again_with_the_seed(name):
+    net = made(name)
+    weights = {key: value.detach() for key, value in net.named_parameters()}
+    x, y = (part.expand(2, *part.shape[1:]) for part in examples(name, PARAMETERS[name][0], 1, 3))
+
+    def gradients():
+        with training.drawing(net, x[0], torch.Generator().manual_seed(5)):
+            step = vmap(grad(lambda w, x, y: cross_entropy(functional_call(net, w, (x,)), y)), in_dims=(None, 0, 0), randomness="different")
+            return step(weights, x, y)
+
+    first, again = gradients(), gradients()
+    assert all(torch.equal(first[key], again[key]) for key in weights)
+    assert not torch.equal(*next(iter(first.values())))
+
+
+def test_convolutions_compute_channel_by_channel_in_memory():
+    task = Task(model="cnn")
+    net = model(task)
+    assert net[:4](load(task).test_x[:5]).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "shape", "vocabulary", "message"),
+    [
+        (
+            "cnn_cifar",
+            "digits",
+            DIGIT,
+            0,
+            "'cnn_cifar' takes 3 x 32 x 32 images, got digits (1 x 8 x 8); for those take one of: 'mlp', 'softm",
+        ),
+        ("cnn_mnist", "cifar-10", CIFAR, 0, "takes 1 x 28 x 28 images, got cifar-10 (3 x 32 x 32)"),
+        ("lenet5", "digits", DIGIT, 0, "takes 1 x 28 x 28 or 3 x 32 x 32 images, got digits (1 x 8 x 8)"),
+        ("resnet18-gn", "digits", DIGIT, 0, "takes images of 16 x 16 or more, got digits (1 x 8 x 8)"),
+        ("transformer", "digits", DIGIT, 0, "takes rows of tokens, got digits (1 x 8 x 8)"),
+        ("mlp", "pydoc", ROW, 96, "takes images, or rows of features, got pydoc (rows of 32 tokens); for those take one of: 'transformer'"),
+        (
+            "cnn",
+            "mine:data",
+            ROW,
+            0,
+            "takes images of 4 x 4 or more, got mine:data (rows of 32 features); for those take one of: 'mlp', 'softmax', 'fl",
+        ),
+    ],
+)
+def test_a_model_that_does_not_take_such_data_says_which_do(name, dataset, shape, vocabulary, message):
+    with pytest.raises(InvalidParameter) as error:
+        fits(name, dataset, shape, vocabulary)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_takes_what_its_table_says(name):
+    shape = PARAMETERS[name][0]
+    fits(name, "it", shape, 96 if name == "transformer" else 0)
+    assert made(name).eval()(examples(name, shape, 1, 2)[0][0]).shape == (2, 96 if name == "transformer" else 10)
+
+
+def test_names_and_data_that_do_not_fit_are_one_sentence_before_a_sweep_runs(tmp_path):
+    for change, message in (
+        ('model = "resnet"', "[task] model: unknown model 'resnet'; did you mean"),
+        ('model = "cnn_cifar"', "task: model 'cnn_cifar' takes 3 x 32 x 32 images, got digits"),
+        ('model = "no_such_module:net"', "model 'no_such_module:net': cannot import 'no_such_module'"),
+    ):
+        path = tmp_path / "a.toml"
+        path.write_text(f"[task]\n{change}\n")
+        with pytest.raises(InvalidParameter) as error:
+            read(path)
+        assert message in str(error.value)
+        assert str(error.value).startswith(f"{path}: ")
+    with pytest.raises(InvalidParameter, match="unknown model 'resnet18'; did you mean 'resnet18-"):
+        Task(model="resnet18")
+
+
+def test_a_model_of_ones_own_gets_images_and_the_tasks_seed(own):
+    task = Task(model=f"{own}:normed", seed=3)
+    before = torch.random.get_rng_state()
+    net, again = model(task), model(task)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+    assert net.training
+    assert net(load(task).test_x[:3]).shape == (3, 10)
+    assert sum(value.numel() for value in model(Task(model=f"{own}:lazy")).parameters()) == 650
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("nothing", "must return a torch.nn.Module, got NoneType"),
+        ("broken", "raised KeyError: 'width'"),
+        ("few", "raised TypeError: few() takes 0 positional arguments but 2 were given"),
+        ("deaf", "cannot read examples of 1 x 8 x 8: RuntimeError: "),
+        ("narrow", "must give (rows, 10) scores, one a class, got (2, 3) for 2 rows"),
+        ("pair", "must give (rows, 10) scores, one a class, got tuple for 2 rows"),
+        ("doubles", "must have float32 parameters, got torch.float64"),
+        ("absent", "has no 'absent'"),
+    ],
+)
+def test_mistakes_in_ones_own_model_are_one_sentence(own, function, message):
+    with pytest.raises(InvalidParameter) as error:
+        model(Task(model=f"{own}:{function}"))
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"model '{own}:{function}'")
+
+
+def test_running_statistics_need_models_that_are_sent_whole(own):
+    with pytest.raises(
+        InvalidParameter, match=r"keeps running statistics \(batch norm\), which gradients do not carry; take method \"local-sgd\""
+    ):
+        model(Task(model=f"{own}:normed", method="byzantine-sgd"))
+
+
+@pytest.mark.parametrize("method", ["local-sgd", "byzantine-sgd"])
+def test_dropout_is_the_same_in_each_run_and_off_where_models_are_measured(method):
+    task = Task(model="flanders-mlp", num_clients=2, local_epochs=1, method=method)
+    before = torch.random.get_rng_state()
+    (one, first), (two, second) = (federate(LocalGrid(client_app(), 2), task, None, None, 2) for _ in range(2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert one.loss == two.loss
+    assert (flat(first) == flat(second)).all()
+    net, data = model(task).eval(), load(task)
+    with torch.no_grad():
+        assert one.loss[0] == pytest.approx(cross_entropy(net(data.test_x), data.test_y).item())
+    assert training.evaluate(net.train(), data.test_x, data.test_y) == training.evaluate(net.train(), data.test_x, data.test_y)
+
+
+def test_dropout_changes_what_is_trained():
+    task = Task(model="flanders-mlp", local_epochs=1)
+    x, y = training.local_data(task, 0)
+    nets = model(task), model(task)
+    for part in nets[1].modules():
+        part.p = 0.0
+    for net in nets:
+        training.train(net, task, x, y, training.randomness(task, 0, 1))
+    assert not torch.equal(next(nets[0].parameters()), next(nets[1].parameters()))
+
+
+def test_batch_norm_is_trained_sent_aggregated_and_measured(own):
+    task = Task(model=f"{own}:normed", partition="iid", num_clients=4, local_epochs=3, lr=0.05)
+    history, arrays = federate(LocalGrid(client_app(), 4), task, rules.TrimmedMean(f=1), None, 3)
+    state = arrays.to_torch_state_dict()
+    assert state["1.norm.num_batches_tracked"] > 10
+    assert state["1.norm.running_mean"].abs().max() > 0.01
+    assert history.accuracy[-1] > 0.8
+    harm, vector = ModelError(task), flat(arrays).astype(np.float64)
+    assert harm(vector, 0.0 * vector) < 0.2 < harm(0.0 * vector, 0.0 * vector)
+
+
+def test_an_attack_that_asks_the_model_can_ask_one_of_tokens():
+    net = made("transformer")
+    x = examples("transformer", ROW, 1, 5)[0][0]
+    flipped = attacks.DynamicLabelFlip().poison(x, torch.zeros(5, dtype=torch.long), 96, np.random.default_rng(0), predict=predictor(net))[
+        1
+    ]
+    assert flipped.shape == (5,)
+
+
+def test_the_page_has_each_model_with_its_parameters_and_source():
+    rows = re.findall(r"^\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \|$", PAGE.read_text(), re.MULTILINE)
+    assert [row[0] for row in rows if row[0] in MODELS] == list(MODELS)
+    for name, takes, size, source in (row for row in rows if row[0] in MODELS):
+        shape, count = PARAMETERS[name]
+        at = "rows of 32 tokens of 96" if name == "transformer" else " x ".join(map(str, shape))
+        assert (takes, size) == (str(MODELS[name]), f"{count:,} ({at})")
+        said = " ".join(MAKERS[name].__doc__.split()).partition("Source: ")[2].removesuffix(".")
+        assert source == (said or "-")
