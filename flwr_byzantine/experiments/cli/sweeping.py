@@ -17,9 +17,14 @@ def sweep(
     processes: Annotated[int | None, typer.Option(min=1, help="How many cells run at once. Default: the file's, else one a core.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cells that failed before again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
+    ray: Annotated[str | None, typer.Option(help='Run cells on a Ray cluster: "auto", HOST:PORT or ray://HOST:PORT.')] = None,
+    ray_gpus: Annotated[float, typer.Option(min=0, help="GPUs of a cell on the cluster, or a share of one.")] = 0.0,
 ) -> None:
     """Run a grid of experiments, in parallel and resumable; exit status 1 if a cell failed, 2 for a mistake in the file."""
     require("sweep", "simulation", *ENGINE)
+    from flwr_byzantine.experiments.sweep.cluster import Cluster
     from flwr_byzantine.experiments.sweep.command import command
+    from flwr_byzantine.monitor.show.terminal import warn
 
-    raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console))
+    cluster = None if ray is None else Cluster(ray, ray_gpus, on_lost=warn)
+    raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console, cluster))

@@ -156,11 +156,11 @@ def _idle_keys(task: Task) -> list[str]:
     return [key for key, without_effect in idle.items() if without_effect]
 
 
-def run(cell: Cell, data_root: str = "") -> Result:
-    """Run one cell; an exception makes it a failed one."""
+def run(cell: Cell, data_root: str = "", processes: int | None = None) -> Result:
+    """Run one cell, in as many processes as `tasks.engines.run_on` takes; an exception makes it a failed one."""
     start = time.monotonic()
     try:
-        history = _federation(cell, data_root)
+        history = _federation(cell, data_root, processes)
     except Exception as error:
         return failed(cell, f"{type(error).__name__}: {error}", time.monotonic() - start)
     return _result(cell, time.monotonic() - start, history=history.to_json(), final=history.final(), notices=history.notices)
@@ -172,13 +172,18 @@ def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:
 
 
 def _result(cell: Cell, seconds: float, **found: Any) -> Result:
+    named = {snake(name): text for name, text in versions().items()}
+    return Result(cell.config, cell.key, seconds=round(seconds, 3), versions=named, **found)
+
+
+def versions() -> dict[str, str]:
+    """The version of each package that results depend on."""
     from flwr_byzantine.flower.compat import flower_version  # loads Flower
 
-    versions = {snake(name): flower_version() if name == "flwr" else version(name) for name in PACKAGES}
-    return Result(cell.config, cell.key, seconds=round(seconds, 3), versions=versions, **found)
+    return {name: flower_version() if name == "flwr" else version(name) for name in PACKAGES}
 
 
-def _federation(cell: Cell, data_root: str) -> History:
+def _federation(cell: Cell, data_root: str, processes: int | None) -> History:
     from flwr_byzantine.experiments.tasks.engines import run_on
     from flwr_byzantine.experiments.tasks.federation import federate
 
@@ -188,5 +193,5 @@ def _federation(cell: Cell, data_root: str) -> History:
         history, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"], evaluate_every=cell.config["evaluate_every"])
         histories.append(history)
 
-    run_on(cell.config["engine"], main, task.num_clients)
+    run_on(cell.config["engine"], main, task.num_clients, processes)
     return histories[0]

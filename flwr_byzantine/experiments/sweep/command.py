@@ -14,6 +14,7 @@ from flwr_byzantine.experiments.report.choice import Choice, choose
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.tables import CHOICE_NOTES
 from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.sweep.cluster import Cluster
 from flwr_byzantine.experiments.sweep.config import Sweep, read
 from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
@@ -27,14 +28,22 @@ INTERRUPTED = 130
 LONGEST_NAME = 100  # characters of a sweep's name in its file's
 
 
-def command(config: Path, results: Path | None, processes: int | None, retry_failed: bool, dry_run: bool, console: Console) -> int:
-    """Run the sweep of a file, or with `dry_run` say what it would run.
+def command(
+    config: Path,
+    results: Path | None,
+    processes: int | None,
+    retry_failed: bool,
+    dry_run: bool,
+    console: Console,
+    cluster: Cluster | None = None,
+) -> int:
+    """Run the sweep of a file, on a cluster if there is one, or with `dry_run` say what it would run.
 
     Returns:
         Exit status: 0; 1 where a cell failed; 130 after Ctrl-C.
 
     Raises:
-        InvalidParameter: a mistake in the file.
+        InvalidParameter: a mistake in the file, or a cluster that cannot be used.
     """
     sweep = read(config)
     path = Path(f"{file_name(sweep.name)}.jsonl") if results is None else results
@@ -56,7 +65,7 @@ def command(config: Path, results: Path | None, processes: int | None, retry_fai
                 noticed.append(text)
                 warn(text)
 
-        summary = run(sweep, path, processes, retry_failed, begin, note)
+        summary = run(sweep, path, processes, retry_failed, begin, note, cluster)
     _report(sweep, summary, path, console)
     return INTERRUPTED if summary.left else int(bool(summary.failed))
 

@@ -73,7 +73,7 @@ def read(path: str | Path) -> Sweep:
     fixed, root = _fixed(file, tables.get("task", {}), general)
     grid = _grid(file, tables.get("grid", {}), fixed)
     cells = _cells(file, fixed, grid, _excludes(file, tables.get("exclude", [])))
-    _check_data(file, cells, root)
+    check_data(file, cells, root)
     _check_partitions(file, cells, root)
     _check_models(file, cells, root)
     processes = general.get("processes", cores())
@@ -203,7 +203,8 @@ def _text(value: Any) -> str:
     return repr(value[0]) if isinstance(value, tuple) else repr(value)
 
 
-def _check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
+def check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
+    """Raise `InvalidParameter` where this machine lacks data of the cells."""
     for dataset in sorted({cell.config["dataset"] for cell in cells}):
         problem = missing(dataset, root_of(root))
         if problem:

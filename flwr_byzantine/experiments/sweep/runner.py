@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.cell import Cell
+from flwr_byzantine.experiments.sweep.cluster import Cluster
 from flwr_byzantine.experiments.sweep.config import Sweep
 from flwr_byzantine.experiments.sweep.store import Store
 from flwr_byzantine.experiments.sweep.workers import run_all
@@ -82,6 +84,7 @@ def run(
     retry_failed: bool = False,
     on_start: Callable[[Plan], None] = lambda _plan: None,
     on_result: Callable[[Result], None] = lambda _result: None,
+    cluster: Cluster | None = None,
 ) -> Summary:
     """Run what is not finished yet, and store each cell as soon as it is.
 
@@ -89,24 +92,28 @@ def run(
         sweep: what to run.
         results: JSON-lines file; cells that it holds already are skipped.
         processes: how many run at once; None is the sweep's own number. On the engine "ray" it is one, since that
-            engine is parallel itself.
+            engine is parallel itself; on a cluster, as many as it has cores for.
         retry_failed: run the cells again that failed before.
         on_start: gets the plan before anything runs.
         on_result: gets each result after it was stored.
+        cluster: where to run; None is this machine.
 
     Returns:
         What was done; after Ctrl-C, how many cells are left.
 
     Raises:
-        InvalidParameter: the results file cannot be used.
+        InvalidParameter: the results file cannot be used, or the cluster.
     """
-    with Store(results) as store:
+    with nullcontext() if cluster is None else cluster.joined(sweep), Store(results) as store:
         work = plan(sweep.cells, store.read(), retry_failed)
         on_start(work)
         summary = Summary(failed=list(work.failed), skipped=len(work.done), left=len(work.todo))
         by_key = {cell.key: cell for cell in work.todo}
+        found = run_all(work.todo, _processes(sweep, processes), sweep.data_root)
+        if cluster is not None:
+            found = cluster.run_all(sweep, work.todo, processes)
         try:
-            for result in run_all(work.todo, _processes(sweep, processes), sweep.data_root):
+            for result in found:
                 store.append(result)
                 summary.left -= 1
                 if result.ok:

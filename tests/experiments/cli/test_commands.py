@@ -42,7 +42,8 @@ def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
 def test_cite_prints_the_entries_of_what_is_named_and_no_more():
     from typer.testing import CliRunner
 
-    from flwr_byzantine import citation, cli
+    from flwr_byzantine import citation
+    from flwr_byzantine.experiments import cli
 
     done = CliRunner().invoke(cli.app, ["cite", "nnm + krum", "alie"])
     assert done.exit_code == 0
