@@ -12,8 +12,8 @@ from flwr_byzantine.flower.codec import layout
 from flwr_byzantine.flower.words import printable
 
 
-def decode(data: bytes) -> Array:
-    """The array in npy bytes as a read-only view, whatever the bytes are.
+def decode(data: bytes | Array) -> Array:
+    """The array in npy bytes as a read-only view, whatever the bytes are; an array, of a node that lives in this process, as it is.
 
     The header is parsed with a size cap, and the payload's length must be what the header says before anything is allocated.
     `Array.dtype` and `Array.shape`, which the client fills in, are not looked at.
@@ -27,6 +27,8 @@ def decode(data: bytes) -> Array:
         >>> decode(pack({"w": np.arange(3.0)})["w"].data).tolist()
         [0.0, 1.0, 2.0]
     """
+    if isinstance(data, np.ndarray):
+        return data
     try:
         return _viewed(data)
     except MalformedUpdate:

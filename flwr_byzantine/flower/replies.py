@@ -27,7 +27,7 @@ class Reply:
 
     Attributes:
         node: who was asked.
-        payloads: name -> npy bytes of its model, or None where it has none that can be read.
+        payloads: name -> npy bytes of its model, or arrays where the node lives in this process; None where it has none that can be read.
         metrics: what it reports, or None where that cannot be read.
         examples: what it says of its number of examples, whatever that is.
         error: why there are no payloads.

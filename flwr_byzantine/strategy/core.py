@@ -63,11 +63,11 @@ class Core(Run):
         """Flower's number of the round that is under way, in its training or in its evaluation."""
         return len(self.state.own) + training
 
-    def begin(self, payloads: Mapping[str, bytes], broadcast: Any) -> None:
+    def begin(self, payloads: Mapping[str, bytes | Array], broadcast: Any) -> None:
         """A round begins with this model.
 
         Args:
-            payloads: name -> npy bytes, the server's own.
+            payloads: name -> npy bytes, the server's own, or arrays where server and clients are one process.
             broadcast: the same as the API at hand has it, for the user's `server_update`.
         """
         self.end()

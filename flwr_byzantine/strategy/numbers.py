@@ -14,8 +14,8 @@ SERIALISED = (b'{"', b"{L", b"tree", b"CBM1", *(b"\x80" + bytes([k]) for k in ra
 NOT_AVERAGED = "trees, and other models that are bytes and no numbers, cannot be averaged, nor told from a liar's by a rule"
 
 
-def own_model(payloads: Mapping[str, bytes]) -> dict[str, Array]:
-    """The arrays of the server's own model from npy bytes.
+def own_model(payloads: Mapping[str, bytes | Array]) -> dict[str, Array]:
+    """The arrays of the server's own model from npy bytes, or as they are.
 
     Raises:
         InvalidParameter: it has no numbers.
@@ -45,10 +45,10 @@ def _is_file(value: Array) -> bool:
     return value.dtype == np.uint8 and value.ndim == 1 and value[:4].tobytes().startswith(SERIALISED)
 
 
-def _own(name: str, data: bytes) -> Array:
+def _own(name: str, data: bytes | Array) -> Array:
     try:
         return decode(data)
     except MalformedUpdate:
-        if data.startswith(b"\x93NUMPY"):
+        if bytes(data[:6]) == b"\x93NUMPY":
             raise
         raise InvalidParameter(f"strategy: expected a model of numbers, got array {name!r} of other bytes; {NOT_AVERAGED}") from None

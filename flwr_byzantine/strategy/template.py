@@ -79,7 +79,7 @@ class Template:
         self.origins[place] = self.values[place] if self.known else None
 
     @classmethod
-    def of(cls, payloads: Mapping[str, bytes]) -> Template:
+    def of(cls, payloads: Mapping[str, bytes | Array]) -> Template:
         """The template of a model given as npy bytes, which are the server's own.
 
         Raises:
@@ -123,7 +123,7 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
                 f"expected names, shapes and dtypes of arrays that most replies share, and there are none; {NOT_AVERAGED}"
             )
         given = self._shared(payloads)
-        sizes = [len(data) if isinstance(data, bytes) else math.inf for data in given.values()]
+        sizes = [_size(data) for data in given.values()]
         if sum(sizes) > RATIO * self.size + PER_ARRAY * (1 + len(sizes)):
             raise MalformedUpdate(f"expected about {self.size} bytes like the model, got {sum(sizes)}; not decoded")
         return self._checked({name: decode(given[name]) for name in self.names})
@@ -197,6 +197,11 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         block = block.copy()
         block[odd] = values
         return block
+
+
+def _size(data: Any) -> float:
+    """Bytes of one payload; what is neither bytes nor an array of this process cannot be read."""
+    return len(data) if isinstance(data, bytes) else data.nbytes if isinstance(data, np.ndarray) else math.inf
 
 
 def _repeats(row: Array, own: Array) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -14,12 +13,11 @@ from torch.func import functional_call, grad, vmap
 from flwr_byzantine.errors import InvalidParameter
 
 Tensors = dict[str, torch.Tensor]
-Batch = tuple[torch.Tensor, torch.Tensor]
 MakeOptimizer = Callable[[list[torch.Tensor]], torch.optim.Optimizer]
 
 
 class Program:
-    """Gradients of the mean cross entropy for several clients in one call.
+    """Gradients of the cross entropy for several clients in one call, each example with a weight; 0 is for rows that fill a batch up.
 
     Args:
         net: the model, in training mode; its own values are not used. One program is for one thread.
@@ -31,7 +29,7 @@ class Program:
     Example:
         >>> program = Program(nn.Linear(2, 3))
         >>> model = {name: value.detach() for name, value in program.net.named_parameters()}
-        >>> found = program.at_one_model(model, {}, torch.ones(5, 4, 2), torch.zeros(5, 4, dtype=torch.long))
+        >>> found = program.at_one_model(model, {}, torch.ones(5, 4, 2), torch.zeros(5, 4, dtype=torch.long), torch.full((5, 4), 1 / 4))
         >>> found["weight"].shape
         torch.Size([5, 3, 2])
     """
@@ -42,11 +40,12 @@ class Program:
         known = {*self.weights, *tied(self.net)}
         self.buffers = [name for name in self.net.state_dict() if name not in known]
         gradient = grad(self._loss)
-        self.at_one_model = vmap(gradient, in_dims=(None, 0, 0, 0), randomness="different")
-        self.at_own_models = vmap(gradient, in_dims=(0, 0, 0, 0), randomness="different")
+        self.at_one_model = vmap(gradient, in_dims=(None, 0, 0, 0, 0), randomness="different")
+        self.at_own_models = vmap(gradient, randomness="different")
 
-    def _loss(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(functional_call(self.net, (weights, buffers), (x,)), y)
+    def _loss(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        scores = functional_call(self.net, (weights, buffers), (x,))
+        return nn.functional.cross_entropy(scores, y, reduction="none") @ share
 
 
 def tied(net: nn.Module) -> dict[str, str]:
@@ -63,11 +62,38 @@ def tied(net: nn.Module) -> dict[str, str]:
     return {name: earlier for name, earlier in every if name != earlier}
 
 
+class Steps:
+    """The batches of several clients side by side, in one shape: rows that fill up a shorter batch have weight 0.
+
+    Args:
+        places: of each client, the places of each batch's examples in some table; clients with more batches come first.
+
+    Attributes:
+        places: (steps, k, batch) into the table.
+        shares: (steps, k, batch) one over the number of examples in the batch, or 0.
+        active: (steps) how many clients take each step.
+
+    Example:
+        >>> steps = Steps([[torch.tensor([3, 4]), torch.tensor([5])], [torch.tensor([7])]])
+        >>> steps.places.tolist(), steps.shares.tolist(), steps.active
+        ([[[3, 4], [7, 0]], [[5, 0], [0, 0]]], [[[0.5, 0.5], [1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]]], [2, 1])
+    """
+
+    def __init__(self, places: Sequence[Sequence[torch.Tensor]]) -> None:
+        most = max(map(len, places), default=0)
+        shape = most, len(places), max((len(batch) for own in places for batch in own), default=0)
+        self.places, self.shares = torch.zeros(shape, dtype=torch.long), torch.zeros(shape)
+        for k, own in enumerate(places):
+            for t, batch in enumerate(own):
+                self.places[t, k, : len(batch)] = batch
+                self.shares[t, k, : len(batch)] = 1 / len(batch)
+        self.active = [sum(t < len(own) for own in places) for t in range(most)]
+
+
 class Team:
     """Clients that train from one model in local steps, each with its own batches.
 
-    In each step those next to each other whose batches are of one size make one call: batches are never padded, since padding would
-    change the statistics of batch normalisation.
+    For models in which each row of a batch counts for itself; under batch normalisation the rows that fill up a batch would count too.
 
     Args:
         program: for this thread.
@@ -76,45 +102,37 @@ class Team:
         optimizer: makes one of `torch.optim` for tensors; each client has its own state.
 
     Attributes:
-        weights, buffers: name -> (k, ...) what each client has by now.
+        weights: name -> (k, ...) what each client has made of each trained array.
+        buffers: the same of the others.
 
     Example:
         >>> program = Program(nn.Linear(2, 2))
         >>> team = Team(program, program.net.state_dict(), 2, lambda tensors: torch.optim.SGD(tensors, lr=0.1))
-        >>> batch = torch.ones(4, 2), torch.zeros(4, dtype=torch.long)
-        >>> team.train([[batch], [batch, batch]])
-        >>> bool(team.weights["bias"][0, 0] < team.weights["bias"][1, 0])
+        >>> x, y = torch.ones(4, 2), torch.zeros(4, dtype=torch.long)
+        >>> team.train(x, y, Steps([[torch.arange(4), torch.arange(3)], [torch.arange(2)]]))
+        >>> bool(team.weights["bias"][0, 0] > team.weights["bias"][1, 0])
         True
     """
 
     def __init__(self, program: Program, model: Mapping[str, torch.Tensor], k: int, optimizer: MakeOptimizer) -> None:
         self.program = program
-        stacked = {
-            name: value.detach().expand(k, *value.shape).clone(memory_format=torch.contiguous_format) for name, value in model.items()
-        }
-        names = dict(program.net.named_parameters())
-        self.weights = {name: stacked[name] for name in names}
-        self.buffers = {name: value for name, value in stacked.items() if name not in names}
+        self.weights = {name: _copies(model[name], k) for name in program.weights}
+        self.buffers = {name: _copies(model[name], k) for name in program.buffers}
         self._optimizers = Optimizers(optimizer, list(self.weights.values()), k)
 
-    def train(self, batches: Sequence[Sequence[Batch]]) -> None:
+    def train(self, x: torch.Tensor, y: torch.Tensor, steps: Steps) -> None:
         """Take all steps.
 
         Args:
-            batches: of each client, in its order.
+            x: table of all clients' examples.
+            y: their labels.
+            steps: of the clients in their order.
         """
-        for t in range(max(map(len, batches), default=0)):
-            sizes = [len(own[t][1]) if t < len(own) else 0 for own in batches]
-            for size, members in groupby(range(len(batches)), key=sizes.__getitem__):
-                if size:
-                    run = list(members)
-                    self._step(slice(run[0], run[-1] + 1), [batches[client][t] for client in run])
-
-    def _step(self, run: slice, batches: Sequence[Batch]) -> None:
-        x, y = (torch.stack(parts) for parts in zip(*batches, strict=True))
-        weights = {name: value[run] for name, value in self.weights.items()}
-        buffers = {name: value[run] for name, value in self.buffers.items()}
-        self._optimizers.step(run, list(self.program.at_own_models(weights, buffers, x, y).values()))
+        for places, shares, k in zip(steps.places, steps.shares, steps.active, strict=True):
+            weights = {name: value[:k] for name, value in self.weights.items()}
+            buffers = {name: value[:k] for name, value in self.buffers.items()}
+            chosen, share = places[:k].to(x.device), shares[:k].to(x.device)
+            self._optimizers.step(k, list(self.program.at_own_models(weights, buffers, x[chosen], y[chosen], share).values()))
 
 
 class Optimizers:
@@ -131,56 +149,37 @@ class Optimizers:
 
     def __init__(self, make: MakeOptimizer, values: list[torch.Tensor], k: int) -> None:
         self.make, self.values = make, values
-        self._saved: list[list[dict[str, Any]]] = [[] for _ in range(k)]  # of each client, of each tensor
-        self._run: slice | None = None
-        self._optimizer: Any = None
-        self._tensors: list[torch.Tensor] = []
+        self._tensors, self._optimizer = self._of(k)
 
-    def step(self, run: slice, gradients: Sequence[torch.Tensor]) -> None:
-        """One step of the clients in `run`, which have all taken as many."""
-        if run != self._run:
-            self._save()
-            self._load(run)
+    def step(self, k: int, gradients: Sequence[torch.Tensor]) -> None:
+        """One step of the first k clients; the others have taken their last one."""
+        if k < len(self._tensors[0]):
+            self._narrow(k)
         for tensor, gradient in zip(self._tensors, gradients, strict=True):
-            tensor.grad = gradient
+            tensor.grad = gradient.contiguous()
         self._optimizer.step()
 
-    def _load(self, run: slice) -> None:
-        self._run, self._tensors = run, [value[run] for value in self.values]
-        self._optimizer = self.make(self._tensors)
-        saved = self._saved[run]
-        for place, tensor in enumerate(self._tensors if saved[0] else []):
-            states = [of_client[place] for of_client in saved]
-            self._optimizer.state[tensor] = {key: _joined([state[key] for state in states]) for key in states[0]}
+    def _of(self, k: int) -> tuple[list[torch.Tensor], Any]:
+        tensors = [value[:k] for value in self.values]
+        return tensors, self.make(tensors)
 
-    def _save(self) -> None:
-        if self._run is None:
-            return
-        for k, client in enumerate(range(self._run.start, self._run.stop)):
-            self._saved[client] = [
-                {key: _part(self._optimizer, value, tensor, k) for key, value in self._optimizer.state[tensor].items()}
-                for tensor in self._tensors
-            ]
+    def _narrow(self, k: int) -> None:
+        """Go on with the first k clients and their state."""
+        before, states = self._tensors, self._optimizer.state
+        self._tensors, self._optimizer = self._of(k)
+        for old, new in zip(before, self._tensors, strict=True):
+            self._optimizer.state[new] = {key: _first(self._optimizer, value, old, k) for key, value in states[old].items()}
 
 
-def _copies(value: torch.Tensor, k: int) -> torch.Tensor:
-    return value.detach().expand(k, *value.shape).clone(memory_format=torch.contiguous_format)
-
-
-def _part(optimizer: torch.optim.Optimizer, value: Any, tensor: torch.Tensor, k: int) -> Any:
-    """Client k's part of a value of an optimiser's state."""
-    if not isinstance(value, torch.Tensor):
+def _first(optimizer: torch.optim.Optimizer, value: Any, tensor: torch.Tensor, k: int) -> Any:
+    """The first k clients' part of a value of an optimiser's state."""
+    if not isinstance(value, torch.Tensor) or value.ndim == 0:
         return value
     if value.shape == tensor.shape:
-        return value[k]
-    if value.ndim == 0:
-        return value.clone()
+        return value[:k]
     problem = f"{type(optimizer).__name__} keeps a state of shape {tuple(value.shape)} for values of shape {tuple(tensor.shape)}"
     raise InvalidParameter(f"engine 'batched': {problem}, which cannot be told apart by clients; take the engine 'local'")
 
 
-def _joined(parts: list[Any]) -> Any:
-    first = parts[0]
-    if not isinstance(first, torch.Tensor):
-        return first
-    return torch.stack(parts) if first.ndim else first.clone()
+def _copies(value: torch.Tensor, k: int) -> torch.Tensor:
+    return value.detach().expand(k, *value.shape).clone(memory_format=torch.contiguous_format)

@@ -119,6 +119,22 @@ def draws(net: nn.Module, x: torch.Tensor) -> bool:
     return _DRAWS[net]
 
 
+def mixes(net: nn.Module, x: torch.Tensor) -> bool:
+    """Whether what the net makes of one row in training depends on the other rows of its batch, as under batch normalisation.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0], [3.0, 1.0]])
+        >>> mixes(nn.Linear(2, 2), x), mixes(nn.BatchNorm1d(2), x)
+        (False, True)
+    """
+    made = []
+    for others in ([0, 1], [1, 1]):
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            made.append(copy.deepcopy(net).train()(x[[0, *others]])[0])
+    return not torch.equal(*made)
+
+
 def optimizer(task: Task, weights: Sequence[torch.Tensor], lr: float) -> torch.optim.Optimizer:
     """The task's optimiser, new in each round: one of `torch.optim`, in its fused form where there is one.
 

@@ -1,0 +1,225 @@
+"""What the clients of a round answer, worked out in this process without a message."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.tasks import training
+from flwr_byzantine.experiments.tasks.cache import Cache
+from flwr_byzantine.experiments.tasks.stacked import Program, Steps, Team, tied
+from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.training import Examples
+
+T = TypeVar("T")
+TEAM_VALUES = 1 << 20  # values of the models that train as one, at most: these and their optimiser's state stay near the processor
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The replies of a round.
+
+    Attributes:
+        arrays: of each client in the order asked for, name -> array.
+        rows: (n, d) the same, where they lie in memory so; None where they do not.
+    """
+
+    arrays: list[dict[str, Array]]
+    rows: Array | None = None
+
+
+class Cohort:
+    """All clients of a task: small models train together as one program (`stacked`), others one by one, each on a core.
+
+    What is trained together differs in the last bits from what is trained one by one, since sums are made in another order. Models that
+    draw random numbers or look at a batch as a whole, those with convolutions and large ones train one by one, with the bits of the
+    engine "local". Results do not depend on the number of threads.
+
+    Args:
+        task: data and training.
+        net: the task's model; each thread has a copy.
+        examples: of a client, by its number.
+        threads: how many train at the same time.
+        device: of PyTorch; on others than "cpu" only models that look at a batch as a whole train one by one.
+
+    Example:
+        >>> from flwr_byzantine.experiments.tasks.models import model
+        >>> task = Task(num_clients=3, local_epochs=1)
+        >>> cohort = Cohort(task, model(task), lambda client: training.local_data(task, client))
+        >>> broadcast = {name: value.numpy() for name, value in model(task).state_dict().items()}
+        >>> len(cohort.models(broadcast, [0, 2], server_round=1).arrays)
+        2
+    """
+
+    def __init__(self, task: Task, net: nn.Module, examples: Callable[[int], Examples], threads: int = 1, device: str = "cpu") -> None:
+        self.task, self.examples, self.device = task, examples, torch.device(device)
+        self.net = copy.deepcopy(net).to(self.device).train()
+        self.size = sum(value.numel() for value in net.parameters())
+        shown, here = examples(task.num_clients - 1)[0], self.device.type == "cpu"
+        drawn = training.draws(net, shown)
+        self.together = not (training.mixes(net, shown) or (here and (drawn or _convolves(net) or 2 * self.size > TEAM_VALUES)))
+        self.tied = tied(net)
+        self._pool = None if threads == 1 or drawn or not here else ThreadPoolExecutor(threads)
+        self._table: Cache[tuple[torch.Tensor, torch.Tensor]] = Cache(size=1)
+        self._own = threading.local()
+        self._momentum: Array | None = None
+
+    def models(self, model: Mapping[str, Array], clients: Sequence[int], server_round: int, lr: float | None = None) -> Answers:
+        """The models that clients train from the broadcast one; buffers are each client's own.
+
+        Args:
+            model: name -> array of the broadcast model.
+            clients: their numbers.
+            server_round: from 1.
+            lr: of the round; None is the task's.
+        """
+        work = self._team if self.together else self._single
+        found: dict[int, dict[str, Array]] = {}
+        for trained in self._map(lambda team: work(model, team, server_round, lr), self._teams(clients)):
+            found |= trained
+        return Answers([found[client] for client in clients])
+
+    def gradients(self, model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> Answers:
+        """Each client's gradient at the broadcast model of one batch, or its momentum; zeros for what is not trained.
+
+        Args:
+            model: as for `models`.
+            clients: as for `models`.
+            server_round: as for `models`.
+        """
+        sizes = [value.size for value in model.values()]
+        rows = np.zeros((len(clients), sum(sizes)), np.result_type(*(value.dtype for value in model.values() if value.dtype.kind == "f")))
+        targets = _split(rows, model)
+        if self.together:
+            self._fill(targets, model, clients, server_round)
+        else:
+            list(self._map(lambda k: self._fill_one(targets, k, model, clients[k], server_round), range(len(clients))))
+        rows = self._with_momentum(rows, clients)
+        return Answers(_by_client(_split(rows, model), model), rows)
+
+    def _teams(self, clients: Sequence[int]) -> list[list[int]]:
+        """Those who train as one, with about as many batches each, since a team takes as long as the longest of it."""
+        if not self.together:
+            return [[client] for client in clients]
+        most = len(clients) if self.device.type != "cpu" else max(1, TEAM_VALUES // self.size)
+        ordered = sorted(clients, key=lambda client: -len(self.examples(client)[1]))
+        count = -(-len(clients) // most)
+        return [list(map(int, team)) for team in np.array_split(ordered, count)]
+
+    def _map(self, work: Callable[[Any], T], items: Iterable[Any]) -> Iterable[T]:
+        return map(work, items) if self._pool is None else self._pool.map(work, items)
+
+    def _team(self, model: Mapping[str, Array], clients: list[int], server_round: int, lr: float | None) -> dict[int, dict[str, Array]]:
+        step = self.task.lr if lr is None else lr
+        state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
+        team = Team(self._program(), state, len(clients), lambda tensors: training.optimizer(self.task, tensors, step))
+        team.train(*self._all_examples(), Steps([self._places(client, server_round) for client in clients]))
+        stacked = {name: value.cpu().numpy() for name, value in (team.weights | team.buffers).items()}
+        stacked |= {name: stacked[first] for name, first in self.tied.items()}
+        return {client: {name: stacked[name][k] for name in model} for k, client in enumerate(clients)}
+
+    def _all_examples(self) -> Examples:
+        """The table of all clients' examples, one client after another, and the labels."""
+        found = [self.examples(client) for client in range(self.task.num_clients)]
+
+        def join() -> Examples:
+            return torch.cat([x for x, _ in found]).to(self.device), torch.cat([y for _, y in found]).to(self.device)
+
+        return self._table.get(None, [x for x, _ in found], join)
+
+    def _places(self, client: int, server_round: int) -> list[torch.Tensor]:
+        """The places in the table of the client's batches."""
+        counts = [len(self.examples(k)[1]) for k in range(client + 1)]
+        generator = training.randomness(self.task, client, server_round)
+        return [sum(counts[:-1]) + places for places in training.batches(self.task, counts[-1], generator)]
+
+    def _single(self, model: Mapping[str, Array], clients: list[int], server_round: int, lr: float | None) -> dict[int, dict[str, Array]]:
+        (client,) = clients
+        net, (x, y) = self._loaded(model), self.examples(client)
+        training.train(net, self.task, x, y, training.randomness(self.task, client, server_round), lr)
+        return {client: {name: np.array(value.numpy(), order="C") for name, value in net.state_dict().items()}}
+
+    def _fill(self, targets: Mapping[str, Array], model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> None:
+        program = self._program()
+        state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
+        drawn = [self._batch(client, server_round) for client in clients]
+        x, y = (torch.stack(parts).to(self.device) for parts in zip(*drawn, strict=True))
+        shares = torch.full(y.shape, 1 / y.shape[1], device=self.device)
+        weights = {name: state[name] for name in program.weights}
+        buffers = {name: state[name].expand(len(clients), *state[name].shape).clone() for name in program.buffers}
+        for name, gradient in program.at_one_model(weights, buffers, x, y, shares).items():
+            decayed = gradient.add_(weights[name], alpha=self.task.weight_decay) if self.task.weight_decay else gradient
+            targets[name][...] = decayed.cpu().numpy()
+        for name, first in self.tied.items():
+            targets[name][...] = targets[first]
+
+    def _fill_one(self, targets: Mapping[str, Array], k: int, model: Mapping[str, Array], client: int, server_round: int) -> None:
+        net, batch = self._loaded(model), self._batch(client, server_round)
+        weights = {name: value for name, value in net.named_parameters(remove_duplicate=False) if value.requires_grad}
+        with training.drawing(net, batch[0], training.randomness(self.task, client, server_round)):
+            gradients = torch.autograd.grad(training.objective(self.task)(net, batch), list(weights.values()))
+        for name, gradient in zip(weights, gradients, strict=True):
+            targets[name][k] = gradient.numpy()
+
+    def _batch(self, client: int, server_round: int) -> Examples:
+        x, y = self.examples(client)
+        places = training.one_batch(self.task, len(x), training.randomness(self.task, client, server_round))
+        return x[places], y[places]
+
+    def _with_momentum(self, rows: Array, clients: Sequence[int]) -> Array:
+        """Worker momentum, kept from round to round for each client of the task: m = βm + (1 - β)G."""
+        beta = self.task.momentum
+        if not beta:
+            return rows
+        if self._momentum is None:
+            self._momentum = np.zeros((self.task.num_clients, rows.shape[1]), rows.dtype)
+        rows *= 1 - beta
+        mine = slice(clients[0], clients[-1] + 1) if list(clients) == list(range(clients[0], clients[-1] + 1)) else list(clients)
+        moved = self._momentum[mine]
+        moved *= beta
+        moved += rows
+        self._momentum[mine] = moved
+        return moved
+
+    def _program(self) -> Program:
+        if not hasattr(self._own, "program"):
+            self._own.program = Program(self.net)
+        made: Program = self._own.program
+        return made
+
+    def _loaded(self, model: Mapping[str, Array]) -> nn.Module:
+        """This thread's net with the broadcast values."""
+        if not hasattr(self._own, "net"):
+            self._own.net = copy.deepcopy(self.net)
+        net: nn.Module = self._own.net
+        with torch.no_grad():
+            for value, new in zip(net.state_dict().values(), model.values(), strict=True):
+                value.copy_(torch.as_tensor(new))
+        return net
+
+
+def _split(rows: Array, model: Mapping[str, Array]) -> dict[str, Array]:
+    """Name -> (n, *shape) views of the columns that belong to each array."""
+    ends = np.cumsum([value.size for value in model.values()])
+    return {
+        name: rows[:, end - value.size : end].reshape(len(rows), *value.shape)
+        for (name, value), end in zip(model.items(), ends, strict=True)
+    }
+
+
+def _by_client(split: Mapping[str, Array], model: Mapping[str, Array]) -> list[dict[str, Array]]:
+    count = len(next(iter(split.values())))
+    return [{name: split[name][k].astype(value.dtype, copy=False) for name, value in model.items()} for k in range(count)]
+
+
+def _convolves(net: nn.Module) -> bool:
+    return any(isinstance(part, nn.modules.conv._ConvNd) for part in net.modules())
