@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine.arrays.typing import Array
@@ -15,6 +17,11 @@ from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.wrapper import Wrapper
 
 Model = Mapping[str, Array]
+
+
+def nodes_only(ids: Sequence[int]) -> Any:
+    """A Grid of these nodes that strategies may choose from, and nothing else."""
+    return SimpleNamespace(get_node_ids=lambda: list(ids))
 
 
 class InProcess:
@@ -49,21 +56,25 @@ class InProcess:
         with self.core.running(lambda: dict(model), ""):
             yield
 
-    def round(self, server_round: int, model: Model, replies: Mapping[int, Model], asked: list[int] | None = None) -> Model:
+    def round(self, server_round: int, model: Model, replies: Mapping[int, Model], examples: Mapping[int, int] | None = None) -> Model:
         """The next model; the same where the round was skipped.
 
         Args:
             server_round: from 1.
             model: name -> array of what was broadcast.
             replies: node id -> name -> array.
-            asked: node ids of those that were sent the model; None is those who answered.
+            examples: node id -> number of examples, of those that were sent the model; None is those who answered, with 1 each.
 
         Raises:
             InfeasibleRound: as the strategy does.
         """
+        counts = dict.fromkeys(replies, 1) if examples is None else examples
+        nodes = list(counts)
+        if not self._plain:
+            self.strategy.strategy.configure_train(server_round, pack(model), ConfigRecord(), nodes_only(nodes))
         self.core.begin(model, None)
-        self.core.ask(list(replies) if asked is None else asked)
-        combined = self.core.round(server_round, [Reply(node, arrays, {}, 1, source=arrays) for node, arrays in replies.items()])
+        self.core.ask(nodes)
+        combined = self.core.round(server_round, [Reply(node, arrays, {}, counts[node], source=arrays) for node, arrays in replies.items()])
         if combined is None:
             return model
         made = self.core.finish(combined, self._stepped(combined), type(self.strategy.strategy).__name__)

@@ -2,24 +2,233 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+import multiprocessing
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine.adversary import Adversary, Trained
 from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack, DataAttack
-from flwr_byzantine.experiments.measures import ReplyShares, kappa_seen, shares_of_average, shares_of_report
-from flwr_byzantine.experiments.tasks import client
-from flwr_byzantine.experiments.tasks.cohort import Answers, Cohort
+from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
+from flwr_byzantine.experiments.tasks.batched_clients import Answers, Clients
+from flwr_byzantine.experiments.tasks.client import examples
+from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
+from flwr_byzantine.experiments.tasks.federation import ServerStep, said, strategy_of
 from flwr_byzantine.experiments.tasks.learned import TaskModel
+from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.participation import attackers, participants
+from flwr_byzantine.experiments.tasks.sampling import below_of
 from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.training import Examples
+from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.rules import Mean, Rule
-from flwr_byzantine.strategy.in_process import InProcess
+from flwr_byzantine.strategy.in_process import InProcess, nodes_only
 from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.wrapper import Wrapper
 
 Model = Mapping[str, Array]
+
+
+def federate(
+    task: Task,
+    rule: Rule | None,
+    attack: Attack | None,
+    rounds: int,
+    on_round: OnRound = lambda _round, _accuracy: None,
+    evaluate_every: int = 1,
+    on_report: OnReport | None = None,
+    device: str | None = None,
+) -> tuple[History, Model]:
+    """As `federation.federate`, with no Grid: nothing is written to npy bytes, and small models train as one.
+
+    Args:
+        task: as there, and the other arguments too.
+        rule: see there.
+        attack: see there.
+        rounds: see there.
+        on_round: see there.
+        evaluate_every: see there.
+        on_report: see there.
+        device: of PyTorch, where clients train; None is "cuda" where there is a GPU, else "cpu".
+
+    Returns:
+        What was measured, and the final model, name -> array.
+
+    Example:
+        >>> task = Task(partition="sorted", num_clients=3, local_epochs=1)
+        >>> history, _ = federate(task, None, None, rounds=2)
+        >>> len(history.accuracy), history.malicious_share
+        (3, [0.0, 0.0])
+    """
+    torch.set_num_threads(1)
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
+    return Federation(task, rule, attack, where, on_report is not None).run(rounds, on_round, evaluate_every, on_report)
+
+
+class Federation:
+    """The rounds of one federation.
+
+    Args:
+        task: data and training.
+        rule: or None for the plain average.
+        attack: or None.
+        device: where clients train.
+        certificate: whether reports hold one.
+    """
+
+    def __init__(self, task: Task, rule: Rule | None, attack: Attack | None, device: str, certificate: bool) -> None:
+        self.task, self.attack = task, attack
+        self.learned = TaskModel(task, attack)
+        below = below_of(task)
+        self.strategy = strategy_of(task, rule, below, certificate)
+        self.server = InProcess(self.strategy) if isinstance(self.strategy, Wrapper) else Average(below)
+        harm = self.learned.harm() if attack is not None and attack.knowledge == "rule" else None
+        self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
+        self.asked_net = model(task) if isinstance(attack, DataAttack) and attack.asks_model else None
+        self.bad: frozenset[int] = frozenset()
+        self.data: dict[int, Examples] = {}
+        self.clients = Clients(task, model(task), self._examples, _threads(), device)
+        self.recorder = Recorder()
+
+    def run(self, rounds: int, on_round: OnRound, evaluate_every: int, on_report: OnReport | None) -> tuple[History, Model]:
+        """All rounds; see `federate`."""
+        measured, due, step = self.learned.measured, evaluated(rounds, evaluate_every), ServerStep(self.task)
+        evaluator = Evaluator(measured, self.strategy, self.recorder, due, on_round, on_report, step.aggregate)
+        now: Model = {name: value.numpy().copy() for name, value in model(self.task).state_dict().items()}
+        with self.server.running(now):
+            evaluator.note(0, vector(now), now)
+            for number in range(1, rounds + 1):
+                now = self._round(number, now)
+                evaluator.note(number, vector(now), now)
+        evaluator.history.notices = said(self.task, self.attack, rounds, [] if self.adversary is None else self.adversary.notices)
+        return evaluator.history, now
+
+    def _round(self, number: int, now: Model) -> Model:
+        there = sorted(participants(self.task, number))
+        self.bad = frozenset() if self.attack is None else attackers(self.task, number)
+        self._forget(now)
+        broadcast = Broadcast(now, self.task.method == "byzantine-sgd", number)
+        honest = [client for client in there if client not in self.bad]
+        seen = there if self.attack is None or not honest or self.attack.knowledge == "own" else honest
+        answers = self._answers(now, seen, number)
+        replies = dict(zip(seen, answers.arrays, strict=True))
+        rows = answers.rows if seen is honest else answers.rows[[seen.index(client) for client in honest]]
+        if self.adversary is not None:
+            replies |= self._attacked(broadcast, replies, answers, honest, [client for client in there if client in self.bad])
+        self.recorder.begin({client: len(self._examples(client)[1]) for client in there}, self.bad & set(there), rows)
+        return self.server.round(number, now, {client + 1: replies[client] for client in there}, self.recorder.examples)
+
+    def _answers(self, now: Model, clients: list[int], number: int) -> Answers:
+        if self.task.method == "byzantine-sgd":
+            return self.clients.gradients(now, clients, number)
+        return self.clients.models(now, clients, number, self.task.lr_in(number))
+
+    def _attacked(
+        self, broadcast: Broadcast, replies: Mapping[int, Model], answers: Answers, honest: list[int], bad: list[int]
+    ) -> dict[int, Model]:
+        """What the round's attackers send."""
+        adversary = cast(Adversary, self.adversary)
+        adversary.enter(broadcast)
+        if not bad or not (honest or adversary.own):
+            return {}
+        trained = [Trained(client, broadcast, replies.get(client, broadcast.model)) for client in (*honest, *bad)]
+        updates = None if adversary.own else answers.rows if broadcast.gradients else _moves(answers.rows, broadcast.vector)
+        return dict(zip(bad, adversary.replies(trained[: len(honest)], trained[len(honest) :], broadcast, updates), strict=True))
+
+    def _forget(self, now: Model) -> None:
+        """The round's data are to be looked up anew, where an attack on them asks the model by the one that is broadcast."""
+        self.data.clear()
+        if self.asked_net is not None:
+            self.asked_net.load_state_dict({name: torch.as_tensor(value) for name, value in now.items()})
+
+    def _examples(self, client: int) -> Examples:
+        if client not in self.data:
+            poisons = self.attack if isinstance(self.attack, DataAttack) and client in self.bad else None
+            self.data[client] = examples(self.task, client, poisons, self.asked_net)
+        return self.data[client]
+
+
+class Average:
+    """Flower's average in process, by its own code.
+
+    Args:
+        below: the strategy.
+    """
+
+    def __init__(self, below: FedAvg) -> None:
+        self.below = below
+
+    @contextmanager
+    def running(self, now: Model) -> Iterator[None]:
+        """A whole run."""
+        yield
+
+    def round(self, number: int, now: Model, replies: Mapping[int, Model], counts: Mapping[int, int]) -> Model:
+        """The next model, from node id -> model and node id -> number of examples."""
+        messages = self.below.configure_train(number, pack(now), ConfigRecord(), nodes_only(list(replies)))
+        answers = [_reply(message, replies, counts) for message in messages]
+        arrays, _ = self.below.aggregate_train(number, sorted(answers, key=lambda reply: reply.metadata.src_node_id))
+        return now if arrays is None else {name: unpack(array.data) for name, array in arrays.items()}
+
+
+class Recorder:
+    """What an `Evaluator` asks of the replies of the last round.
+
+    Attributes:
+        examples: node id -> number of examples.
+    """
+
+    def __init__(self) -> None:
+        self.examples: dict[int, int] = {}
+        self.bad: frozenset[int] = frozenset()
+        self.rows: Array = np.zeros((0, 0))
+
+    def begin(self, counts: Mapping[int, int], bad: frozenset[int], rows: Array) -> None:
+        """A round's clients with their numbers of examples, the attackers, and the (h, d) honest replies."""
+        self.examples = {client + 1: count for client, count in counts.items()}
+        self.bad, self.rows = bad, rows
+
+    @property
+    def attackers(self) -> int:
+        """How many took part."""
+        return len(self.bad)
+
+    def shares(self, report: RoundReport | None) -> ReplyShares:
+        """See `RecordingGrid.shares`."""
+        if report is not None:
+            return shares_of_report(report, {node: node - 1 for node in self.examples}, self.bad)
+        return shares_of_average({node - 1: float(count) for node, count in self.examples.items()}, self.bad)
+
+    def kappa(self, aggregate: Array) -> float:
+        """See `RecordingGrid.kappa`."""
+        return kappa_seen(aggregate, self.rows) if len(self.rows) else math.nan
+
+
+def vector(arrays: Model) -> Array:
+    """(d,) all values of a model in its order."""
+    return np.concatenate([value.ravel() for value in arrays.values()])
+
+
+def _moves(rows: Array, origin: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.subtract(rows, origin, dtype=np.float64)
+
+
+def _reply(message: Message, replies: Mapping[int, Model], counts: Mapping[int, int]) -> Message:
+    node = message.metadata.dst_node_id
+    content = RecordDict({"arrays": pack(replies[node]), "metrics": MetricRecord({"num-examples": counts[node]})})
+    return Message(content=content, reply_to=message)
+
+
+def _threads() -> int:
+    """Threads that train: one where this process is one of several, as in a sweep."""
+    return cores() if multiprocessing.parent_process() is None else 1

@@ -30,14 +30,14 @@ class Answers:
 
     Attributes:
         arrays: of each client in the order asked for, name -> array.
-        rows: (n, d) the same, where they lie in memory so; None where they do not.
+        rows: (n, d) the same as vectors.
     """
 
     arrays: list[dict[str, Array]]
-    rows: Array | None = None
+    rows: Array
 
 
-class Cohort:
+class Clients:
     """All clients of a task: small models train together as one program (`stacked`), others one by one, each on a core.
 
     What is trained together differs in the last bits from what is trained one by one, since sums are made in another order. Models that
@@ -54,9 +54,9 @@ class Cohort:
     Example:
         >>> from flwr_byzantine.experiments.tasks.models import model
         >>> task = Task(num_clients=3, local_epochs=1)
-        >>> cohort = Cohort(task, model(task), lambda client: training.local_data(task, client))
+        >>> clients = Clients(task, model(task), lambda client: training.local_data(task, client))
         >>> broadcast = {name: value.numpy() for name, value in model(task).state_dict().items()}
-        >>> len(cohort.models(broadcast, [0, 2], server_round=1).arrays)
+        >>> len(clients.models(broadcast, [0, 2], server_round=1).arrays)
         2
     """
 
@@ -86,7 +86,8 @@ class Cohort:
         found: dict[int, dict[str, Array]] = {}
         for trained in self._map(lambda team: work(model, team, server_round, lr), self._teams(clients)):
             found |= trained
-        return Answers([found[client] for client in clients])
+        arrays = [found[client] for client in clients]
+        return Answers(arrays, np.array([np.concatenate([value.ravel() for value in own.values()]) for own in arrays]))
 
     def gradients(self, model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> Answers:
         """Each client's gradient at the broadcast model of one batch, or its momentum; zeros for what is not trained.
