@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import math
+import multiprocessing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
@@ -120,7 +120,7 @@ class Federation:
         honest = [client for client in there if client not in self.bad]
         seen = there if self.attack is None or not honest or self.attack.knowledge == "own" else honest
         answers = self._answers(now, seen, number)
-        replies = dict(zip(seen, answers.arrays, strict=True))
+        replies: dict[int, Model] = dict(zip(seen, answers.arrays, strict=True))
         rows = answers.rows if seen is honest else answers.rows[[seen.index(client) for client in honest]]
         if self.adversary is not None:
             replies |= self._attacked(broadcast, replies, answers, honest, [client for client in there if client in self.bad])

@@ -37,6 +37,29 @@ class Answers:
     rows: Array
 
 
+@dataclass(frozen=True)
+class Table:
+    """The examples of several clients one after another.
+
+    Attributes:
+        x: all examples, where clients train.
+        y: their labels.
+        places: client -> place of its first example, and how many it has.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    places: dict[int, tuple[int, int]]
+
+    @classmethod
+    def of(cls, clients: Sequence[int], examples: Sequence[Examples], device: torch.device) -> Table:
+        """The table of these clients' examples."""
+        x, y = (torch.cat(parts).to(device) for parts in zip(*examples, strict=True))
+        ends = np.cumsum([len(labels) for _, labels in examples]).tolist()
+        counts = {client: len(labels) for client, (_, labels) in zip(clients, examples, strict=True)}
+        return cls(x, y, {client: (end - counts[client], counts[client]) for client, end in zip(clients, ends, strict=True)})
+
+
 class Clients:
     """All clients of a task: small models train together as one program (`stacked`), others one by one, each on a core.
 
@@ -69,7 +92,7 @@ class Clients:
         self.together = not (training.mixes(net, shown) or (here and (drawn or _convolves(net) or 2 * self.size > TEAM_VALUES)))
         self.tied = tied(net)
         self._pool = None if threads == 1 or drawn or not here else ThreadPoolExecutor(threads)
-        self._table: Cache[tuple[torch.Tensor, torch.Tensor]] = Cache(size=1)
+        self._tables: Cache[Table] = Cache(size=1)
         self._own = threading.local()
         self._momentum: Array | None = None
 
@@ -82,10 +105,15 @@ class Clients:
             server_round: from 1.
             lr: of the round; None is the task's.
         """
-        work = self._team if self.together else self._single
         found: dict[int, dict[str, Array]] = {}
-        for trained in self._map(lambda team: work(model, team, server_round, lr), self._teams(clients)):
-            found |= trained
+        step = self.task.lr if lr is None else lr
+        if self.together:
+            table = self._table(clients)
+            trained = self._map(lambda team: self._team(model, table, team, server_round, step), self._teams(clients))
+        else:
+            trained = self._map(lambda client: self._single(model, client, server_round, step), clients)
+        for part in trained:
+            found |= part
         arrays = [found[client] for client in clients]
         return Answers(arrays, np.array([np.concatenate([value.ravel() for value in own.values()]) for own in arrays]))
 
@@ -109,8 +137,6 @@ class Clients:
 
     def _teams(self, clients: Sequence[int]) -> list[list[int]]:
         """Those who train as one, with about as many batches each, since a team takes as long as the longest of it."""
-        if not self.together:
-            return [[client] for client in clients]
         most = len(clients) if self.device.type != "cpu" else max(1, TEAM_VALUES // self.size)
         ordered = sorted(clients, key=lambda client: -len(self.examples(client)[1]))
         count = -(-len(clients) // most)
@@ -119,35 +145,32 @@ class Clients:
     def _map(self, work: Callable[[Any], T], items: Iterable[Any]) -> Iterable[T]:
         return map(work, items) if self._pool is None else self._pool.map(work, items)
 
-    def _team(self, model: Mapping[str, Array], clients: list[int], server_round: int, lr: float | None) -> dict[int, dict[str, Array]]:
-        step = self.task.lr if lr is None else lr
+    def _table(self, clients: Sequence[int]) -> Table:
+        """The clients' examples one after another; the last round's where they are the same."""
+        found = [self.examples(client) for client in clients]
+        return self._tables.get(None, [x for x, _ in found], lambda: Table.of(clients, found, self.device))
+
+    def _team(
+        self, model: Mapping[str, Array], table: Table, clients: list[int], server_round: int, lr: float
+    ) -> dict[int, dict[str, Array]]:
         state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
-        team = Team(self._program(), state, len(clients), lambda tensors: training.optimizer(self.task, tensors, step))
-        team.train(*self._all_examples(), Steps([self._places(client, server_round) for client in clients]))
+        team = Team(self._program(), state, len(clients), lambda tensors: training.optimizer(self.task, tensors, lr))
+        team.train(table.x, table.y, Steps([self._places(table, client, server_round) for client in clients]))
         stacked = {name: value.cpu().numpy() for name, value in (team.weights | team.buffers).items()}
         stacked |= {name: stacked[first] for name, first in self.tied.items()}
         return {client: {name: stacked[name][k] for name in model} for k, client in enumerate(clients)}
 
-    def _all_examples(self) -> Examples:
-        """The table of all clients' examples, one client after another, and the labels."""
-        found = [self.examples(client) for client in range(self.task.num_clients)]
-
-        def join() -> Examples:
-            return torch.cat([x for x, _ in found]).to(self.device), torch.cat([y for _, y in found]).to(self.device)
-
-        return self._table.get(None, [x for x, _ in found], join)
-
-    def _places(self, client: int, server_round: int) -> list[torch.Tensor]:
+    def _places(self, table: Table, client: int, server_round: int) -> list[torch.Tensor]:
         """The places in the table of the client's batches."""
-        counts = [len(self.examples(k)[1]) for k in range(client + 1)]
+        start, count = table.places[client]
         generator = training.randomness(self.task, client, server_round)
-        return [sum(counts[:-1]) + places for places in training.batches(self.task, counts[-1], generator)]
+        return [start + places for places in training.batches(self.task, count, generator)]
 
-    def _single(self, model: Mapping[str, Array], clients: list[int], server_round: int, lr: float | None) -> dict[int, dict[str, Array]]:
-        (client,) = clients
+    def _single(self, model: Mapping[str, Array], client: int, server_round: int, lr: float) -> dict[int, dict[str, Array]]:
         net, (x, y) = self._loaded(model), self.examples(client)
+        x, y = x.to(self.device), y.to(self.device)
         training.train(net, self.task, x, y, training.randomness(self.task, client, server_round), lr)
-        return {client: {name: np.array(value.numpy(), order="C") for name, value in net.state_dict().items()}}
+        return {client: {name: np.array(value.cpu().numpy(), order="C") for name, value in net.state_dict().items()}}
 
     def _fill(self, targets: Mapping[str, Array], model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> None:
         program = self._program()
@@ -177,13 +200,13 @@ class Clients:
         return x[places], y[places]
 
     def _with_momentum(self, rows: Array, clients: Sequence[int]) -> Array:
-        """Worker momentum, kept from round to round for each client of the task: m = βm + (1 - β)G."""
-        beta = self.task.momentum
+        """Worker momentum, kept from round to round for each client of the task: see `client.gradient`."""
+        beta, averaged = self.task.momentum, self.task.momentum_form == "averaged"
         if not beta:
             return rows
         if self._momentum is None:
             self._momentum = np.zeros((self.task.num_clients, rows.shape[1]), rows.dtype)
-        rows *= 1 - beta
+        rows *= 1 - beta if averaged else 1
         mine = slice(clients[0], clients[-1] + 1) if list(clients) == list(range(clients[0], clients[-1] + 1)) else list(clients)
         moved = self._momentum[mine]
         moved *= beta

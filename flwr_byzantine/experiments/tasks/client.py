@@ -103,10 +103,15 @@ def _config(message: Message) -> ConfigRecord:
 
 def _examples(task: Task, client: int, net: nn.Module, config: ConfigRecord) -> Examples:
     """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
+    attacks_data = ATTACK in config and client in attackers(task, cast(int, config["server-round"]))
+    return examples(task, client, _attack(str(config[ATTACK]), str(config[OPTIONS])) if attacks_data else None, net)
+
+
+def examples(task: Task, client: int, attack: DataAttack | None, net: nn.Module | None = None) -> Examples:
+    """The client's data, poisoned where there is an attack; by the model as it is, where that attack asks it."""
     clean = training.local_data(task, client)
-    if ATTACK not in config or client not in attackers(task, cast(int, config["server-round"])):
+    if attack is None:
         return clean
-    attack = _attack(str(config[ATTACK]), str(config[OPTIONS]))
     make = partial(_poisoned, clean, attack, task, client)
     return make(predictor(net)) if attack.asks_model else _POISONED.get(client, [clean, attack], make)
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Mapping
+from typing import Any, Protocol
 
 from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import Strategy
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.experiments.measures import History, RecordingGrid
+from flwr_byzantine.experiments.measures import History, ReplyShares
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.strategy.message import RobustAggregation
 from flwr_byzantine.strategy.report import RoundReport
 
 OnRound = Callable[[int, float], None]
 OnReport = Callable[[RoundReport], None]
-Measured = Callable[[int, ArrayRecord], Mapping[str, float]]
+Measured = Callable[[int, Any], Mapping[str, float]]
+
+
+class Recording(Protocol):
+    """What is asked of the last round's replies; a `RecordingGrid` for one."""
+
+    @property
+    def attackers(self) -> int:
+        """How many attackers answered."""
+
+    def shares(self, report: RoundReport | None) -> ReplyShares:
+        """How much of the honest and of the malicious replies was kept."""
+
+    def kappa(self, aggregate: Array) -> float:
+        """See `measures.kappa_seen`."""
 
 
 class Evaluator:
@@ -25,7 +40,7 @@ class Evaluator:
     Args:
         measured: from round and model to its values by the names of `measures.MODEL_MEASURES`, the same ones each time; accuracy is one.
         strategy: whose reports say whom the rule kept; where it writes none, it is an average.
-        recorder: the Grid of the strategy.
+        recorder: knows the replies of the last round.
         due: rounds after which the model is measured; round 0 is one.
         on_round: gets round and accuracy after each of them.
         on_report: gets each report of the strategy.
@@ -39,7 +54,7 @@ class Evaluator:
         self,
         measured: Measured,
         strategy: Strategy,
-        recorder: RecordingGrid,
+        recorder: Recording,
         due: Container[int],
         on_round: OnRound,
         on_report: OnReport | None = None,
@@ -52,7 +67,10 @@ class Evaluator:
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         """Measure the round that ends with this model."""
-        now = flat(arrays)
+        return self.note(server_round, flat(arrays), arrays)
+
+    def note(self, server_round: int, now: Array, arrays: Any) -> MetricRecord | None:
+        """As a call, with the model as one vector and as `measured` takes it."""
         if self._before is not None:
             self._measure_round(server_round, self._before, now)
         self._before = now

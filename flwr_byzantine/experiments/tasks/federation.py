@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def federate(
     torch.set_num_threads(1)
     learned = TaskModel(task, attack) if learned is None else learned
     cohort = Cohort(task, attack is not None)
-    strategy = _strategy(task, rule, average(task, cohort, grid, **learned.record_keys()), on_report is not None)
+    strategy = strategy_of(task, rule, average(task, cohort, grid, **learned.record_keys()), on_report is not None)
     attacked = None if attack is None else _attacked(attack, grid, task, rule, cohort, learned)
     recorder: Any = RecordingGrid(attacked or grid, cohort)
     step, due = ServerStep(task), evaluated(rounds, evaluate_every)
@@ -78,13 +78,13 @@ def federate(
     result = strategy.start(recorder, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
-    evaluator.history.notices = [*learned.notices(), *([] if attacked is None else _notices(attacked, task, rounds))]
+    evaluator.history.notices = [*learned.notices(), *said(task, attack, rounds, [] if attacked is None else attacked.notices)]
     return evaluator.history, result.arrays
 
 
-def _notices(grid: AdversarialGrid, task: Task, rounds: int) -> list[str]:
-    """What is to be said of an attack that does nothing, each sentence once."""
-    return list(dict.fromkeys(text for text in (idle(task, grid.attack, rounds), *grid.notices) if text))
+def said(task: Task, attack: Attack | None, rounds: int, notices: Iterable[str]) -> list[str]:
+    """What is to be said of an attack that does nothing, each sentence once; `notices` are those of its rounds."""
+    return list(dict.fromkeys(text for text in (idle(task, attack, rounds), *notices) if text))
 
 
 def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int], learned: Learned) -> AdversarialGrid:
@@ -92,7 +92,8 @@ def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, maliciou
     return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
 
 
-def _strategy(task: Task, rule: Rule | None, below: FedAvg, certificate: bool) -> Strategy:
+def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool) -> Strategy:
+    """The strategy of a task with a rule, or None for the plain average, over a Flower strategy that averages."""
     if task.method == "local-sgd":
         return below if rule is None else Robust(rule, below, certificate=certificate)
     return ByzantineSGD(Mean() if rule is None else rule, task.schedule, task.server_momentum, below, certificate=certificate)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from flwr.app import ArrayRecord
 
 from flwr_byzantine.adversary import Harm
+from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.experiments.tasks.client import config_of
 from flwr_byzantine.experiments.tasks.data import load
@@ -74,9 +76,10 @@ class TaskModel:
         """As usual."""
         return {}
 
-    def measured(self, server_round: int, arrays: ArrayRecord) -> Mapping[str, float]:
+    def measured(self, server_round: int, arrays: ArrayRecord | Mapping[str, Array]) -> Mapping[str, float]:
         """Loss and accuracy on the test split, accuracy on the validation split, and the success of an attack on the data."""
-        self.net.load_state_dict(arrays.to_torch_state_dict())
+        known = arrays.to_torch_state_dict() if isinstance(arrays, ArrayRecord) else _tensors(arrays)
+        self.net.load_state_dict(known)
         loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
         validation = evaluate(self.net, self.data.validation_x, self.data.validation_y)[1]
         found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": validation}
@@ -89,3 +92,7 @@ class TaskModel:
     def notices(self) -> list[str]:
         """None."""
         return []
+
+
+def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(value) for name, value in arrays.items()}

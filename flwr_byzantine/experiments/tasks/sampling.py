@@ -33,7 +33,17 @@ def average(task: Task, cohort: Cohort, grid: Any, **keys: str) -> FedAvg:
     options |= dict.fromkeys(("min_train_nodes", "min_available_nodes"), len(nodes))
     if not task.server_step:
         return _FedAvg(cohort, numbers, **options)
-    return _FedAvgM(cohort, numbers, **options, server_momentum=task.server_momentum, server_learning_rate=task.server_lr)
+    return _FedAvgM(cohort, numbers, **options, **_server(task))
+
+
+def below_of(task: Task) -> FedAvg:
+    """The same strategies where nobody is sampled, for replies that are there already."""
+    options: dict[str, Any] = {"fraction_evaluate": 0.0, "min_evaluate_nodes": 0, "min_train_nodes": 1, "min_available_nodes": 1}
+    return FedAvgM(**options, **_server(task)) if task.server_step else FedAvg(**options)
+
+
+def _server(task: Task) -> dict[str, Any]:
+    return {"server_momentum": task.server_momentum, "server_learning_rate": task.server_lr}
 
 
 def client_numbers(grid: Any, nodes: Sequence[int]) -> dict[int, int]:
