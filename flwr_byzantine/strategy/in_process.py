@@ -86,4 +86,4 @@ class InProcess:
             return combined.arrays
         like = Message(RecordDict(), dst_node_id=0, message_type="train")
         arrays, _ = self.strategy._applied(combined, pack(combined.arrays), MetricRecord(), like)
-        return None if arrays is None else {name: unpack(array.data) for name, array in arrays.items()}
+        return None if arrays is None else {name: unpack(array.data).copy() for name, array in arrays.items()}

@@ -55,7 +55,7 @@ BAD = {
     "empty list": ("[grid]\nlr = []", "[grid] lr must be a list of one value or more, got []"),
     "twice": ("[task]\nlr = 0.1\n[grid]\nlr = [0.2]", "[grid] lr is given in [task] or [sweep] too; give it once"),
     "twice in general": ("[sweep]\nrounds = 3\n[task]\nrounds = 4", "[task] rounds is given in [sweep] too; give it once"),
-    "unknown engine": ("[sweep]\nengine = 'dask'", "[sweep] engine must be one of 'local', 'ray', got 'dask'"),
+    "unknown engine": ("[sweep]\nengine = 'dask'", "[sweep] engine must be one of 'local', 'batched', 'ray', got 'dask'"),
     "never evaluated": ("[sweep]\nevaluate-every = 0", "[sweep] evaluate-every must be an integer >= 1, got 0"),
     "evaluated after half rounds": ("[grid]\nevaluate-every = [1, 2.5]", "[grid] evaluate-every must be an integer >= 1, got 2.5"),
     "no processes": ("[sweep]\nprocesses = 0", "[sweep] processes must be an integer >= 1, got 0"),

@@ -184,14 +184,8 @@ def versions() -> dict[str, str]:
 
 
 def _federation(cell: Cell, data_root: str, processes: int | None) -> History:
-    from flwr_byzantine.experiments.tasks.engines import run_on
-    from flwr_byzantine.experiments.tasks.federation import federate
+    from flwr_byzantine.experiments.tasks.engines import federate_on
 
-    task, histories = cell.task(data_root), []
-
-    def main(grid: Any) -> None:
-        history, _ = federate(grid, task, cell.rule(), cell.attack(), cell.config["rounds"], evaluate_every=cell.config["evaluate_every"])
-        histories.append(history)
-
-    run_on(cell.config["engine"], main, task.num_clients, processes)
-    return histories[0]
+    of, task, every = cell.config, cell.task(data_root), cell.config["evaluate_every"]
+    history, _ = federate_on(of["engine"], task, cell.rule(), cell.attack(), of["rounds"], processes, evaluate_every=every)
+    return history

@@ -36,7 +36,7 @@ CELL: dict[str, Constraint] = {
     "f": Constraint(int, ge=0, either=Constraint(float, ge=0, lt=0.5, either=Constraint(str, choices=(PLAN,)))),
     "plan_failure": Constraint(float, gt=0, lt=1),
     "rounds": Constraint(int, ge=1),
-    "engine": Constraint(str, choices=("local", "ray")),
+    "engine": Constraint(str, choices=("local", "batched", "ray")),
     "evaluate_every": Constraint(int, ge=1),
 }
 

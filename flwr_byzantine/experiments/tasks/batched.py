@@ -47,6 +47,7 @@ def federate(
     evaluate_every: int = 1,
     on_report: OnReport | None = None,
     device: str | None = None,
+    threads: int | None = None,
 ) -> tuple[History, Model]:
     """As `federation.federate`, with no Grid: nothing is written to npy bytes, and small models train as one.
 
@@ -59,6 +60,7 @@ def federate(
         evaluate_every: see there.
         on_report: see there.
         device: of PyTorch, where clients train; None is "cuda" where there is a GPU, else "cpu".
+        threads: how many train at the same time; None is one for each core, or one where this process is one of several.
 
     Returns:
         What was measured, and the final model, name -> array.
@@ -71,7 +73,7 @@ def federate(
     """
     torch.set_num_threads(1)
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
-    return Federation(task, rule, attack, where, on_report is not None).run(rounds, on_round, evaluate_every, on_report)
+    return Federation(task, rule, attack, where, on_report is not None, threads).run(rounds, on_round, evaluate_every, on_report)
 
 
 class Federation:
@@ -83,9 +85,10 @@ class Federation:
         attack: or None.
         device: where clients train.
         certificate: whether reports hold one.
+        threads: see `federate`.
     """
 
-    def __init__(self, task: Task, rule: Rule | None, attack: Attack | None, device: str, certificate: bool) -> None:
+    def __init__(self, task: Task, rule: Rule | None, attack: Attack | None, device: str, certificate: bool, threads: int | None) -> None:
         self.task, self.attack = task, attack
         self.learned = TaskModel(task, attack)
         below = below_of(task)
@@ -96,7 +99,7 @@ class Federation:
         self.asked_net = model(task) if isinstance(attack, DataAttack) and attack.asks_model else None
         self.bad: frozenset[int] = frozenset()
         self.data: dict[int, Examples] = {}
-        self.clients = Clients(task, model(task), self._examples, _threads(), device)
+        self.clients = Clients(task, model(task), self._examples, _threads() if threads is None else threads, device)
         self.recorder = Recorder()
 
     def run(self, rounds: int, on_round: OnRound, evaluate_every: int, on_report: OnReport | None) -> tuple[History, Model]:
@@ -177,7 +180,7 @@ class Average:
         messages = self.below.configure_train(number, pack(now), ConfigRecord(), nodes_only(list(replies)))
         answers = [_reply(message, replies, counts) for message in messages]
         arrays, _ = self.below.aggregate_train(number, sorted(answers, key=lambda reply: reply.metadata.src_node_id))
-        return now if arrays is None else {name: unpack(array.data) for name, array in arrays.items()}
+        return now if arrays is None else {name: unpack(array.data).copy() for name, array in arrays.items()}
 
 
 class Recorder:

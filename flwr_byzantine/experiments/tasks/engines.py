@@ -6,16 +6,24 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from flwr.app import ArrayRecord
 from threadpoolctl import threadpool_limits
 
 from flwr_byzantine.arrays.parallel import cores
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.attacks import Attack
+from flwr_byzantine.experiments.measures import History
+from flwr_byzantine.experiments.tasks import batched
 from flwr_byzantine.experiments.tasks.client import client_app
+from flwr_byzantine.experiments.tasks.federation import federate
+from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.rules import Rule
 
 
 def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes: int | None = None) -> None:
@@ -38,6 +46,37 @@ def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes
                 main(grid)
         else:
             _on_ray(main, num_clients)
+
+
+def federate_on(
+    engine: str, task: Task, rule: Rule | None, attack: Attack | None, rounds: int, processes: int | None = None, **options: Any
+) -> tuple[History, Mapping[str, Array]]:
+    """One federation of a task on an engine: `federation.federate`, or on "batched" `batched.federate`.
+
+    Args:
+        engine: "local", "batched" or "ray".
+        task: data and training.
+        rule: a rule or chain, or None for the plain average.
+        attack: or None.
+        rounds: number of rounds.
+        processes: as for `run_on`; on "batched" it is a number of threads.
+        options: as for `federate`.
+
+    Returns:
+        What was measured, and the final model, name -> array.
+
+    Example:
+        >>> task = Task(num_clients=2, local_epochs=1)
+        >>> [federate_on(engine, task, None, None, rounds=1)[0].accuracy[-1] > 0.1 for engine in ("local", "batched")]
+        [True, True]
+    """
+    if engine == "batched":
+        with quiet(), threadpool_limits(1, "blas"):
+            return batched.federate(task, rule, attack, rounds, threads=processes, **options)
+    found: list[tuple[History, ArrayRecord]] = []
+    run_on(engine, lambda grid: found.append(federate(grid, task, rule, attack, rounds, **options)), task.num_clients, processes)
+    history, arrays = found[0]
+    return history, {name: array.numpy() for name, array in arrays.items()}
 
 
 def _processes() -> int:
