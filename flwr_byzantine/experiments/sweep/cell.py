@@ -54,7 +54,7 @@ class Cell:
         """
         config = cls.defaults(given)
         for key in TRIED:
-            config[key], config[f"{key}_options"] = config[key]
+            config[key], config[f"{key}_options"] = (config[key], {}) if isinstance(config[key], str) else config[key]
         for key, partitions in Task.PARTITION_PARAMETERS.items():
             config[key] = config[key] if config["partition"] in partitions else 0.0
         cell = cls(config)

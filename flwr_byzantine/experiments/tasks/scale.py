@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from flwr_byzantine.experiments.tasks.sources import Raw
 
+NO_DEVIATION = 1e-6  # what rounding makes of none
 NORMALIZE = ("none", "standard", "train-only")
 
 
@@ -78,4 +79,5 @@ def scale_of(dataset: str, raw: Raw, normalize: str) -> tuple[Scale, Scale]:
 def _measured(plain: Scale, raw: Raw) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each channel over the training data; a channel without deviation is not stretched."""
     channels = [plain.rows(raw.train_x[:, channel]) for channel in range(plain.shape[0])]
-    return tuple(float(part.mean()) for part in channels), tuple(float(part.std(correction=0)) or 1.0 for part in channels)
+    deviations = [float(part.std(correction=0)) for part in channels]
+    return tuple(float(part.mean()) for part in channels), tuple(found if found > NO_DEVIATION else 1.0 for found in deviations)

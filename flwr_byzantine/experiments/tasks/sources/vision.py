@@ -108,7 +108,8 @@ def missing(dataset: str, root: str) -> str:
     call = ", ".join(f"{key}={value!r}" for key, value in {**source.train, "download": True}.items())
     how = f"set data-root in [task] or the variable {ROOT_VARIABLE} to the folder that has it, or let torchvision download it"
     problem = f"{str(folder)!r} holds no {dataset} in torchvision's layout: {absent[0]}{packed} is missing"
-    return f"{problem}; {how}: torchvision.datasets.{source.cls}({str(folder)!r}, {call})"
+    other = next(f"{key}={value!r}" for key, value in source.test.items() if value != source.train[key])
+    return f"{problem}; {how}: torchvision.datasets.{source.cls}({str(folder)!r}, {call}), and so with {other}"
 
 
 def _there(file: Path) -> bool:
