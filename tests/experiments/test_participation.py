@@ -8,16 +8,17 @@ from flwr.app import ArrayRecord, ConfigRecord
 
 from flwr_byzantine import Robust, attacks, rules, theory
 from flwr_byzantine.experiments.measures import RecordingGrid
+from flwr_byzantine.experiments.sweep import Store, read, run
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.tasks import Task
+from flwr_byzantine.experiments.tasks import Task, batched
 from flwr_byzantine.experiments.tasks.client import client_app, config_of
-from flwr_byzantine.experiments.tasks.engines import run_on
 from flwr_byzantine.experiments.tasks.federation import federate
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.participation import Cohort, attackers, idle, participants, possible
 from flwr_byzantine.experiments.tasks.sampling import average
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.records import is_train
+from tests.support.sweeps import TINY, write
 
 SMALL = Task(model="softmax", partition="iid", num_clients=12, num_malicious=4, clients_per_round=5, local_steps=2, validation=0.1)
 ROUNDS = range(1, 3001)
@@ -70,11 +71,10 @@ def test_redrawn_attackers_are_so_many_of_each_round_and_everybody_once():
     assert frozenset.union(*found) == frozenset(range(20))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("method", ["local-sgd", "byzantine-sgd"])
-def test_only_the_clients_of_the_round_are_asked_the_same_on_any_number_of_processes(method, processes):
+def test_only_the_clients_of_the_round_are_asked_the_same_on_any_number_of_processes(method):
     task = replace(SMALL, method=method, momentum=0.9, server_momentum=0.5, attackers="redrawn")
-    grids = [Watched(LocalGrid(client_app(), 12, processes=count)) for count in (1, processes)]
+    grids = [Watched(LocalGrid(client_app(), 12, processes=count)) for count in (1, 2)]
     found = [federate(grid, task, rules.TrimmedMean(f=1), attacks.LabelFlip(), 6) for grid in grids]
     for grid in grids:
         grid.close()
@@ -95,15 +95,37 @@ def test_attackers_that_are_sampled_mount_the_attack_and_are_counted():
     assert (set(unattacked.attackers), unattacked.final()["over_f"]) == ({0}, None)
 
 
+def in_process(task, rule, attack, rounds):
+    return federate(LocalGrid(client_app(), task.num_clients), task, rule, attack, rounds)
+
+
+@pytest.mark.parametrize("run_it", [in_process, batched.federate])
 @pytest.mark.parametrize("attack", [attacks.ALIE(z=1.0), attacks.IPM(), attacks.Mimic(), attacks.SignFlip(), attacks.MinMax()])
-def test_rounds_of_attackers_alone_or_without_any_do_not_break(attack):
+def test_rounds_of_attackers_alone_or_without_any_do_not_break(attack, run_it):
     task = replace(SMALL, num_clients=6, num_malicious=3, clients_per_round=2)
-    history, _ = federate(LocalGrid(client_app(), 6), task, rules.Median(f=0), attack, 20)
+    history, _ = run_it(task, rules.Median(f=0), attack, 20)
     assert set(history.attackers) == {0, 1, 2}
     for count, kappa, dropped in zip(history.attackers, history.kappa_seen, history.honest_dropped, strict=True):
         assert np.isnan(kappa) == (count >= 1)  # one honest row has no spread
         assert np.isnan(dropped) == (count == 2)
     assert all(np.isfinite(history.accuracy))
+
+
+CHANGING = {
+    "rates": {"milestones": (2,), "warm_up": 2, "server_momentum": 0.5, "server_lr": 0.8},
+    "redrawn": {"attackers": "redrawn", "num_malicious": 2, "lr_power": 0.5},
+    "gradients": {"method": "byzantine-sgd", "momentum": 0.9, "momentum_form": "sum", "server_momentum": 0.5, "lr_power": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", CHANGING)
+@pytest.mark.parametrize("attack", [attacks.LabelFlip(), attacks.ALIE(z=1.0)])
+def test_the_batched_engine_has_the_same_rounds(kind, attack):
+    task = replace(SMALL, **CHANGING[kind])
+    (local, _), (fast, _) = (run_it(task, rules.TrimmedMean(f=1), attack, 6) for run_it in (in_process, batched.federate))
+    assert (local.attackers, local.over_f) == (fast.attackers, fast.over_f)
+    assert local.accuracy == pytest.approx(fast.accuracy, abs=0.01)
+    assert local.kappa_seen == pytest.approx(fast.kappa_seen, rel=1e-3, nan_ok=True)
 
 
 def test_a_share_of_the_rounds_of_a_seldom_attacked_run_is_a_number():
@@ -154,9 +176,16 @@ def test_ways_to_say_the_same_make_one_cell():
 
 
 @pytest.mark.slow
-def test_flowers_engine_asks_the_clients_that_the_local_one_asks():
-    task, found = replace(SMALL, num_clients=6, clients_per_round=3, num_malicious=2), []
-    for engine in ("local", "ray"):
-        run_on(engine, lambda grid: found.append(federate(grid, task, rules.Median(f=1), attacks.SignFlip(), 3)), 6)
-    assert repr(found[0][0]) == repr(found[1][0])
-    assert found[0][1] == found[1][1]
+def test_flowers_engine_asks_the_clients_that_the_local_one_asks(tmp_path):
+    text = (
+        TINY.replace('"fedavg", "krum", "nnm+trimmed-mean"', '"median"')
+        .replace('"none", "sign-flip", ', "")
+        .replace("rounds = 2", "rounds = 6")
+    )
+    more = "clients-per-round = [3]\nf = [0.34]\nengine = ['local', 'ray']\n"
+    assert run(read(write(tmp_path, text + more)), tmp_path / "r.jsonl").failed == []
+    local, ray = (found.history for found in Store(tmp_path / "r.jsonl").read().values())
+    assert local["attackers"] == ray["attackers"]
+    assert set(local["attackers"]) == {0, 1}
+    assert local["accuracy"] == pytest.approx(ray["accuracy"], abs=0.02)
+    assert local["kappa_seen"] == pytest.approx(ray["kappa_seen"], rel=0.05)

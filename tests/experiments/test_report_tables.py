@@ -91,6 +91,19 @@ def test_means_deviations_worst_cases_and_costs_by_hand() -> None:
     ]
 
 
+def test_rounds_with_more_attackers_than_f_have_a_column_where_there_were_any() -> None:
+    records = [line(rule, attack, 0.5) for rule in ("fedavg", "krum", "median") for attack in ("none", "alie")]
+    shares = {("krum", "none"): 0.9, ("krum", "alie"): 0.25, ("median", "alie"): 0.0}
+    for record in records:
+        record["final"]["over_f"] = shares.get((record["config"]["strategy"], record["config"]["attack"]))
+    grid = worst_case_table(report.worst_case(cells_of(records))[0])
+    assert [row[-1].text for row in grid.rows] == ["–", "25.0", "0.0"]
+    assert grid.header[-1] == "rounds over f"
+    assert "more attackers than f" in grid.notes[-1]
+    records[3]["final"]["over_f"] = 0.0
+    assert "rounds over f" not in worst_case_table(report.worst_case(cells_of(records))[0]).header
+
+
 def test_tables_equal_a_naive_computation() -> None:
     settings = tuple({"f": f, "gamma": g} for f in (1, 4) for g in (0.0, 0.5))
     records = synthetic(RULES, ATTACKS, 3, settings, spoil=True)

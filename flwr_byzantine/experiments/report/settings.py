@@ -13,8 +13,11 @@ from flwr_byzantine.flower.words import escaped
 from flwr_byzantine.rules.parsing import FEDAVG
 
 _IDENTITY = frozenset({"seed", "strategy", "strategy_options", "attack", "attack_options"})
-_FIRST = ("dataset", "model", "partition", "alpha", "gamma", "method", "f", "num_malicious", "num_clients")
-_TRAINING = frozenset({"optimizer", "local_epochs", "batch_size", "lr", "momentum", "weight_decay", "rounds"})
+_FIRST = ("dataset", "model", "partition", "alpha", "gamma", "method", "f", "num_malicious", "num_clients", "clients_per_round")
+_TRAINING = frozenset(
+    {"optimizer", "local_epochs", "batch_size", "lr", "momentum", "weight_decay", "rounds", "server_lr", "server_momentum"}
+    | {"milestones", "lr_decay", "lr_power", "warm_up", "momentum_form"}
+)
 
 
 def load(path: str | Path) -> list[Result]:

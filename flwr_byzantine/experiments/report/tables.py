@@ -16,6 +16,8 @@ from flwr_byzantine.monitor.show.table import Field, Table, bold_best, to_csv
 
 EMPTY = Field("–")
 COST = "honest cost"
+OVER = "rounds over f"
+OVER_NOTE = "Rounds over f: share of the rounds under attack that held more attackers than f, for which no rule answers."
 BOUND = "≤: an attack has no number here, so the worst case may be worse."
 PARTIAL = "†: fewer seeds than planned, the others failed."
 
@@ -43,8 +45,19 @@ def worst_case_table(table: WorstCase, published: Matched | None = None) -> Tabl
     marked = bold_best(own, [None, *[True] * len(columns), False])
     only = sorted({rule for rule, _ in published} - {row.rule for row in table.rows})
     rows = (*marked, *(_published_only(rule, columns, published) for rule in only))
-    title, header = describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST)
-    return Table(title, header, rows, _notes(rows, published), apart=[header.index(WORST)] if WORST in header else [])
+    over = _over_f(table, len(only))
+    title, header = describe(table.setting) or "Worst case over attacks", ("rule", *columns, COST, *[OVER] * bool(over))
+    rows = tuple((*row, *over[i : i + 1]) for i, row in enumerate(rows))
+    notes = (*_notes(rows, published), *[OVER_NOTE] * bool(over))
+    return Table(title, header, rows, notes, apart=[header.index(WORST)] if WORST in header else [])
+
+
+def _over_f(table: WorstCase, more: int) -> list[Field]:
+    """For each row the rounds with more attackers than f, and nothing for `more` rows; empty where no rule had such rounds."""
+    attacked = [cell for cell in table.cells if cell.attack != NO_ATTACK]
+    scores = [Score.of((cell for cell in attacked if cell.rule == row.rule), "over_f") for row in table.rows]
+    fields = [percent(score) if score.known else EMPTY for score in scores]
+    return [*fields, *[EMPTY] * more] if any(score.mean > 0 for score in scores) else []
 
 
 def _fields(row: Row, columns: Sequence[str], published: Matched) -> list[Field]:
