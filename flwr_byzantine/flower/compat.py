@@ -138,6 +138,37 @@ def legacy_result(message: Message) -> Any:
     return convert(message.content) if name == "evaluateres" else convert(message.content, keep_input=True)
 
 
+def is_legacy(client_app: Any) -> bool:
+    """Whether a ClientApp is of the legacy API: a `client_fn`.
+
+    Example:
+        >>> from flwr.clientapp import ClientApp
+        >>> is_legacy(ClientApp()), is_legacy(ClientApp(client_fn=lambda context: None))
+        (False, True)
+    """
+    return _kept(client_app, "_call", "is_legacy") is not None
+
+
+def handles(client_app: Any, kind: str) -> bool:
+    """Whether a ClientApp has a function for messages of a kind: "train", "evaluate" or "query".
+
+    Example:
+        >>> from flwr.clientapp import ClientApp
+        >>> app = ClientApp()
+        >>> _ = app.train()(lambda message, context: message)
+        >>> handles(app, "train"), handles(app, "evaluate")
+        (True, False)
+    """
+    return is_legacy(client_app) or f"{kind}.default" in _kept(client_app, "_registered_funcs", "handles")
+
+
+def _kept(client_app: Any, name: str, function: str) -> Any:
+    try:
+        return getattr(client_app, name)
+    except AttributeError:
+        raise changed(f"ClientApp to have an attribute {name}", function) from None
+
+
 def grids_of(proxies: Iterable[Any]) -> list[Any]:
     """The Grids by which these legacy ClientProxies reach their nodes, each once; none where they are not Flower's own."""
     return list({id(proxy.grid): proxy.grid for proxy in proxies if hasattr(proxy, "grid")}.values())

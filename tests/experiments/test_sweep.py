@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flwr_byzantine import attacks
 from flwr_byzantine.experiments.cli import app
-from flwr_byzantine.experiments.sweep import Store, config, read, run, workers
+from flwr_byzantine.experiments.sweep import Store, kinds, read, run, workers
 from flwr_byzantine.experiments.sweep.cell import Cell
 from tests.support.sweeps import (
     TINY,
@@ -72,7 +72,7 @@ def test_finished_cells_are_skipped(tiny, tmp_path):
 
 def test_a_failed_cell_is_reported_kept_and_retried_on_request(tmp_path, monkeypatch):
     """60 clients cannot all get ten of the digits at this alpha: unseen when the file is read, that cell fails, the other does not."""
-    monkeypatch.setattr(config, "partitions", lambda _task: [])
+    monkeypatch.setattr(kinds, "partitions", lambda _task: [])
     text = "[sweep]\nrounds = 1\n[task]\nmodel = 'softmax'\nlocal-steps = 1\nnum-clients = 60\n"
     text += "[grid]\npartition = ['sorted', 'dirichlet']\nalpha = [0.05]\n"
     sweep, path = read(write(tmp_path, text)), tmp_path / "r.jsonl"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.results import Result
-from flwr_byzantine.experiments.sweep import config
+from flwr_byzantine.experiments.sweep import cell, config, kinds
 from flwr_byzantine.experiments.sweep.command import command
 from simulations.reproductions import page
 
@@ -20,8 +20,8 @@ by_name = pytest.mark.parametrize("name", NAMES)
 @pytest.fixture
 def no_data_needed(monkeypatch):
     """Fashion-MNIST need not be there to read a configuration."""
-    monkeypatch.setattr(config, "missing", lambda _dataset, _root: "")
-    monkeypatch.setattr(config, "partitions", lambda _task: [])
+    monkeypatch.setattr(cell, "missing", lambda _dataset, _root: "")
+    monkeypatch.setattr(kinds, "partitions", lambda _task: [])
 
 
 def sweep_of(name):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from flwr_byzantine.attacks import Attack
@@ -17,7 +18,9 @@ from flwr_byzantine.experiments.defaults import DEFAULTS, NAMED, stored
 from flwr_byzantine.experiments.results import Result, snake
 from flwr_byzantine.experiments.sweep.keys import LISTS, PLAN, TASK, TRIED, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
+from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.participation import idle
+from flwr_byzantine.experiments.tasks.sources import missing
 from flwr_byzantine.experiments.tasks.task import ALL, Task
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.rules.parsing import faults, parse_strategy
@@ -77,7 +80,7 @@ class Cell:
         if self.config["attack"] != NO_ATTACK and not self.config["num_malicious"]:
             problem = f"nobody mounts the attack {self.config['attack']!r}: num-malicious = 0"
             raise InvalidParameter(f"{problem}; set num-malicious, or leave the cell out by [[exclude]]")
-        try_attack(self.config, self.task())
+        self.try_attack()
         rule, n, f = self.rule(), self.task().per_round, self.config["f"]
         if rule is not None and n < rule.min_n():
             key = "num-clients" if self.config["clients_per_round"] == ALL else "clients-per-round"
@@ -106,6 +109,10 @@ class Cell:
         if rule is not None and rule.robust and not plan.feasible:
             raise InvalidParameter(f"f = {PLAN!r}: {plan.reason.replace('epsilon', 'plan-failure')}")
         return plan.f
+
+    def try_attack(self) -> None:
+        """Mount the attack on made-up data; see `trial.try_attack`."""
+        try_attack(self.config, self.task())
 
     @property
     def key(self) -> str:
@@ -141,6 +148,28 @@ class Cell:
         under = "no attack" if config["attack"] == NO_ATTACK else f"{config['attack']} by {config['num_malicious']}"
         return f"{config['strategy']}, {under}, f {config['f']}, seed {config['seed']}"
 
+    @property
+    def source(self) -> str:
+        """What a machine must have to run it: the data set."""
+        return str(self.config["dataset"])
+
+    def lacking(self, root: str) -> str:
+        """What this machine lacks of it, in one sentence; "" where it lacks nothing."""
+        problem = missing(self.source, root_of(root))
+        return f"data-root: {problem}" if problem else ""
+
+    def packages(self) -> tuple[str, ...]:
+        """The packages that its results depend on."""
+        return PACKAGES
+
+    def federation(self, data_root: str, processes: int | None) -> History:
+        """Run it; see `run`."""
+        from flwr_byzantine.experiments.tasks.engines import federate_on
+
+        of, task, every = self.config, self.task(data_root), self.config["evaluate_every"]
+        history, _ = federate_on(of["engine"], task, self.rule(), self.attack(), of["rounds"], processes, evaluate_every=every)
+        return history
+
     def describe(self, keys: tuple[str, ...]) -> str:
         """Its values of some keys, as the file spells them."""
         return ", ".join(f"{shown(key)} = {self.config[key]!r}" for key in keys)
@@ -160,7 +189,7 @@ def run(cell: Cell, data_root: str = "", processes: int | None = None) -> Result
     """Run one cell, in as many processes as `tasks.engines.run_on` takes; an exception makes it a failed one."""
     start = time.monotonic()
     try:
-        history = _federation(cell, data_root, processes)
+        history = cell.federation(data_root, processes)
     except Exception as error:
         return failed(cell, f"{type(error).__name__}: {error}", time.monotonic() - start)
     return _result(cell, time.monotonic() - start, history=history.to_json(), final=history.final(), notices=history.notices)
@@ -172,20 +201,16 @@ def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:
 
 
 def _result(cell: Cell, seconds: float, **found: Any) -> Result:
-    named = {snake(name): text for name, text in versions().items()}
+    named = {snake(name): text for name, text in versions(cell.packages()).items()}
     return Result(cell.config, cell.key, seconds=round(seconds, 3), versions=named, **found)
 
 
-def versions() -> dict[str, str]:
-    """The version of each package that results depend on."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """The version of each package that results depend on, of those that are installed."""
     from flwr_byzantine.flower.compat import flower_version  # loads Flower
 
-    return {name: flower_version() if name == "flwr" else version(name) for name in PACKAGES}
-
-
-def _federation(cell: Cell, data_root: str, processes: int | None) -> History:
-    from flwr_byzantine.experiments.tasks.engines import federate_on
-
-    of, task, every = cell.config, cell.task(data_root), cell.config["evaluate_every"]
-    history, _ = federate_on(of["engine"], task, cell.rule(), cell.attack(), of["rounds"], processes, evaluate_every=every)
-    return history
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = flower_version() if name == "flwr" else version(name)
+    return found

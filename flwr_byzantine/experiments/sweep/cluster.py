@@ -137,7 +137,7 @@ class Cluster:
         if not nodes:
             wanted = f"a core and {self.gpus:g} GPUs" if self.gpus else "a core"
             raise InvalidParameter(f"--ray: no node of the cluster at {self.address!r} has {wanted} for a cell; add a node")
-        kinds, site = list({cell.config["dataset"]: cell for cell in sweep.cells}.values()), Site.here(sweep)
+        kinds, site = list({cell.source: cell for cell in sweep.cells}.values()), Site.here(sweep)
         looks = {self._look(node, kinds, site): node["NodeManagerAddress"] for node in nodes}
         done, late = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK_SECONDS)
         for reference in done:

@@ -13,21 +13,16 @@ from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.apps.project import flattened
+from flwr_byzantine.experiments.sweep.app_table import AppCells
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.sweep.keys import CELL, LISTS, checked, key_of, shown
-from flwr_byzantine.experiments.tasks.data import root_of
-from flwr_byzantine.experiments.tasks.partitions import partitions
-from flwr_byzantine.experiments.tasks.sources import missing
+from flwr_byzantine.experiments.sweep.keys import CELL, LISTS, key_of, shown
+from flwr_byzantine.experiments.sweep.kinds import DATA_KEYS, Kind, Tasks
 
-TABLES = ("sweep", "task", "grid", "exclude", "choose")
+TABLES = ("sweep", "task", "app", "grid", "exclude", "choose")
 SHARED_KEYS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
 GENERAL = {"name": Constraint(str), "processes": Constraint(int, ge=1), **{key: CELL[key] for key in SHARED_KEYS}}
 DATA_ROOT = "data_root"
-DATA_KEYS = (
-    *("dataset", "dataset_options", "normalize", "validation"),
-    *("num_clients", "seed", "partition", "partition_options", "alpha", "gamma"),
-)  # cells equal in these share loaded data
-MODEL_KEYS = ("dataset", "dataset_options", "model", "hidden", "method")  # cells equal in these have models of one kind
 NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")
 Table = Mapping[str, Any]
 
@@ -70,16 +65,15 @@ def read(path: str | Path) -> Sweep:
     file = Path(path)
     tables = _tables(file)
     general = _general(file, tables.get("sweep", {}))
-    fixed, root = _fixed(file, tables.get("task", {}), general)
-    grid = _grid(file, tables.get("grid", {}), fixed)
-    cells = _cells(file, fixed, grid, _excludes(file, tables.get("exclude", [])))
-    check_data(file, cells, root)
-    _check_partitions(file, cells, root)
-    _check_models(file, cells, root)
-    processes = general.get("processes", cores())
+    kind: Kind = AppCells(file, tables["app"]) if "app" in tables else Tasks()
+    fixed, root = _fixed(file, kind, tables.get("task", {}), general)
+    grid = _grid(file, kind, tables.get("grid", {}), fixed)
+    cells = _cells(file, kind, fixed, grid, _excludes(file, kind, tables.get("exclude", [])))
     chosen = _choose(file, tables.get("choose", {}), grid)
-    if chosen and not all(cell.config["validation"] for cell in cells):
-        raise InvalidParameter(f"{file}: [choose] needs a validation split to choose on, got validation = 0; set it, say to 0.1")
+    if chosen:
+        kind.check_choice(file, cells)
+    kind.check(file, cells, root)
+    processes = general.get("processes", cores())
     return Sweep(file, general.get("name", file.stem), cells, processes, root, chosen)
 
 
@@ -100,14 +94,20 @@ def _tables(file: Path) -> dict[str, Any]:
     return tables
 
 
-def _spelled(file: Path, table: str, content: Table, known: Iterable[str]) -> dict[str, Any]:
-    """The table by the keys' own spelling."""
+def _spelled(file: Path, table: str, content: Table, known: Iterable[str], kind: Kind | None = None) -> dict[str, Any]:
+    """The table by the keys' own spelling; a table "app" in it holds keys of the app's run config."""
+    own = content.get("app")
+    if isinstance(own, dict):
+        content = {**{f"app.{name}": value for name, value in flattened(own)}, **{key: content[key] for key in content if key != "app"}}
     found = {key_of(key): value for key, value in content.items()}
     known = list(known)
     if len(found) < len(content):
         twice = next(key for key in content if key != shown(key_of(key)) and shown(key_of(key)) in content)
         raise InvalidParameter(f"{file}: {table} gives {shown(key_of(twice))} twice, as {twice} too; give it once")
     for key in found:
+        refused = kind.refused(key) if kind is not None and key not in known else ""
+        if refused:
+            raise InvalidParameter(f"{file}: {table} {shown(key)} cannot be given here: {refused}")
         if key not in known:
             raise unknown_name(f"key in {table}", shown(key), map(shown, known), f"{file}: ")
     return found
@@ -121,24 +121,26 @@ def _general(file: Path, content: Table) -> dict[str, Any]:
     return found
 
 
-def _fixed(file: Path, content: Table, general: Table) -> tuple[dict[str, Any], str]:
-    """Values of all cells, from [task] and [sweep]; and the data's folder."""
-    found = _spelled(file, "[task]", content, [*CELL, DATA_ROOT])
+def _fixed(file: Path, kind: Kind, content: Table, general: Table) -> tuple[dict[str, Any], str]:
+    """Values of all cells, from [task], [sweep] and [app.config]; and the data's folder."""
+    found = _spelled(file, "[task]", content, [*kind.keys, DATA_ROOT], kind)
     root = found.pop(DATA_ROOT, "")
     if not isinstance(root, str):
         raise InvalidParameter(f"{file}: [task] data-root must be a string, got {root!r}")
     _not_twice(file, "[task]", found, "[sweep]", general)
-    fixed = {key: checked(f"{file}: [task]", key, value) for key, value in found.items()}
-    return fixed | {key: general[key] for key in SHARED_KEYS if key in general}, root
+    _not_twice(file, "[task]", found, "[app.config]", kind.fixed)
+    fixed = {key: kind.checked(f"{file}: [task]", key, value) for key, value in found.items()}
+    return {**kind.fixed, **fixed, **{key: general[key] for key in SHARED_KEYS if key in general}}, root
 
 
-def _grid(file: Path, content: Table, fixed: Table) -> dict[str, list[Any]]:
-    found = _spelled(file, "[grid]", content, CELL)
+def _grid(file: Path, kind: Kind, content: Table, fixed: Table) -> dict[str, list[Any]]:
+    found = _spelled(file, "[grid]", content, kind.keys, kind)
+    _not_twice(file, "[grid]", found, "[app.config]", kind.fixed)
     _not_twice(file, "[grid]", found, "[task] or [sweep]", fixed)
     for key, values in found.items():
         if not isinstance(values, list) or not values:
             raise InvalidParameter(f"{file}: [grid] {shown(key)} must be a list of one value or more, got {values!r}")
-    return {key: [checked(f"{file}: [grid]", key, value) for value in values] for key, values in found.items()}
+    return {key: [kind.checked(f"{file}: [grid]", key, value) for value in values] for key, values in found.items()}
 
 
 def _not_twice(file: Path, table: str, content: Table, other: str, taken: Table) -> None:
@@ -147,40 +149,39 @@ def _not_twice(file: Path, table: str, content: Table, other: str, taken: Table)
             raise InvalidParameter(f"{file}: {table} {shown(key)} is given in {other} too; give it once")
 
 
-def _excludes(file: Path, content: list[Any]) -> list[dict[str, list[Any]]]:
+def _excludes(file: Path, kind: Kind, content: list[Any]) -> list[dict[str, list[Any]]]:
     """For each [[exclude]], the values of each of its keys."""
     rules = []
     for number, table in enumerate(content, 1):
         where = f"[[exclude]] {number}"
         if not isinstance(table, dict) or not table:
             raise InvalidParameter(f"{file}: {where} must name one key or more, got {table!r}")
-        found = _spelled(file, where, table, CELL)
+        found = _spelled(file, where, table, kind.keys, kind)
         listed = {key: value if isinstance(value, list) and key not in LISTS else [value] for key, value in found.items()}
-        rules.append({key: [checked(f"{file}: {where}", key, value) for value in values] for key, values in listed.items()})
+        rules.append({key: [kind.checked(f"{file}: {where}", key, value) for value in values] for key, values in listed.items()})
     return rules
 
 
-def _cells(file: Path, fixed: Table, grid: Mapping[str, list[Any]], excludes: list[dict[str, list[Any]]]) -> tuple[Cell, ...]:
+def _cells(file: Path, kind: Kind, fixed: Table, grid: Mapping[str, list[Any]], excludes: list[dict[str, list[Any]]]) -> tuple[Cell, ...]:
     """The product of the grid without what is excluded, each configuration once."""
     hits = [0] * len(excludes)
     cells: dict[str, Cell] = {}
     for values in itertools.product(*grid.values()):
         given = {**fixed, **dict(zip(grid, values, strict=True))}
-        found = [index for index, rule in enumerate(excludes) if _excluded(given, rule)]
+        found = [index for index, rule in enumerate(excludes) if _excluded(kind.complete(given), rule)]
         for index in found:
             hits[index] += 1
         if not found:
-            cell = _cell(file, given, grid)
+            cell = _cell(file, kind, given, grid)
             cells.setdefault(cell.key, cell)
     if 0 in hits:
         raise InvalidParameter(f"{file}: [[exclude]] {hits.index(0) + 1} leaves out no cell; check its values against [grid] and [task]")
     if not cells:
         raise InvalidParameter(f"{file}: every cell is left out by [[exclude]]; leave at least one")
-    return tuple(sorted(cells.values(), key=lambda cell: [str(cell.config[key]) for key in DATA_KEYS]))
+    return tuple(sorted(cells.values(), key=lambda cell: [str(cell.config.get(key)) for key in DATA_KEYS]))
 
 
-def _excluded(given: Table, rule: Mapping[str, list[Any]]) -> bool:
-    complete = Cell.defaults(given)
+def _excluded(complete: Table, rule: Mapping[str, list[Any]]) -> bool:
     return all(any(_same(complete[key], value) for value in values) for key, values in rule.items())
 
 
@@ -191,9 +192,9 @@ def _same(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
-def _cell(file: Path, given: Table, grid: Mapping[str, Any]) -> Cell:
+def _cell(file: Path, kind: Kind, given: Table, grid: Mapping[str, Any]) -> Cell:
     try:
-        return Cell.of(given)
+        return kind.cell(given)
     except InvalidParameter as error:
         place = ", ".join(f"{shown(key)} = {_text(given[key])}" for key in grid)
         raise InvalidParameter(f"{file}: the cell with {place}: {error}" if place else f"{file}: {error}") from None
@@ -201,36 +202,6 @@ def _cell(file: Path, given: Table, grid: Mapping[str, Any]) -> Cell:
 
 def _text(value: Any) -> str:
     return repr(value[0]) if isinstance(value, tuple) else repr(value)
-
-
-def check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
-    """Raise `InvalidParameter` where this machine lacks data of the cells."""
-    for dataset in sorted({cell.config["dataset"] for cell in cells}):
-        problem = missing(dataset, root_of(root))
-        if problem:
-            raise InvalidParameter(f"{file}: data-root: {problem}")
-
-
-def _check_partitions(file: Path, cells: Iterable[Cell], root: str) -> None:
-    """Divide the data as each cell wants it."""
-    found = {tuple(str(cell.config[key]) for key in (*DATA_KEYS, "shares", "num_malicious")): cell for cell in cells}
-    for cell in found.values():
-        try:
-            partitions(cell.task(root))
-        except InvalidParameter as error:
-            raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
-
-
-def _check_models(file: Path, cells: Iterable[Cell], root: str) -> None:
-    """Make each model for each data set."""
-    from flwr_byzantine.experiments.tasks.models import model  # loads PyTorch, which the divided data has done too
-
-    found = {tuple(str(cell.config[key]) for key in MODEL_KEYS): cell for cell in cells}
-    for cell in found.values():
-        try:
-            model(cell.task(root))
-        except InvalidParameter as error:
-            raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
 
 
 def _choose(file: Path, content: Table, grid: Mapping[str, list[Any]]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import check_dataset
 from flwr_byzantine.experiments.defaults import NAMED
 from flwr_byzantine.experiments.models import known
+from flwr_byzantine.experiments.results import snake
 from flwr_byzantine.experiments.tasks.task import Task, check_partition
 from flwr_byzantine.rules.parsing import parse_strategy
 
@@ -49,19 +50,27 @@ TRIED: dict[str, Callable[[str, dict[str, Any]], object]] = {  # keys whose valu
 }
 
 
+APP = "app."  # what keys of an app's run config begin with
+
+
 def key_of(text: str) -> str:
-    """A key as the results spell it: the file may use hyphens.
+    """A key as the results spell it: the file may use hyphens, and has the keys of an app's run config as "app.key".
 
     Example:
-        >>> key_of("num-malicious")
-        'num_malicious'
+        >>> key_of("num-malicious"), key_of("app.learning-rate")
+        ('num_malicious', 'app_learning_rate')
     """
-    return text.replace("-", "_")
+    return snake(text) if text.startswith(APP) else text.replace("-", "_")
 
 
 def shown(key: str) -> str:
-    """A key as the file spells it."""
-    return key.replace("_", "-")
+    """A key as the file spells it.
+
+    Example:
+        >>> shown("app_learning_rate")
+        'app.learning-rate'
+    """
+    return APP * key.startswith(snake(APP) + "_") + key.removeprefix(snake(APP) + "_").replace("_", "-")
 
 
 def checked(where: str, key: str, value: Any) -> Any:

@@ -14,7 +14,8 @@ from pathlib import Path
 import flwr_byzantine
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep.cell import Cell, versions
-from flwr_byzantine.experiments.sweep.config import Sweep, check_data
+from flwr_byzantine.experiments.sweep.config import Sweep
+from flwr_byzantine.experiments.sweep.kinds import check_data
 
 
 @dataclass(frozen=True)

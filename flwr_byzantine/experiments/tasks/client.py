@@ -22,7 +22,7 @@ from flwr_byzantine.experiments.tasks import training
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.models import model
-from flwr_byzantine.experiments.tasks.participation import attackers
+from flwr_byzantine.experiments.tasks.participation import WHO, attackers
 from flwr_byzantine.experiments.tasks.poisoned import poison
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
@@ -42,7 +42,7 @@ def client_app() -> ClientApp:
     app = ClientApp()
     app.train()(train)
     app.evaluate()(evaluate)
-    app.query()(identify)
+    app.query(WHO)(identify)
     return app
 
 

@@ -26,8 +26,8 @@ from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.rules import Rule
 
 
-def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes: int | None = None) -> None:
-    """Call `main(grid)` where the Grid's nodes are `num_clients` clients of `tasks.client.client_app`.
+def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes: int | None = None, app: Any = None) -> None:
+    """Call `main(grid)` where the Grid's nodes are `num_clients` clients of one app.
 
     Args:
         engine: "local" (no Ray) or "ray" (Flower's simulation engine).
@@ -35,17 +35,19 @@ def run_on(engine: str, main: Callable[[Any], None], num_clients: int, processes
         num_clients: number of nodes.
         processes: how many share the nodes of "local"; None is one for each core, or one where this process is itself
             one of several (as in a sweep), or where forking is not safe. Results do not depend on it.
+        app: the ClientApp; None is `tasks.client.client_app`.
 
     Example:
         >>> run_on("local", lambda grid: print(grid.get_node_ids()), 2)
         [1, 2]
     """
     with quiet(), threadpool_limits(1, "blas"):  # OpenBLAS's idle threads would spin for a while, on cores that clients need
+        app = client_app() if app is None else app
         if engine == "local":
-            with LocalGrid(client_app(), num_clients, processes=_processes() if processes is None else processes) as grid:
+            with LocalGrid(app, num_clients, processes=_processes() if processes is None else processes) as grid:
                 main(grid)
         else:
-            _on_ray(main, num_clients)
+            _on_ray(app, main, num_clients)
 
 
 def federate_on(
@@ -85,7 +87,7 @@ def _processes() -> int:
     return cores() if forks else 1
 
 
-def _on_ray(main: Callable[[Any], None], num_clients: int) -> None:
+def _on_ray(clients: Any, main: Callable[[Any], None], num_clients: int) -> None:
     import flwr.simulation
     from flwr.app import Context
     from flwr.serverapp import Grid, ServerApp
@@ -96,7 +98,7 @@ def _on_ray(main: Callable[[Any], None], num_clients: int) -> None:
     def serve(grid: Grid, _context: Context) -> None:
         main(grid)
 
-    flwr.simulation.run_simulation(app, client_app(), num_clients, backend_config=_backend())
+    flwr.simulation.run_simulation(app, clients, num_clients, backend_config=_backend())
 
 
 def _backend() -> dict[str, Any]:

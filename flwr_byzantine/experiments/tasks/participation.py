@@ -12,6 +12,7 @@ import numpy as np
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.experiments.tasks.task import Task
 
+WHO = "partition"  # the action of the query by which a client says which one it is
 SAMPLING_STREAM, ATTACKERS_STREAM = 4, 5  # tell the generators of a round's draws from others of the same seed
 
 

@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, FedAvgM
 
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.experiments.tasks.participation import Cohort
+from flwr_byzantine.experiments.tasks.participation import WHO, Cohort
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.flower.codec import FastArray
 from flwr_byzantine.flower.grids import wait_for_all
@@ -48,7 +48,7 @@ def _server(task: Task) -> dict[str, Any]:
 
 def client_numbers(grid: Any, nodes: Sequence[int]) -> dict[int, int]:
     """Node id -> client number, as each node answers to a query; their order where one does not say."""
-    replies = wait_for_all(grid, [Message(RecordDict(), node, MessageType.QUERY) for node in nodes], None)
+    replies = wait_for_all(grid, [Message(RecordDict(), node, f"{MessageType.QUERY}.{WHO}") for node in nodes], None)
     known = {reply.metadata.src_node_id: partition_in(reply) for reply in replies if not reply.has_error()}
     told = {node: client for node, client in known.items() if client is not None}
     return told if len(told) == len(nodes) else {node: number for number, node in enumerate(nodes)}

@@ -1,0 +1,114 @@
+"""The accuracy and the loss of a project's model: by a function of the project's, or by its clients."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+from flwr_byzantine.errors import ByzantineError, InvalidParameter
+from flwr_byzantine.experiments.apps.client import client_app
+from flwr_byzantine.experiments.apps.first import First
+from flwr_byzantine.experiments.apps.loading import load
+from flwr_byzantine.experiments.apps.project import App
+from flwr_byzantine.flower import compat
+
+EXAMPLES = "num-examples"
+NO_EVALUATE = 'its ClientApp has no function for @app.evaluate(); give it one, or name a central one by [app] evaluate = "module:function"'
+
+
+def central(app: App) -> Callable[[int, ArrayRecord], dict[str, float]]:
+    """The project's own evaluation function, from round and model to accuracy and loss.
+
+    It may take (arrays), (arrays, run_config), or (server_round, arrays) as Flower's strategies call theirs.
+
+    Raises:
+        InvalidParameter: it is not there, or when called, answers without accuracy.
+    """
+    function = load(app.project.folder, app.evaluate, "the evaluation function")
+    if not callable(function):
+        raise InvalidParameter(f"evaluate = {app.evaluate!r} must be a function, got {function!r}")
+    flowers, count = _signature(function)
+
+    def evaluate(server_round: int, arrays: ArrayRecord) -> dict[str, float]:
+        given = (server_round, arrays) if flowers else (arrays, dict(app.config))[:count]
+        with redirect_stdout(io.StringIO()):
+            answer = function(*given)
+        return values(app, answer, f"evaluate = {app.evaluate!r}")
+
+    return evaluate
+
+
+def _signature(function: Any) -> tuple[bool, int]:
+    """Whether it is called as Flower does, and with how many arguments."""
+    names = [one.name for one in inspect.signature(function).parameters.values() if one.kind <= one.POSITIONAL_OR_KEYWORD]
+    return bool(names) and names[0].lstrip("_") in ("server_round", "round", "rnd"), min(len(names), 2)
+
+
+def federated(app: App, replies: Iterable[Message]) -> dict[str, float]:
+    """The mean of the clients' metrics, weighted by their numbers of examples.
+
+    Raises:
+        ByzantineError: no client answered with metrics.
+    """
+    received = list(replies)
+    answers = [_metrics(reply) for reply in received if reply.has_content()]
+    if not answers:
+        reason = next((reply.error.reason for reply in received if reply.has_error()), "no reply came")
+        raise ByzantineError(f"no client evaluated the model: {reason}")
+    each = [(values(app, answer, "a client's evaluation"), float(answer.get(EXAMPLES, 1))) for answer in answers]
+    total = sum(weight for _, weight in each) or math.nan
+    return {name: sum(found[name] * weight for found, weight in each) / total for name in ("accuracy", "loss")}
+
+
+def _metrics(reply: Message) -> dict[str, Any]:
+    return {name: value for record in reply.content.metric_records.values() for name, value in record.items()}
+
+
+def asked(app: App, told: First, nodes: Iterable[int], server_round: int, arrays: ArrayRecord) -> list[Message]:
+    """The messages that ask the clients to evaluate a model."""
+    if not compat.handles(client_app(app), "evaluate"):
+        raise InvalidParameter(NO_EVALUATE)
+    config = ConfigRecord({**told.config, "server-round": server_round})
+    return [Message(RecordDict({told.arrays_key: arrays, told.config_key: config}), node, "evaluate") for node in nodes]
+
+
+def values(app: App, answer: Any, where: str) -> dict[str, float]:
+    """Accuracy and loss in an answer, by the names that the app's description has for them, else by likely ones.
+
+    Args:
+        app: the project.
+        answer: a mapping from names to numbers.
+        where: who answered, for the message.
+
+    Raises:
+        InvalidParameter: there is no accuracy, or there may be several.
+    """
+    if not isinstance(answer, Mapping):
+        raise InvalidParameter(f'{where} must return a mapping such as {{"accuracy": 0.9, "loss": 0.3}}, got {answer!r}')
+    numbers = {str(key): float(value) for key, value in answer.items() if _is_number(value)}
+    accuracy, loss = _named(numbers, app.accuracy, "accuracy", "acc"), _named(numbers, app.loss, "loss", "loss")
+    if accuracy is None or (app.loss and loss is None):
+        wanted = repr(app.loss if accuracy is not None else app.accuracy) if app.accuracy or accuracy is not None else "one accuracy"
+        raise InvalidParameter(f"{where} must say {wanted}, got {', '.join(map(repr, numbers)) or 'no number'}; {HOW}")
+    return {"accuracy": numbers[accuracy], "loss": numbers[loss] if loss is not None else math.nan}
+
+
+HOW = 'name its metric by [app] accuracy = "..." (loss = "...")'
+
+
+def _named(numbers: Mapping[str, float], given: str, usual: str, part: str) -> str | None:
+    """The name of a metric: the given one, else the usual one, else the only one that has `part` in it."""
+    if given or usual in numbers:
+        return next((name for name in (given or usual,) if name in numbers), None)
+    likely = [name for name in numbers if part in name.lower()]
+    return likely[0] if len(likely) == 1 else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (hasattr(value, "item") and getattr(value, "size", 1) in (1,) and not isinstance(value, str))

@@ -1,0 +1,60 @@
+"""What can be tried of an app before any of its clients trains."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.apps.project import App
+
+
+@dataclass(frozen=True)
+class Case:
+    """An app with a run config, and the federation in which it is tried."""
+
+    app: App
+    num_clients: int
+    seed: int
+
+
+def tried(cases: Sequence[Case]) -> str:
+    """What is wrong with an app, found in a process of its own, so that none of its modules is loaded here; "" where nothing was found.
+
+    The first model of each case is made; that of the first one is evaluated, by the app's central function or by one of its clients.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_problem, list(cases)).result()
+        except BrokenProcessPool:
+            return "the process that tried it ended without a result; import its modules by themselves to see why"
+
+
+def _problem(cases: Sequence[Case]) -> str:
+    from flwr_byzantine.experiments.tasks.engines import quiet
+
+    try:
+        with quiet():
+            for number, case in enumerate(cases):
+                _try(case, evaluate=number == 0)
+    except InvalidParameter as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _try(case: Case, evaluate: bool) -> None:
+    from flwr_byzantine.experiments.apps.client import AppClient, client_app
+    from flwr_byzantine.experiments.apps.learned import AppModel
+    from flwr_byzantine.flower.local import LocalGrid
+
+    client_app(case.app)
+    client = AppClient(case.app, case.seed)
+    with LocalGrid(client, case.num_clients) as grid:
+        learned = AppModel(client, grid, case.num_clients)
+        if evaluate:
+            learned.evaluate(0, learned.initial(), clients=1)
