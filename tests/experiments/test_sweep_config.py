@@ -13,7 +13,7 @@ BAD = {
     "not TOML": ("[grid", "this is not TOML: "),
     "unknown table": (
         "[tasks]\nlr = 0.1",
-        "unknown table 'tasks'; did you mean 'task'? choose one of: choose, exclude, grid, sweep, task",
+        "unknown table 'tasks'; did you mean 'task'? choose one of: app, choose, exclude, grid, sweep, task",
     ),
     "a value where a table is wanted": ("task = 3", "task must be a table, written [task], got 3"),
     "unknown key": (

@@ -25,7 +25,7 @@ from flwr_byzantine.flower.records import ROUNDS, array_key, is_train
 SERVER, NAME_IT = "its ServerApp", 'name the first model by [app] initial = "module:function"'
 KINDS = "a torch.nn.Module, a dict or a list of arrays, or an ArrayRecord"
 CONFIG = "config"
-PATIENT, MOST_NODES = 4, 65_536  # requests after which nodes become more, and how many at most
+PATIENT, MOST_NODES = 2, 65_536  # requests after which nodes become more, and how many at most
 
 
 @dataclass(frozen=True)

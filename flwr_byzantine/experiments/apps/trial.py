@@ -28,12 +28,13 @@ def tried(cases: Sequence[Case]) -> str:
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(_problem, list(cases)).result()
+            return pool.submit(problem, list(cases)).result()
         except BrokenProcessPool:
             return "the process that tried it ended without a result; import its modules by themselves to see why"
 
 
-def _problem(cases: Sequence[Case]) -> str:
+def problem(cases: Sequence[Case]) -> str:
+    """The same, in this process."""
     from flwr_byzantine.experiments.tasks.engines import quiet
 
     try:
