@@ -2,17 +2,23 @@
 
 import dataclasses
 import os
+import shutil
+import signal
 import socket
+import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+from ray import exceptions
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep import cluster, read, run
-from flwr_byzantine.experiments.sweep.cluster import reach
+from flwr_byzantine.experiments.sweep.cluster import Cluster, reach
 from flwr_byzantine.experiments.sweep.site import Site
 from tests.support.cluster import two_nodes
-from tests.support.sweeps import TINY, lines, results, started, wait_for, write
+from tests.support.sweeps import ROOT, STRICT, TINY, lines, results, started, wait_for, write
 
 # Where Ray is
 
@@ -54,12 +60,12 @@ def site(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["Python", "flwr-byzantine", "flwr", "numpy", "torch"])
 def test_a_node_with_another_version_is_not_fit(site, name):
     other = dataclasses.replace(site, packages=site.packages | {name: "0.0.1"})
-    with pytest.raises(InvalidParameter, match=rf"has {name} .*, this machine 0\.0\.1; .* install the same on all nodes"):
+    with pytest.raises(InvalidParameter, match=rf"{name} is .*, here 0\.0\.1; .* install the same on all nodes"):
         other.enter([])
 
 
 def test_a_node_with_other_code_is_not_fit(site):
-    with pytest.raises(InvalidParameter, match="has other code of flwr-byzantine"):
+    with pytest.raises(InvalidParameter, match="the code of flwr-byzantine is another"):
         dataclasses.replace(site, code="0").enter([])
 
 
@@ -78,6 +84,54 @@ def test_a_node_works_in_the_same_folder(site, tmp_path):
     assert os.getcwd() == str(tmp_path / "below")
 
 
+def test_a_node_without_a_model_of_ones_own_is_not_fit(site, tmp_path):
+    sweep = read(write(tmp_path, TINY))
+    cell = dataclasses.replace(sweep.cells[0], config=sweep.cells[0].config | {"model": "not_there:net"})
+    with pytest.raises(InvalidParameter, match="cannot import 'not_there'"):
+        site.enter([cell])
+
+
+# What becomes of a task
+
+
+@pytest.fixture
+def ended(monkeypatch, tmp_path):
+    """What a cluster makes of the error that a task ended with, and the sentences that it says."""
+    said = []
+    cell = read(write(tmp_path, TINY)).cells[0]
+
+    def ended(error, attempt=1):
+        stub = SimpleNamespace(get=Mock(side_effect=error))
+        monkeypatch.setattr(cluster, "_ray", lambda: stub)
+        return Cluster("auto", on_lost=said.append)._result("reference", cell, attempt), said
+
+    return ended
+
+
+@pytest.mark.parametrize("name", ["WorkerCrashedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError", "LocalRayletDiedError"])
+def test_a_lost_task_runs_again_twice_and_is_then_a_failed_one(ended, name):
+    kind = getattr(exceptions, name)
+    error = kind("0" * 56, None, "") if name == "ObjectLostError" else kind("") if name in ("NodeDiedError", "OutOfMemoryError") else kind()
+    for attempt in (1, 2):
+        result, said = ended(error, attempt)
+        assert result is None
+        assert f"({name}); it runs again" in said[-1]
+    result, said = ended(error, 3)
+    assert result.error == f"WorkerDied: the node or the process that ran it was lost ({name}), 3 times"
+    assert len(said) == 2
+
+
+def test_a_task_that_raises_is_a_failed_one_at_once(ended):
+    result, said = ended(exceptions.RayTaskError("f", "Traceback\n  line 1\nSystemExit: 3\n", SystemExit(3)))
+    assert (result.status, result.error, said) == ("failed", "SystemExit: 3", [])
+
+
+def test_a_node_that_is_not_fit_ends_the_sweep(ended):
+    error = exceptions.RayTaskError("f", "Traceback\n", InvalidParameter("the node 10.0.0.1: numpy is 1, here 2"))
+    with pytest.raises(InvalidParameter, match=r"^--ray: the node 10\.0\.0\.1: numpy is 1, here 2$"):
+        ended(error.as_instanceof_cause())
+
+
 # On two nodes
 
 
@@ -88,14 +142,47 @@ def nodes():
 
 
 @pytest.mark.slow
+def test_of_two_sweeps_that_share_a_cluster_ctrl_c_ends_one_alone(nodes, tiny, tmp_path):
+    text, both = TINY.replace('"krum", "nnm+trimmed-mean"', '"krum"'), [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    paths = [write(tmp_path, TINY.replace("rounds = 2", "rounds = 100"), "long.toml"), write(tmp_path, text)]
+    on = ("--ray", nodes.address)
+    with started(paths[0], "--results", both[0], *on) as first, started(paths[1], "--results", both[1], *on) as second:
+        wait_for(lambda: lines(both[0]) >= 1, first)
+        first.send_signal(signal.SIGINT)
+        said, _ = first.communicate(timeout=240)
+        assert first.returncode == 130, said
+        assert "interrupted: run the same command again to go on" in said
+        assert second.wait(240) == 0
+    assert 1 <= lines(both[0]) < 9
+    assert lines(both[1]) == 6
+    assert results(both[1]).items() <= results(tiny[2]).items()
+
+
+@pytest.mark.slow
 def test_two_nodes_of_which_one_is_killed_give_the_results_of_one(nodes, tmp_path):
-    path, target, alone = write(tmp_path, TINY.replace("rounds = 2", "rounds = 100")), tmp_path / "r.jsonl", tmp_path / "one.jsonl"
+    path, target, alone = write(tmp_path, TINY.replace("rounds = 2", "rounds = 50")), tmp_path / "r.jsonl", tmp_path / "one.jsonl"
     with started(path, "--results", target, "--ray", nodes.address) as process:
         wait_for(lambda: lines(target) >= 2, process)
         nodes.tell("kill")
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     assert "9 cells finished, 0 failed" in said
     assert said.count("it runs again") == 1
     run(read(path), alone, processes=1)
     assert results(target) == results(alone)
+
+
+@pytest.mark.slow
+def test_a_node_with_other_code_is_one_sentence_before_anything_runs(nodes, tmp_path):
+    shutil.copytree(ROOT / "flwr_byzantine", tmp_path / "flwr_byzantine", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "flwr_byzantine" / "another.py").touch()
+    nodes.tell("add", f"PYTHONPATH={tmp_path}")
+    path, target, elsewhere = write(tmp_path, TINY), tmp_path / "r.jsonl", tmp_path / "elsewhere"
+    elsewhere.mkdir()  # Ray puts the current folder on the path of its processes
+    command = [sys.executable, "-m", "flwr_byzantine", "sweep", path, "--results", target, "--ray", nodes.address]
+    strict = STRICT | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=elsewhere, env=strict, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "the code of flwr-byzantine is another" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not target.exists()

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 
 
@@ -39,7 +40,7 @@ def two_nodes(**variables):
 
 
 def serve():
-    """Start the head, say its address, and do as told: add a second node with variables, kill it."""
+    """Start the head, say its address, and do as told: add a second node with variables; kill it while it runs a cell."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -49,10 +50,19 @@ def serve():
             if order == "add":
                 node = cluster.add_node(num_cpus=1, env_vars=dict(word.split("=", 1) for word in words))
             else:
+                while not runs_a_cell(node):
+                    time.sleep(0.02)
                 cluster.remove_node(node, allow_graceful=False)
             print("done", flush=True)
     finally:
         cluster.shutdown()
+
+
+def runs_a_cell(node):
+    """Whether a process of this node has a task that is a cell: Ray names its processes by what they do."""
+    (raylet,) = node.all_processes["raylet"]
+    listing = subprocess.run(["ps", "--ppid", str(raylet.process.pid), "-o", "args="], capture_output=True, text=True, check=False)
+    return "ray::_run" in listing.stdout
 
 
 if __name__ == "__main__":

@@ -137,8 +137,7 @@ class Cluster:
         if not nodes:
             wanted = f"a core and {self.gpus:g} GPUs" if self.gpus else "a core"
             raise InvalidParameter(f"--ray: no node of the cluster at {self.address!r} has {wanted} for a cell; add a node")
-        kinds, site = list({cell.source: cell for cell in sweep.cells}.values()), Site.here(sweep)
-        looks = {self._look(node, kinds, site): node["NodeManagerAddress"] for node in nodes}
+        looks = {self._look(node, sweep): node["NodeManagerAddress"] for node in nodes}
         done, late = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK_SECONDS)
         for reference in done:
             _fit(reference, looks[reference])
@@ -148,12 +147,12 @@ class Cluster:
     def _fits(self, resources: dict[str, float]) -> bool:
         return resources.get("CPU", 0) >= 1 and resources.get("GPU", 0) >= self.gpus
 
-    def _look(self, node: dict[str, Any], cells: Sequence[Cell], site: Site) -> Any:
+    def _look(self, node: dict[str, Any], sweep: Sweep) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         options = self._resources() | {"num_cpus": 0, "num_gpus": 0, "scheduling_strategy": there, "max_retries": 0}
-        return _ray().remote(_look).options(**options).remote(cells, site)
+        return _ray().remote(_look).options(**options).remote(sweep.cells, Site.here(sweep))
 
 
 def _run(cell: Cell, site: Site) -> Result:
@@ -167,7 +166,7 @@ def _look(cells: Sequence[Cell], site: Site) -> None:
     try:
         site.enter(cells)
     except InvalidParameter as error:
-        raise InvalidParameter(f"the node {_ray().util.get_node_ip_address()} {error}") from None
+        raise InvalidParameter(f"the node {_ray().util.get_node_ip_address()}: {error}") from None
 
 
 def _fit(look: Any, node: str) -> None:

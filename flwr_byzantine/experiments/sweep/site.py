@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,9 @@ import flwr_byzantine
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep.cell import Cell, versions
 from flwr_byzantine.experiments.sweep.config import Sweep
-from flwr_byzantine.experiments.sweep.kinds import check_data
+from flwr_byzantine.experiments.sweep.kinds import Tasks, check_data
+
+PYTHON = "Python"
 
 
 @dataclass(frozen=True)
@@ -39,31 +41,38 @@ class Site:
     @classmethod
     def here(cls, sweep: Sweep) -> Site:
         """This machine, for a sweep."""
-        return cls(sweep.file, str(Path.cwd()), sweep.data_root, packages(), code())
+        names = {name for cell in sweep.cells for name in cell.packages()}
+        return cls(sweep.file, str(Path.cwd()), sweep.data_root, versions_of(names), code())
 
     def enter(self, cells: Sequence[Cell]) -> None:
         """Make this process work as one that was started there.
 
         Raises:
-            InvalidParameter: this machine has other code or libraries, or lacks data of the cells.
+            InvalidParameter: this machine has other code or libraries, or lacks data, models or apps of the cells.
         """
-        for name, wanted in self.packages.items():
-            found = packages()[name]
+        for name, found in versions_of(self.packages).items():
+            wanted = self.packages[name]
             if found != wanted:
-                raise InvalidParameter(f"has {name} {found}, this machine {wanted}; results depend on it: install the same on all nodes")
+                raise InvalidParameter(f"{name} is {found}, here {wanted}; results depend on it: install the same on all nodes")
         if code() != self.code:
-            raise InvalidParameter("has other code of flwr-byzantine, though the version is the same; install the same on all nodes")
+            raise InvalidParameter("the code of flwr-byzantine is another, though its version is the same; install the same on all nodes")
         if Path(self.folder).is_dir():
             os.chdir(self.folder)
         if self.folder not in sys.path:
             sys.path.insert(0, self.folder)
         check_data(self.file, cells, self.data_root)
+        Tasks().check(self.file, [cell for cell in cells if type(cell) is Cell], self.data_root)
 
 
-@cache
-def packages() -> dict[str, str]:
-    """The version of each library that results depend on, and of Python."""
-    return {"Python": platform.python_version(), **versions()}
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """The version of Python and of each package, "not installed" where it is not there.
+
+    Example:
+        >>> versions_of(["no-such-package"])["no-such-package"]
+        'not installed'
+    """
+    found = {PYTHON: platform.python_version(), **versions(packages)}
+    return {name: found.get(name, "not installed") for name in [PYTHON, *packages]}
 
 
 @cache
