@@ -11,7 +11,7 @@ import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from flwr_byzantine import attacks, rules
+from flwr_byzantine import attacks
 from flwr_byzantine.attacks.poisoning import predictor
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.models import MODELS, fits
@@ -20,7 +20,6 @@ from flwr_byzantine.experiments.tasks import Task, training
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.federation import federate
-from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import MAKERS, model
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
@@ -44,71 +43,6 @@ PARAMETERS = {  # for ten classes (96 of "transformer"), on examples of this sha
 }
 HEAVY = ("resnet18-bn", "resnet18-gn")
 ALL = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in MODELS]
-OWN = """
-import torch
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.conv, self.norm, self.dropout = nn.Conv2d(shape[0], 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)
-        self.out = nn.Linear(4 * (shape[1] - 2) * (shape[2] - 2), classes)
-
-    def forward(self, x):
-        x = self.norm(self.conv(x))
-        return self.out(self.dropout(torch.relu(x).view(len(x), -1)))
-
-
-def normed(shape, classes):
-    return Net(shape, classes)
-
-
-def lazy(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
-
-
-def nothing(shape, classes):
-    return None
-
-
-def broken(shape, classes):
-    raise KeyError("width")
-
-
-def deaf(shape, classes):
-    return nn.Conv2d(7, 1, 3)
-
-
-def narrow(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-
-
-def pair(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.LSTM(64, 10))
-
-
-def doubles(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).double()
-
-
-def fixed(shape, classes):
-    return nn.Flatten()
-
-
-def few():
-    return nn.Flatten()
-"""
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A folder with a module of models, from which the test runs; each has another name, since a process imports one once."""
-    name = "nets_" + re.sub(r"\W", "_", tmp_path.name)
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
 
 
 def made(name, shape=None):
@@ -236,44 +170,6 @@ def test_names_and_data_that_do_not_fit_are_one_sentence_before_a_sweep_runs(tmp
         Task(model="resnet18")
 
 
-def test_a_model_of_ones_own_gets_images_and_the_tasks_seed(own):
-    task = Task(model=f"{own}:normed", seed=3)
-    before = torch.random.get_rng_state()
-    net, again = model(task), model(task)
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
-    assert net.training
-    assert net(load(task).test_x[:3]).shape == (3, 10)
-    assert sum(value.numel() for value in model(Task(model=f"{own}:lazy")).parameters()) == 650
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        ("nothing", "must return a torch.nn.Module, got NoneType"),
-        ("broken", "raised KeyError: 'width'"),
-        ("few", "raised TypeError: few() takes 0 positional arguments but 2 were given"),
-        ("deaf", "cannot read examples of 1 x 8 x 8: RuntimeError: "),
-        ("narrow", "must give (rows, 10) scores, one a class, got (2, 3) for 2 rows"),
-        ("pair", "must give (rows, 10) scores, one a class, got tuple for 2 rows"),
-        ("doubles", "must have float32 parameters, got torch.float64"),
-        ("absent", "has no 'absent'"),
-    ],
-)
-def test_mistakes_in_ones_own_model_are_one_sentence(own, function, message):
-    with pytest.raises(InvalidParameter) as error:
-        model(Task(model=f"{own}:{function}"))
-    assert message in str(error.value)
-    assert str(error.value).startswith(f"model '{own}:{function}'")
-
-
-def test_running_statistics_need_models_that_are_sent_whole(own):
-    with pytest.raises(
-        InvalidParameter, match=r"keeps running statistics \(batch norm\), which gradients do not carry; take method \"local-sgd\""
-    ):
-        model(Task(model=f"{own}:normed", method="byzantine-sgd"))
-
-
 @pytest.mark.parametrize("method", ["local-sgd", "byzantine-sgd"])
 def test_dropout_is_the_same_in_each_run_and_off_where_models_are_measured(method):
     task = Task(model="flanders-mlp", num_clients=2, local_epochs=1, method=method)
@@ -297,17 +193,6 @@ def test_dropout_changes_what_is_trained():
     for net in nets:
         training.train(net, task, x, y, training.randomness(task, 0, 1))
     assert not torch.equal(next(nets[0].parameters()), next(nets[1].parameters()))
-
-
-def test_batch_norm_is_trained_sent_aggregated_and_measured(own):
-    task = Task(model=f"{own}:normed", partition="iid", num_clients=4, local_epochs=3, lr=0.05)
-    history, arrays = federate(LocalGrid(client_app(), 4), task, rules.TrimmedMean(f=1), None, 3)
-    state = arrays.to_torch_state_dict()
-    assert state["1.norm.num_batches_tracked"] > 10
-    assert state["1.norm.running_mean"].abs().max() > 0.01
-    assert history.accuracy[-1] > 0.8
-    harm, vector = ModelError(task), flat(arrays).astype(np.float64)
-    assert harm(vector, 0.0 * vector) < 0.2 < harm(0.0 * vector, 0.0 * vector)
 
 
 def test_an_attack_that_asks_the_model_can_ask_one_of_tokens():

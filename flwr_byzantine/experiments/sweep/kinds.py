@@ -15,7 +15,7 @@ DATA_KEYS = (
     *("dataset", "dataset_options", "normalize", "validation"),
     *("num_clients", "seed", "partition", "partition_options", "alpha", "gamma"),
 )  # cells equal in these share loaded data
-MODEL_KEYS = ("dataset", "dataset_options", "model", "hidden", "method")  # cells equal in these have models of one kind
+TASK_KEYS = (*DATA_KEYS, "shares", "num_malicious", "model", "hidden", "method", "batch_size")  # and these shares and models
 
 
 class Kind(Protocol):
@@ -71,11 +71,10 @@ class Tasks:
         return Cell.of(given)
 
     def check(self, file: Path, cells: Iterable[Cell], root: str) -> None:
-        """Look for the data, divide them as each cell wants it, and make each model."""
+        """Look for the data, divide them as each cell wants it, and make its model."""
         cells = list(cells)
         check_data(file, cells, root)
-        _check_partitions(file, cells, root)
-        _check_models(file, cells, root)
+        _check_tasks(file, cells, root)
 
     def check_choice(self, file: Path, cells: Iterable[Cell]) -> None:
         """There must be a validation split."""
@@ -91,23 +90,14 @@ def check_data(file: Path, cells: Iterable[Cell], root: str) -> None:
             raise InvalidParameter(f"{file}: {problem}")
 
 
-def _check_partitions(file: Path, cells: Iterable[Cell], root: str) -> None:
-    """Divide the data as each cell wants it."""
-    found = {tuple(str(cell.config[key]) for key in (*DATA_KEYS, "shares", "num_malicious")): cell for cell in cells}
+def _check_tasks(file: Path, cells: Iterable[Cell], root: str) -> None:
+    """Divide the data and make the model as each cell wants it."""
+    from flwr_byzantine.experiments.tasks.models import model  # loads PyTorch, which the data do too
+
+    found = {tuple(str(cell.config[key]) for key in TASK_KEYS): cell for cell in cells}
     for cell in found.values():
         try:
             partitions(cell.task(root))
-        except InvalidParameter as error:
-            raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
-
-
-def _check_models(file: Path, cells: Iterable[Cell], root: str) -> None:
-    """Make each model for each data set."""
-    from flwr_byzantine.experiments.tasks.models import model  # loads PyTorch, which the divided data has done too
-
-    found = {tuple(str(cell.config[key]) for key in MODEL_KEYS): cell for cell in cells}
-    for cell in found.values():
-        try:
             model(cell.task(root))
         except InvalidParameter as error:
             raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None

@@ -83,7 +83,7 @@ def train(net: nn.Module, task: Task, x: torch.Tensor, y: torch.Tensor, generato
     with drawing(net, x, generator):
         for rows in batches(task, len(x), generator):
             loss = nn.functional.cross_entropy(net(x[rows]), y[rows])
-            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            for weight, gradient in zip(weights, torch.autograd.grad(loss, weights, materialize_grads=True), strict=True):
                 weight.grad = gradient.contiguous() if weight.is_contiguous() else gradient
             step.step()
             losses.append(loss.detach())  # read at the end only: each reading would wait for the result

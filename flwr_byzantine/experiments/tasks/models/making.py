@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,8 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.models import fits
 from flwr_byzantine.experiments.tasks.data import Data, load
 from flwr_byzantine.experiments.tasks.models import attention, convolutional, dense, residual
-from flwr_byzantine.experiments.tasks.own import called
+from flwr_byzantine.experiments.tasks.models.yours import own
+from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.task import Task
 
 MAKERS: dict[str, Callable[..., nn.Module]] = {
@@ -32,14 +34,10 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def model(task: Task) -> nn.Module:
-    """A new model in training mode, with initial weights from the task's seed; it takes (rows, values) and gives (rows, classes).
+    """A new model in training mode, from (rows, values) to (rows, classes) scores, with initial weights from the task's seed.
 
     Raises:
-        InvalidParameter: the model does not take such data, or cannot be trained by the task's method; one's own is no
-            model, as said below.
-
-    "module:function" is called with the shape of an example, the number of classes and, where examples are tokens, the
-    vocabulary's size. It returns an `nn.Module` of float32 parameters from (rows, *shape) to (rows, classes) scores.
+        InvalidParameter: the model does not take such data, or cannot be trained as the task says.
 
     Example:
         >>> [sum(value.numel() for value in model(Task(model=name)).parameters()) for name in ("mlp", "cnn", "softmax")]
@@ -49,10 +47,9 @@ def model(task: Task) -> nn.Module:
     fits(task.model, task.dataset, data.shape, data.vocabulary)
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)
-        net = _named(task, data) if task.model in MAKERS else _own(task.model, data)
-    if task.method == "byzantine-sgd" and any(getattr(part, "running_mean", None) is not None for part in net.modules()):
-        problem = f"task: model {task.model!r} keeps running statistics (batch norm), which gradients do not carry"
-        raise InvalidParameter(f'{problem}; take method "local-sgd", or a model with group norm such as "resnet18-gn"')
+        net = _named(task, data) if task.model in MAKERS else own(task.model, data)
+        if any(isinstance(part, nn.modules.batchnorm._NormBase) for part in net.modules()):
+            _check_norm(task, net, data)
     return net.train()
 
 
@@ -61,27 +58,21 @@ def _named(task: Task, data: Data) -> nn.Module:
     return MAKERS[task.model](data.shape, data.classes, *extra).to(memory_format=torch.channels_last)  # convolutions are quicker so
 
 
-def _own(name: str, data: Data) -> nn.Module:
-    """The model that the function returns, tried out on two examples."""
-    extra = (data.vocabulary,) if data.vocabulary else ()
-    net = called(name, "model", data.shape, data.classes, *extra)
-    if not isinstance(net, nn.Module):
-        raise InvalidParameter(f"model {name!r} must return a torch.nn.Module, got {type(net).__name__}")
-    kinds = {str(value.dtype) for value in net.parameters()}
-    if kinds != {"torch.float32"}:
-        raise InvalidParameter(f"model {name!r} must have float32 parameters, got {', '.join(sorted(kinds)) or 'none'}")
-    whole = nn.Sequential(nn.Unflatten(1, data.shape), net) if len(data.shape) > 1 else net
-    scores = _scores(name, whole, data)
-    if not isinstance(scores, torch.Tensor) or scores.shape != (2, data.classes):
-        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InvalidParameter(f"model {name!r} must give (rows, {data.classes}) scores, one a class, got {got} for 2 rows")
-    return whole
+def _check_norm(task: Task, net: nn.Module, data: Data) -> None:
+    """Check that batch norm's statistics are sent, and that no client has a batch from which there are none."""
+    if task.method == "byzantine-sgd" and any(getattr(part, "running_mean", None) is not None for part in net.modules()):
+        problem = f"task: model {task.model!r} keeps running statistics (batch norm), which gradients do not carry"
+        raise InvalidParameter(f'{problem}; take method "local-sgd", or a model with group norm such as "resnet18-gn"')
+    single = [len(rows) for rows in partitions(task) if task.batch_size == 1 or len(rows) % task.batch_size == 1]
+    if single and task.method == "local-sgd" and not _trains_on_one(net, data):
+        problem = f"task: model {task.model!r} cannot be trained on one example alone (batch norm)"
+        where = f"which is a batch of a client with {single[0]} examples where batch-size = {task.batch_size}"
+        raise InvalidParameter(f"{problem}, {where}; take another batch-size, or group norm")
 
 
-def _scores(name: str, net: nn.Module, data: Data) -> object:
+def _trains_on_one(net: nn.Module, data: Data) -> bool:
     try:
-        with torch.no_grad():
-            return net.eval()(data.train_x[:2])
-    except Exception as error:
-        shown = " x ".join(map(str, data.shape))
-        raise InvalidParameter(f"model {name!r} cannot read examples of {shown}: {type(error).__name__}: {error}") from error
+        copy.deepcopy(net).train()(data.train_x[:1])
+    except ValueError:
+        return False
+    return True
