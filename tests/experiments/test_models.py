@@ -1,9 +1,6 @@
 """Models by name and by one's own function: what they are, what they take, and that torch.func can train many of them at once."""
 
 import copy
-import math
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,50 +17,13 @@ from flwr_byzantine.experiments.tasks import Task, training
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.federation import federate
-from flwr_byzantine.experiments.tasks.models import MAKERS, model
+from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
+from tests.support.named_models import CIFAR, DIGIT, PARAMETERS, ROW, SMALL, examples, made
 
-PAGE = Path(__file__).parents[2] / "docs" / "experiments.md"
-DIGIT, SMALL, MNIST, CIFAR, ROW = (1, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (32,)
-PARAMETERS = {  # for ten classes (96 of "transformer"), on examples of this shape
-    "mlp": (DIGIT, 4_810),
-    "softmax": (DIGIT, 650),
-    "cnn": (DIGIT, 6_090),
-    "cnn_mnist": (MNIST, 431_080),
-    "cnn_cifar": (CIFAR, 2_324_630),
-    "bucketing-cnn": (MNIST, 1_199_882),
-    "fltrust-cnn": (MNIST, 139_960),
-    "lenet5": (MNIST, 61_706),
-    "flanders-mlp": (MNIST, 242_762),
-    "blades-mlp": (MNIST, 136_074),
-    "resnet18-bn": (CIFAR, 11_173_962),
-    "resnet18-gn": (CIFAR, 11_173_962),
-    "transformer": (ROW, 114_528),
-}
 HEAVY = ("resnet18-bn", "resnet18-gn")
 ALL = [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in MODELS]
-
-
-def made(name, shape=None):
-    shape = shape or PARAMETERS[name][0]
-    extra = {"transformer": {"vocabulary": 96}, "mlp": {"hidden": (64,)}}.get(name, {})
-    torch.manual_seed(0)
-    return MAKERS[name](shape, 96 if name == "transformer" else 10, **extra).to(memory_format=torch.channels_last)
-
-
-def examples(name, shape, clients, rows):
-    x = torch.randint(96, (clients, rows, *shape)) if name == "transformer" else torch.rand(clients, rows, math.prod(shape))
-    return x, torch.randint(10, (clients, rows))
-
-
-def test_each_name_has_a_maker_and_a_count():
-    assert list(MODELS) == list(MAKERS) == list(PARAMETERS)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_model_has_as_many_parameters_as_its_source(name):
-    assert sum(value.numel() for value in made(name).parameters()) == PARAMETERS[name][1]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -202,14 +162,3 @@ def test_an_attack_that_asks_the_model_can_ask_one_of_tokens():
         1
     ]
     assert flipped.shape == (5,)
-
-
-def test_the_page_has_each_model_with_its_parameters_and_source():
-    rows = re.findall(r"^\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \|$", PAGE.read_text(), re.MULTILINE)
-    assert [row[0] for row in rows if row[0] in MODELS] == list(MODELS)
-    for name, takes, size, source in (row for row in rows if row[0] in MODELS):
-        shape, count = PARAMETERS[name]
-        at = "rows of 32 tokens of 96" if name == "transformer" else " x ".join(map(str, shape))
-        assert (takes, size) == (str(MODELS[name]), f"{count:,} ({at})")
-        said = " ".join(MAKERS[name].__doc__.split()).partition("Source: ")[2].removesuffix(".")
-        assert source == (said or "-")

@@ -115,9 +115,12 @@ def own(tmp_path, monkeypatch):
 def test_a_model_of_ones_own_gets_images_and_the_tasks_seed(own):
     task = Task(model=f"{own}:normed", seed=3)
     before = torch.random.get_rng_state()
-    net, again = model(task), model(task)
+    net = model(task)
     assert torch.equal(before, torch.random.get_rng_state())
+    torch.rand(1)
+    again, other = model(task), model(Task(model=task.model, seed=4))
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(next(net.parameters()), next(other.parameters()))
     assert net.training
     assert net(load(task).test_x[:3]).shape == (3, 10)
     assert sum(value.numel() for value in model(Task(model=f"{own}:lazy")).parameters()) == 650
