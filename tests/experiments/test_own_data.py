@@ -47,6 +47,8 @@ def test_bytes_are_pixels_integers_are_tokens_and_a_fifth_value_says_whose_they_
     own("bytes", "def load():", "    x = np.full((4, 2, 3), 255, np.uint8)", "    return x, [0, 1, 0, 1], x, [0, 1, 0, 1]")
     found = data.load(Task(dataset="bytes:load"))
     assert (found.shape, found.train_x.tolist()[0]) == ((1, 2, 3), [1.0] * 6)
+    own("grad", "import torch", "def load():", "    x = torch.ones(4, 2, 2, requires_grad=True)", "    return x, [0, 1] * 2, x, [0, 1] * 2")
+    assert data.load(Task(dataset="grad:load")).train_x.tolist() == [[1.0] * 4] * 4
     own("words", "def load():", "    x = np.arange(12).reshape(4, 3)", "    return x, [0, 1, 0, 1], x, [0, 1, 0, 1], list('baab')")
     found = data.load(Task(dataset="words:load"))
     assert (found.shape, found.vocabulary, found.train_x.dtype) == ((3,), 12, torch.int64)
@@ -73,6 +75,7 @@ def test_bytes_are_pixels_integers_are_tokens_and_a_fifth_value_says_whose_they_
         (["x = np.ones((2, 3))", "def load(): return x, [0, 1], x, [0, 1], [1]"], "groups must be a vector of 2"),
         (["x = np.full((2, 3), np.nan)", "def load(): return x, [0, 1], x, [0, 1]"], "must be finite"),
         (["x = np.full((2, 3), -1)", "def load(): return x, [0, 1], x, [0, 1]"], "tokens >= 0"),
+        (["def load(): return [[1], [2, 3]], [0, 1], [[1]], [0]"], "train needs arrays or tensors, got list (setting an array element"),
         (["x = np.array(['a', 'b'])", "def load(): return x, [0, 1], x, [0, 1]"], "examples must be images (rows, channels, height"),
         (["x = np.ones((2, 0))", "def load(): return x, [0, 1], x, [0, 1]"], "examples must be images (rows, channels, height"),
     ],

@@ -79,9 +79,12 @@ def test_alpha_is_the_heterogeneity_of_both_dirichlets(name):
     assert commonest(0.1) > commonest(100.0) + 0.2
 
 
-def test_text_falls_into_its_topics_several_for_each_client():
+def test_text_falls_into_its_topics_one_for_each_client_or_several():
     found = data.load(Task(dataset="pydoc"))
     topics = len(np.unique(found.groups))
+    single = partitions(Task(dataset="pydoc", partition="natural-id", num_clients=topics))
+    assert [len(np.unique(found.groups[part])) for part in single] == [1] * topics
+    assert sum(map(len, single)) == len(found.train_y)
     several = partitions(Task(dataset="pydoc", partition="grouped-natural-id", num_clients=20))
     held = [set(found.groups[part]) for part in several]
     assert sum(map(len, held)) == len(set.union(*held)) == topics

@@ -77,7 +77,7 @@ def load(task: Task) -> Data:
 
 def root_of(root: str) -> str:
     """The folder to look in: the one given, else $FLWR_BYZANTINE_DATA, else "" (./data)."""
-    return root or os.environ.get(ROOT_VARIABLE, "")
+    return os.path.expanduser(root or os.environ.get(ROOT_VARIABLE, ""))
 
 
 @lru_cache(maxsize=2)

@@ -63,7 +63,10 @@ def _divide(data: Data, partition: str, options: Mapping[str, Any], alpha: float
     if partitioner.num_partitions != parts:
         problem = f"partition {partition!r} makes {partitioner.num_partitions} shares of these examples, and there are {parts} clients"
         raise InvalidParameter(f"{problem} to hold them; change num-clients or its options")
-    return [np.array(partitioner.load_partition(k)["row"], dtype=np.int64) for k in range(parts)]
+    if partition == "natural-id":  # its load_partition looks through all examples for each client
+        rows, owners = (np.array(partitioner.dataset[:][name]) for name in ("row", "group"))
+        return [rows[owners == partitioner.partition_id_to_natural_id[k]] for k in range(parts)]
+    return [np.array(partitioner.load_partition(k)[:]["row"], dtype=np.int64) for k in range(parts)]
 
 
 def _columns(data: Data, by: str) -> dict[str, list[Any]]:

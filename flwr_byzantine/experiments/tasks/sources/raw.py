@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.conversion import is_tensor
 from flwr_byzantine.errors import InvalidParameter
 
 if TYPE_CHECKING:
@@ -70,11 +71,19 @@ def raw_of(name: str, train: tuple[Any, Any], test: tuple[Any, Any], classes: in
 
 def _part(name: str, which: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """Examples and labels of one part as arrays of the kinds that are kept."""
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = (_array(name, which, values) for values in (x, y))
     if y.ndim != 1 or y.dtype.kind not in "iu" or len(y) != len(x) or not len(y) or y.min() < 0:
         wanted = f"{len(x)} integer labels >= 0, one for each example, and at least one"
         raise InvalidParameter(f"dataset {name!r}: {which} needs {wanted}, got {y.dtype} of shape {y.shape}")
     return _kept(name, which, x), y.astype(np.int64)
+
+
+def _array(name: str, which: str, values: Any) -> np.ndarray:
+    """An array from whatever can be one; a tensor from wherever it is."""
+    try:
+        return np.asarray(values.detach().cpu() if is_tensor(values) else values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidParameter(f"dataset {name!r}: {which} needs arrays or tensors, got {type(values).__name__} ({error})") from None
 
 
 def _kept(name: str, which: str, x: np.ndarray) -> np.ndarray:
