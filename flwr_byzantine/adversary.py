@@ -19,6 +19,7 @@ from flwr_byzantine.flower.compat import log
 from flwr_byzantine.flower.grids import wait_for_all
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.records import array_key, arrays_of, is_train, partition_in, replace_arrays
+from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule
 
 Nodes = Container[int] | Callable[[Message], bool]
@@ -180,6 +181,7 @@ class AdversarialGrid:
         """Why the attack did nothing, each once."""
         return self.adversary.notices
 
+    @span("attack")
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Send, receive, and replace."""
         sent = list(messages)

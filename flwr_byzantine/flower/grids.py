@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from flwr_byzantine.flower.exchange import Attached, exchange, unreadable
 from flwr_byzantine.flower.patience import Patience, Quorum
+from flwr_byzantine.flower.spans import span
 
 LONGEST = 3600.0  # seconds, where neither Flower nor the strategy says: the default of Flower's `start`
 
@@ -82,6 +83,7 @@ class QuorumGrid(Attached):
         return [reply for reply in replies if id(reply) in usable]
 
 
+@span("clients")
 def wait_for_all(grid: Any, sent: list[Message], timeout: float | None) -> list[Message]:
     """Send messages and take every reply that comes within `timeout` seconds, on any Grid, as `QuorumGrid` does."""
     return exchange(grid, sent, Patience(Quorum(len(sent) + 1), None, timeout), timeout, Message.has_content)

@@ -11,6 +11,7 @@ from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
@@ -62,7 +63,8 @@ def combine(
         blocks = _judged(template, seen)
         samples = Samples(blocks, after_part)
         updates = Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part)
-        outcome = run(rule, updates, state, trusted)
+        with span("rule"):
+            outcome = run(rule, updates, state, trusted)
         if policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
         certificate = None

@@ -12,7 +12,9 @@ from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower.codec import pack, unpack
+from flwr_byzantine.flower.compat import ensure_task_identity
 from flwr_byzantine.flower.replies import Reply
+from flwr_byzantine.flower.spans import span
 from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.wrapper import Wrapper
 
@@ -20,7 +22,8 @@ Model = Mapping[str, Array]
 
 
 def nodes_only(ids: Sequence[int]) -> Any:
-    """A Grid of these nodes that strategies may choose from, and nothing else."""
+    """A Grid of these nodes that strategies may choose from, and nothing else; this process may then make messages to them."""
+    ensure_task_identity()
     return SimpleNamespace(get_node_ids=lambda: list(ids))
 
 
@@ -56,6 +59,7 @@ class InProcess:
         with self.core.running(lambda: dict(model), ""):
             yield
 
+    @span("strategy")
     def round(self, server_round: int, model: Model, replies: Mapping[int, Model], examples: Mapping[int, int] | None = None) -> Model:
         """The next model; the same where the round was skipped.
 

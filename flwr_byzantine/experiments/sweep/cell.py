@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.participation import idle
 from flwr_byzantine.experiments.tasks.sources import missing
 from flwr_byzantine.experiments.tasks.task import ALL, Task
+from flwr_byzantine.flower.spans import profiled
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.rules.parsing import faults, parse_strategy
 from flwr_byzantine.theory import plan_sampling
@@ -185,14 +186,20 @@ def _idle_keys(task: Task) -> list[str]:
     return [key for key, without_effect in idle.items() if without_effect]
 
 
-def run(cell: Cell, data_root: str = "", processes: int | None = None) -> Result:
-    """Run one cell, in as many processes as `tasks.engines.run_on` takes; an exception makes it a failed one."""
+def run(cell: Cell, data_root: str = "", processes: int | None = None, profile: bool = False) -> Result:
+    """Run one cell, in as many processes as `tasks.engines.run_on` takes; an exception makes it a failed one.
+
+    With `profile`, the result says the seconds of each part of `flower.spans`.
+    """
     start = time.monotonic()
     try:
-        history = cell.federation(data_root, processes)
+        with profiled() if profile else nullcontext() as looked:
+            history = cell.federation(data_root, processes)
     except Exception as error:
         return failed(cell, f"{type(error).__name__}: {error}", time.monotonic() - start)
-    return _result(cell, time.monotonic() - start, history=history.to_json(), final=history.final(), notices=history.notices)
+    parts = {} if looked is None else {part: round(seconds, 6) for part, seconds in looked.seconds.items()}
+    taken = time.monotonic() - start
+    return _result(cell, taken, history=history.to_json(), final=history.final(), notices=history.notices, profile=parts)
 
 
 def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:

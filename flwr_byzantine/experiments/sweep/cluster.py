@@ -64,7 +64,7 @@ class Cluster:
             self.check(sweep)
             yield
 
-    def run_all(self, sweep: Sweep, cells: Sequence[Cell], processes: int | None = None) -> Iterator[Result]:
+    def run_all(self, sweep: Sweep, cells: Sequence[Cell], processes: int | None = None, profile: bool = False) -> Iterator[Result]:
         """Run cells, each as a task of one core; yields each one's result as soon as it is there.
 
         A task is told as `Site` what this machine has, and results are those of `workers.run_all`.
@@ -73,6 +73,7 @@ class Cluster:
             sweep: of the cells.
             cells: in the order in which they are begun.
             processes: how many run at once; None is as many as the cluster has cores for.
+            profile: whether results say where time goes.
 
         Raises:
             InvalidParameter: a node that came later is not fit to run them.
@@ -87,7 +88,7 @@ class Cluster:
             while waiting or running:
                 while waiting and len(running) < (processes or len(cells)):
                     cell, attempt = waiting.popleft()
-                    running[task.remote(cell, site)] = cell, attempt
+                    running[task.remote(cell, site, profile)] = cell, attempt
                 for done in ray.wait(list(running))[0]:
                     cell, attempt = running.pop(done)
                     result = self._result(done, cell, attempt)
@@ -155,10 +156,10 @@ class Cluster:
         return _ray().remote(_look).options(**options).remote(sweep.cells, Site.here(sweep))
 
 
-def _run(cell: Cell, site: Site) -> Result:
+def _run(cell: Cell, site: Site, profile: bool) -> Result:
     """On a node: run a cell, in one process, where the node is fit to."""
     _look([cell], site)
-    return run(cell, site.data_root, processes=1)
+    return run(cell, site.data_root, processes=1, profile=profile)
 
 
 def _look(cells: Sequence[Cell], site: Site) -> None:

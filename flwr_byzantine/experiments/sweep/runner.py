@@ -85,6 +85,7 @@ def run(
     on_start: Callable[[Plan], None] = lambda _plan: None,
     on_result: Callable[[Result], None] = lambda _result: None,
     cluster: Cluster | None = None,
+    profile: bool = False,
 ) -> Summary:
     """Run what is not finished yet, and store each cell as soon as it is.
 
@@ -97,6 +98,7 @@ def run(
         on_start: gets the plan before anything runs.
         on_result: gets each result after it was stored.
         cluster: where to run; None is this machine.
+        profile: whether results say where time goes.
 
     Returns:
         What was done; after Ctrl-C, how many cells are left.
@@ -109,9 +111,9 @@ def run(
         on_start(work)
         summary = Summary(failed=list(work.failed), skipped=len(work.done), left=len(work.todo))
         by_key = {cell.key: cell for cell in work.todo}
-        found = run_all(work.todo, _processes(sweep, processes), sweep.data_root)
+        found = run_all(work.todo, _processes(sweep, processes), sweep.data_root, profile)
         if cluster is not None:
-            found = cluster.run_all(sweep, work.todo, processes)
+            found = cluster.run_all(sweep, work.todo, processes, profile)
         try:
             for result in found:
                 store.append(result)

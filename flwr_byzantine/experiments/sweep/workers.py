@@ -15,7 +15,7 @@ from flwr_byzantine.flower.processes import cause, end_with_parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Iterator[Result]:
+def run_all(cells: Sequence[Cell], processes: int, data_root: str = "", profile: bool = False) -> Iterator[Result]:
     """Run cells in new processes; yields each one's result as soon as it is there.
 
     Sums over threads depend on their number, so each process has one thread, and results do not depend on how many
@@ -25,12 +25,13 @@ def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Itera
         cells: the cells, in the order in which they are begun.
         processes: how many run at once.
         data_root: folder of the data.
+        profile: whether results say where time goes.
     """
     queue = list(reversed(cells))
     workers = {Worker() for _ in range(min(processes, len(cells)))}
     try:
         for worker in workers:
-            worker.begin(queue.pop(), data_root)
+            worker.begin(queue.pop(), data_root, profile)
         while workers:
             for worker in [each for each in workers if each.pipe in wait([other.pipe for other in workers])]:
                 yield worker.result()
@@ -41,7 +42,7 @@ def run_all(cells: Sequence[Cell], processes: int, data_root: str = "") -> Itera
                     worker = Worker()
                     workers.add(worker)
                 if queue:
-                    worker.begin(queue.pop(), data_root)
+                    worker.begin(queue.pop(), data_root, profile)
     finally:
         for worker in workers:
             worker.stop()
@@ -60,10 +61,10 @@ class Worker:
         self.dead = False
         self.cell: Cell | None = None
 
-    def begin(self, cell: Cell, data_root: str) -> None:
+    def begin(self, cell: Cell, data_root: str, profile: bool = False) -> None:
         """Send a cell."""
         self.cell = cell
-        self.pipe.send((cell, data_root))
+        self.pipe.send((cell, data_root, profile))
 
     def result(self) -> Result:
         """The result of the cell; a failed one where the process died over it."""
@@ -89,10 +90,10 @@ def serve(pipe: Connection) -> None:
     end_with_parent()
     while True:
         try:
-            cell, data_root = pipe.recv()
+            cell, data_root, profile = pipe.recv()
         except EOFError:
             return
-        pipe.send(run(cell, data_root))
+        pipe.send(run(cell, data_root, profile=profile))
 
 
 @contextmanager

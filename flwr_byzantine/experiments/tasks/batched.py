@@ -30,6 +30,7 @@ from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
 from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.flower.mount import Broadcast
+from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy.in_process import InProcess, nodes_only
 from flwr_byzantine.strategy.report import RoundReport
@@ -130,11 +131,13 @@ class Federation:
         self.recorder.begin({client: len(self._examples(client)[1]) for client in there}, self.bad & set(there), rows)
         return self.server.round(number, now, {client + 1: replies[client] for client in there}, self.recorder.examples)
 
+    @span("clients")
     def _answers(self, now: Model, clients: list[int], number: int) -> Answers:
         if self.task.method == "byzantine-sgd":
             return self.clients.gradients(now, clients, number)
         return self.clients.models(now, clients, number, self.task.lr_in(number))
 
+    @span("attack")
     def _attacked(
         self, broadcast: Broadcast, replies: Mapping[int, Model], answers: Answers, honest: list[int], bad: list[int]
     ) -> dict[int, Model]:
@@ -175,6 +178,7 @@ class Average:
         """A whole run."""
         yield
 
+    @span("strategy")
     def round(self, number: int, now: Model, replies: Mapping[int, Model], counts: Mapping[int, int]) -> Model:
         """The next model, from node id -> model and node id -> number of examples."""
         messages = self.below.configure_train(number, pack(now), ConfigRecord(), nodes_only(list(replies)))

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.measures import History, ReplyShares
 from flwr_byzantine.flower.codec import flat
+from flwr_byzantine.flower.spans import span
 from flwr_byzantine.strategy.message import RobustAggregation
 from flwr_byzantine.strategy.report import RoundReport
 
@@ -77,12 +78,14 @@ class Evaluator:
         if server_round not in self.due:
             self.history.skip_model()
             return None
-        found = self.measured(server_round, arrays)
+        with span("evaluation"):
+            found = self.measured(server_round, arrays)
         for name, value in found.items():
             getattr(self.history, name).append(value)
         self.on_round(server_round, found["accuracy"])
         return MetricRecord(dict(found))
 
+    @span("measures")
     def _measure_round(self, server_round: int, before: Array, now: Array) -> None:
         report = self.strategy.reports[-1] if isinstance(self.strategy, RobustAggregation) else None
         if report is not None and self.on_report is not None:

@@ -20,6 +20,7 @@ from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
 from flwr_byzantine.experiments.tasks.participation import Cohort, idle
 from flwr_byzantine.experiments.tasks.sampling import average
 from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
 
@@ -75,7 +76,8 @@ def federate(
     step, due = ServerStep(task), evaluated(rounds, evaluate_every)
     evaluator = Evaluator(learned.measured, strategy, recorder, due, on_round, on_report, step.aggregate)
     config = ConfigRecord({**learned.config()})
-    result = strategy.start(recorder, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
+    with span("strategy"):
+        result = strategy.start(recorder, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
     evaluator.history.notices = [*learned.notices(), *said(task, attack, rounds, [] if attacked is None else attacked.notices)]
