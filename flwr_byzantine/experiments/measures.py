@@ -18,7 +18,7 @@ from flwr_byzantine.flower.records import is_train, partition_in
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 FINAL_ROUNDS = 3  # rounds that the final values are the mean of
-WHOLE_RUN = ("attackers", "over_f")  # measures whose final value is of all rounds
+WHOLE_RUN = ("attackers", "over_f", "skipped")  # measures whose final value is of all rounds
 OF_THOSE_THERE = ("malicious_kept", "honest_dropped")  # measures of a round that has none where nobody of them takes part
 MODEL_MEASURES = ("accuracy", "loss", "validation_accuracy", "attack_success")  # the others are of a round
 
@@ -49,6 +49,7 @@ class History:
         kappa_seen: ‖F - x̄‖² / mean ‖x_i - x̄‖² of the aggregate F, over the honest updates x_i with mean x̄.
         attackers: how many malicious clients took part.
         over_f: 1 where they were more than the rule's f, else 0; NaN without a rule.
+        skipped: 1 where the model stayed as it was, since too few replies were valid for the rule, else 0.
         notices: what the attack said of itself where it does nothing, each sentence once; no measure.
     """
 
@@ -62,6 +63,7 @@ class History:
     kappa_seen: list[float] = field(default_factory=list)
     attackers: list[float] = field(default_factory=list)
     over_f: list[float] = field(default_factory=list)
+    skipped: list[float] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     def measures(self) -> dict[str, list[float]]:
@@ -71,7 +73,7 @@ class History:
     def final(self) -> dict[str, float | None]:
         """Mean of each measure over the last three rounds, the initial model apart; None where there is nothing.
 
-        `attackers` and `over_f` are means over all rounds, the latter so the share of rounds with more than f. A round without
+        `attackers`, `over_f` and `skipped` are means over all rounds, the latter two so shares of the rounds. A round without
         attackers counts for nothing in `malicious_kept`, one without honest clients in `honest_dropped`.
 
         Example:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 
-from flwr_byzantine import Robust, attacks, rules, theory
+from flwr_byzantine import InfeasibleRound, Robust, attacks, rules, theory
 from flwr_byzantine.experiments.measures import RecordingGrid
 from flwr_byzantine.experiments.sweep import Store, read, run
 from flwr_byzantine.experiments.sweep.cell import Cell
@@ -15,7 +15,7 @@ from flwr_byzantine.experiments.tasks.client import client_app, config_of
 from flwr_byzantine.experiments.tasks.federation import federate
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.participation import Cohort, attackers, idle, participants, possible
-from flwr_byzantine.experiments.tasks.sampling import average
+from flwr_byzantine.experiments.tasks.sampling import Present, average, client_numbers
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.records import is_train
 from tests.support.sweeps import TINY, write
@@ -128,6 +128,17 @@ def test_the_batched_engine_has_the_same_rounds(kind, attack):
     assert local.kappa_seen == pytest.approx(fast.kappa_seen, rel=1e-3, nan_ok=True)
 
 
+@pytest.mark.parametrize("run_it", [in_process, batched.federate])
+def test_rounds_with_too_few_valid_replies_are_skipped_and_counted_and_nobody_is_asked_instead(run_it):
+    task = replace(SMALL, num_malicious=4, attackers="redrawn", clients_per_round=0.5)
+    with pytest.raises(InfeasibleRound, match="none of 7 rounds was aggregated"):
+        run_it(task, rules.Median(f=1), attacks.Inf(), 7)
+    history, _ = run_it(replace(SMALL, num_malicious=8), rules.Median(f=1), attacks.Inf(), 20)
+    assert history.attackers == [len(attackers(replace(SMALL, num_malicious=8), k)) for k in range(1, 21)]
+    assert history.skipped == [float(count > 2) for count in history.attackers]
+    assert 0 < history.final()["skipped"] < 1
+
+
 def test_a_share_of_the_rounds_of_a_seldom_attacked_run_is_a_number():
     history, _ = federate(LocalGrid(client_app(), 12), replace(SMALL, num_malicious=1), rules.Median(f=1), attacks.SignFlip(), 6)
     assert 0 in history.attackers[-3:]
@@ -144,8 +155,9 @@ def test_a_resumed_run_draws_as_the_whole_one(tmp_path):
         for end in ends:
             grid, cohort = Watched(LocalGrid(client_app(), 12)), Cohort(task, attacked=True)
             file = tmp_path / f"{name}.npz"
-            strategy = Robust(rules.Median(f=1), average(task, cohort, grid), checkpoint=file, resume=file.exists())
-            result = strategy.start(RecordingGrid(grid, cohort), start, end, train_config=ConfigRecord({**config_of(task, None)}))
+            strategy = Robust(rules.Median(f=1), average(task, cohort), checkpoint=file, resume=file.exists())
+            there = Present(RecordingGrid(grid, cohort), cohort, client_numbers(grid, task))
+            result = strategy.start(there, start, end, train_config=ConfigRecord({**config_of(task, None)}))
             asked += grid.asked
         found[name] = asked, result.arrays
     assert found["halves"] == found["whole"]

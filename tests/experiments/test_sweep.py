@@ -28,7 +28,7 @@ def test_every_cell_is_finished_with_every_measure(tiny):
         assert result.config == next(cell.config for cell in sweep.cells if cell.key == result.key)
         lengths = {name: len(values) for name, values in result.history.items() if values is not None}
         initial = dict.fromkeys(("accuracy", "loss", "validation_accuracy"), 3)
-        of_rounds = ("malicious_kept", "malicious_share", "honest_dropped", "kappa_seen", "attackers", "over_f")
+        of_rounds = ("malicious_kept", "malicious_share", "honest_dropped", "kappa_seen", "attackers", "over_f", "skipped")
         assert lengths == initial | dict.fromkeys(of_rounds, 2)
         assert set(result.versions) == {"flwr_byzantine", "flwr", "numpy", "torch"}
     attacked = [each for each in found.values() if (each.config["strategy"], each.config["attack"]) == ("fedavg", "sign-flip")]

@@ -113,6 +113,8 @@ class Federation:
             for number in range(1, rounds + 1):
                 now = self._round(number, now)
                 evaluator.note(number, vector(now), now)
+        if isinstance(self.strategy, Wrapper):
+            self.strategy.require_progress()
         evaluator.history.notices = said(self.task, self.attack, rounds, [] if self.adversary is None else self.adversary.notices)
         return evaluator.history, now
 

@@ -99,3 +99,4 @@ class Evaluator:
         count = self.recorder.attackers
         self.history.attackers.append(count)
         self.history.over_f.append(math.nan if report is None else float(count > report.f))
+        self.history.skipped.append(float(not moved))

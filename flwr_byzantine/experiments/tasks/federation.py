@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,13 @@ from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluate
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
 from flwr_byzantine.experiments.tasks.participation import Cohort, idle
-from flwr_byzantine.experiments.tasks.sampling import average
+from flwr_byzantine.experiments.tasks.sampling import Present, average, client_numbers
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
 from flwr_byzantine.strategy import ByzantineSGD, Robust
+
+UNENDING = sys.maxsize  # skipped rounds are counted, and end no run in which any was aggregated
 
 
 def federate(
@@ -69,15 +73,16 @@ def federate(
     """
     torch.set_num_threads(1)
     learned = TaskModel(task, attack) if learned is None else learned
-    cohort = Cohort(task, attack is not None)
-    strategy = strategy_of(task, rule, average(task, cohort, grid, **learned.record_keys()), on_report is not None)
+    cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
+    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None)
     attacked = None if attack is None else _attacked(attack, grid, task, rule, cohort, learned)
     recorder: Any = RecordingGrid(attacked or grid, cohort)
     step, due = ServerStep(task), evaluated(rounds, evaluate_every)
     evaluator = Evaluator(learned.measured, strategy, recorder, due, on_round, on_report, step.aggregate)
     config = ConfigRecord({**learned.config()})
+    there: Any = Present(recorder, cohort, numbers)
     with span("strategy"):
-        result = strategy.start(recorder, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
+        result = strategy.start(there, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
     evaluator.history.notices = [*learned.notices(), *said(task, attack, rounds, [] if attacked is None else attacked.notices)]
@@ -97,8 +102,9 @@ def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, maliciou
 def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool) -> Strategy:
     """The strategy of a task with a rule, or None for the plain average, over a Flower strategy that averages."""
     if task.method == "local-sgd":
-        return below if rule is None else Robust(rule, below, certificate=certificate)
-    return ByzantineSGD(Mean() if rule is None else rule, task.schedule, task.server_momentum, below, certificate=certificate)
+        return below if rule is None else Robust(rule, below, certificate=certificate, max_skipped_rounds=UNENDING)
+    descend = partial(ByzantineSGD, certificate=certificate, max_skipped_rounds=UNENDING)
+    return descend(Mean() if rule is None else rule, task.schedule, task.server_momentum, below)
 
 
 class ServerStep:

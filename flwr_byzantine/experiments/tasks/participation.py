@@ -40,7 +40,7 @@ def attackers(task: Task, server_round: int) -> frozenset[int]:
         [0, 2, 1]
         >>> redrawn = Task(num_malicious=2, attackers="redrawn")
         >>> [sorted(attackers(redrawn, k)) for k in (1, 2)]
-        [[0, 9], [4, 9]]
+        [[7, 10], [3, 6]]
     """
     there = participants(task, server_round)
     if task.attackers == "fixed":
@@ -76,24 +76,24 @@ class Cohort:
         attacked: whether there is an attack at all.
 
     Attributes:
-        attackers: of the round; nobody before the first.
+        participants: of the round; everybody before the first.
+        attackers: those of them who attack; nobody before the first round.
 
     Example:
         >>> cohort = Cohort(Task(num_clients=4, num_malicious=1), attacked=True)
-        >>> sorted(cohort.begin(1))
-        [0, 1, 2, 3]
+        >>> cohort.begin(1)
         >>> [client in cohort for client in range(4)]
         [True, False, False, False]
     """
 
     def __init__(self, task: Task, attacked: bool) -> None:
         self.task, self.attacked = task, attacked
-        self.attackers: frozenset[int] = frozenset()
+        self.participants, self.attackers = frozenset(range(task.num_clients)), frozenset[int]()
 
-    def begin(self, server_round: int) -> frozenset[int]:
-        """A round begins: its clients."""
+    def begin(self, server_round: int) -> None:
+        """A round begins."""
+        self.participants = participants(self.task, server_round)
         self.attackers = attackers(self.task, server_round) if self.attacked else frozenset()
-        return participants(self.task, server_round)
 
     def __contains__(self, client: object) -> bool:
         return client in self.attackers
