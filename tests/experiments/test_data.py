@@ -15,11 +15,12 @@ import torchvision.datasets
 
 from flwr_byzantine import InvalidParameter
 from flwr_byzantine.experiments.datasets import DATASETS
-from flwr_byzantine.experiments.sweep import read
+from flwr_byzantine.experiments.sweep import cell, read
 from flwr_byzantine.experiments.tasks import Task, data
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.sources import topics, vision
-from tests.support.sweeps import write
+from flwr_byzantine.experiments.tasks.task import PARTITIONS
+from tests.support.sweeps import ROOT, write
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)
@@ -67,7 +68,7 @@ def test_sets_in_the_format_of_mnist_are_read_from_packed_files(name, tmp_path):
     assert torch.equal(found.test_x, as_rows(test_images))
     assert found.train_y.tolist() == [int(label) - (name == "emnist-letters") for label in labels]
     assert not [path for path in tmp_path.rglob("*ubyte")]
-    assert (found.groups is not None) == (name == "qmnist")
+    assert (None if found.groups is None else found.groups.tolist()) == ([k // 4 for k in range(12)] if name == "qmnist" else None)
 
 
 def cifar(folder, name):
@@ -109,6 +110,16 @@ def test_cifar_is_read_from_its_files_or_its_archive(name, packed, tmp_path, mon
     assert torch.equal(found.train_x, as_rows(x))
     assert torch.equal(found.test_x, as_rows(test_x))
     assert (found.train_y.tolist(), found.test_y.tolist()) == (y, test_y)
+
+
+def test_a_cell_runs_on_images_of_three_channels(tmp_path, monkeypatch):
+    cifar(tmp_path, "cifar-10")
+    trust(monkeypatch, torchvision.datasets.CIFAR10, tmp_path)
+    text = f"[task]\ndataset = 'cifar-10'\ndata-root = '{tmp_path}'\nnum-clients = 3\nnum-malicious = 1\npartition = 'iid'\nmodel = 'cnn'\n"
+    sweep = read(write(tmp_path, text + "attack = 'backdoor'\nnormalize = 'standard'\nrounds = 1\nlocal-epochs = 1\nvalidation = 0.0\n"))
+    found = cell.run(sweep.cells[0], sweep.data_root)
+    assert found.ok, found.error
+    assert len(found.curve("attack_success")) == 2
 
 
 def test_svhn_is_read_from_its_mat_files_where_a_ten_is_a_zero(tmp_path, monkeypatch):
@@ -192,3 +203,23 @@ def test_pydoc_predicts_the_next_character_and_never_tests_on_what_it_trained():
     tested = [tuple(window) for window in torch.cat([found.test_x, found.test_y[:, None]], 1).tolist()]
     assert len(found.test_y) > 3_000
     assert not trained.intersection(tested)
+
+
+def test_no_window_of_the_test_overlaps_with_one_of_training(monkeypatch):
+    text = "".join(RNG.choice(list(topics.CHARACTERS), 3_000))
+    monkeypatch.setattr("pydoc_data.topics.topics", {"one": text, "short": "too short"})
+    raw = topics.read()
+
+    def pieces(x, y):
+        return {row[k : k + 5].tobytes() for row in np.column_stack([x, y]) for k in range(29)}
+
+    assert raw.groups.tolist() == [0] * len(raw.train_y)
+    assert len(raw.train_y) + len(raw.test_y) == len(range(0, 3_000 - 32, topics.STRIDE)) - topics.LENGTH // topics.STRIDE
+    assert pieces(raw.train_x, raw.train_y).isdisjoint(pieces(raw.test_x, raw.test_y))
+
+
+def test_the_page_on_sweeps_names_every_data_set_and_every_partition():
+    page = (ROOT / "simulations" / "sweeps" / "README.md").read_text(encoding="utf-8")
+    for name in (*DATASETS, *PARTITIONS):
+        assert f'"{name}"' in page or (name.startswith("emnist-") and f'"{name.removeprefix("emnist")}"' in page), name
+    assert len(DATASETS) == 16, "docs/experiments.md counts them"

@@ -55,6 +55,17 @@ def test_bytes_are_pixels_integers_are_tokens_and_a_fifth_value_says_whose_they_
     assert found.groups.tolist() == [1, 0, 0, 1]
 
 
+def test_whose_an_example_is_is_still_known_when_some_are_held_back(own):
+    own(
+        "owned",
+        "def load():",
+        "    x = np.arange(80.0).reshape(40, 2) // 20",
+        "    return x, np.arange(40) % 2, x, np.arange(40) % 2, x[:, 0]",
+    )
+    found = data.load(Task(dataset="owned:load", validation=0.5))
+    assert found.groups.tolist() == found.train_x[:, 0].tolist()
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
