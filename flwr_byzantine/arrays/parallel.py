@@ -68,7 +68,25 @@ def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | 
         return value
 
     with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours; those of BLAS keep spinning after a small product
-        return [work(part) for part in parts] if len(parts) < 2 else list(_pool().map(work, parts))
+        return _shared(work, parts)
+
+
+def _shared(work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
+    """The results in the order of the parts: each core, this thread's first, takes the next part that nobody has taken."""
+    found: dict[int, T] = {}
+    left = iter(range(len(parts)))  # one step of it is not interrupted by another thread
+
+    def take() -> None:
+        for k in left:
+            found[k] = work(parts[k])
+
+    others = [_pool().submit(take) for _ in range(min(cores(), len(parts)) - 1)]
+    try:
+        take()
+    finally:
+        for other in others:
+            other.result()
+    return [found[k] for k in range(len(parts))]
 
 
 def cores() -> int:

@@ -142,12 +142,14 @@ class GeometricMedian(Mixing):
             change: (n,) these less the ones to that row.
             floor: least value of a distance.
         """
-        weights, near = squares, np.diag(K)
-        apart, total = _sum_of_distances(near, squares, change, floor)
+        weights, sum_of_distances = squares, _SumOfDistances(np.diag(K), floor)
+        apart, total = sum_of_distances(squares, change)
         for _ in range(self.max_iter):
-            weights = (1.0 / apart) / (1.0 / apart).sum()
-            previous, (apart, total) = total, _sum_of_distances(near, *_squares(K, weights), floor)
-            if self.tol > 0 and previous - total <= self.tol * min(float(apart.sum()), FAR * float(np.median(apart))):
+            weights = 1.0 / apart
+            weights /= weights.sum()
+            previous, (apart, total) = total, sum_of_distances(*_squares(K, weights))
+            gain = previous - total
+            if self.tol > 0 and gain <= self.tol * float(apart.sum()) and gain <= self.tol * FAR * float(np.median(apart)):
                 break
         return weights
 
@@ -166,12 +168,24 @@ def _squares(K: Array, weights: Array) -> tuple[Array, Array]:
     return np.diag(K) + change, change
 
 
-def _sum_of_distances(norms: Array, squares: Array, change: Array, floor: float) -> tuple[Array, float]:
-    """(n,) distances, given squared and `floor` at least, and their sum less that of the norms, squared too; change = squares - norms."""
-    least = floor**2
-    gains = change + np.maximum(least - squares, 0.0) - np.maximum(least - norms, 0.0)
-    apart = np.sqrt(np.maximum(squares, least))
-    return apart, float((gains / (apart + np.sqrt(np.maximum(norms, least)))).sum())
+class _SumOfDistances:
+    """Distances of the rows to a point, `floor` at least, and their sum less that of the rows' norms.
+
+    Args:
+        norms: (n,) squared norms of the rows.
+        floor: least value of a distance.
+    """
+
+    def __init__(self, norms: Array, floor: float) -> None:
+        self.least = floor**2
+        self.lifted = np.maximum(self.least - norms, 0.0)
+        self.lengths = np.sqrt(np.maximum(norms, self.least))
+
+    def __call__(self, squares: Array, change: Array) -> tuple[Array, float]:
+        """Both, from the (n,) squared distances and these less the squared norms."""
+        gains = change + np.maximum(self.least - squares, 0.0) - self.lifted
+        apart = np.sqrt(np.maximum(squares, self.least))
+        return apart, float((gains / (apart + self.lengths)).sum())
 
 
 @dataclass(frozen=True)

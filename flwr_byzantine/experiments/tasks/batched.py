@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -105,18 +105,23 @@ class Federation:
 
     def run(self, rounds: int, on_round: OnRound, evaluate_every: int, on_report: OnReport | None) -> tuple[History, Model]:
         """All rounds; see `federate`."""
-        measured, due, step = self.learned.measured, evaluated(rounds, evaluate_every), ServerStep(self.task)
-        evaluator = Evaluator(measured, self.strategy, self.recorder, due, on_round, on_report, step.aggregate)
-        now: Model = {name: value.numpy().copy() for name, value in model(self.task).state_dict().items()}
-        with self.server.running(now):
-            evaluator.note(0, vector(now), now)
-            for number in range(1, rounds + 1):
-                now = self._round(number, now)
-                evaluator.note(number, vector(now), now)
-        if isinstance(self.strategy, Wrapper):
-            self.strategy.require_progress()
+        evaluator = self.evaluator(evaluated(rounds, evaluate_every), on_round, on_report)
+        *_, now = self.rounds(rounds, evaluator)
         evaluator.history.notices = said(self.task, self.attack, rounds, [] if self.adversary is None else self.adversary.notices)
         return evaluator.history, now
+
+    def evaluator(self, due: Container[int], on_round: OnRound, on_report: OnReport | None = None) -> Evaluator:
+        """What measures the rounds."""
+        return Evaluator(self.learned.measured, self.strategy, self.recorder, due, on_round, on_report, ServerStep(self.task).aggregate)
+
+    def rounds(self, count: int, evaluator: Evaluator) -> Iterator[Model]:
+        """The first model, and that after each round, once it is measured."""
+        now: Model = {name: value.numpy().copy() for name, value in model(self.task).state_dict().items()}
+        with self.server.running(now):
+            for number in range(count + 1):
+                now = self._round(number, now) if number else now
+                evaluator.note(number, vector(now), now)
+                yield now
 
     def _round(self, number: int, now: Model) -> Model:
         there = sorted(participants(self.task, number))
