@@ -55,9 +55,13 @@ class InProcess:
 
         Args:
             model: name -> array of the first model.
+
+        Raises:
+            InfeasibleRound: at its end, where no round has changed the model.
         """
         with self.core.running(lambda: dict(model), ""):
             yield
+            self.core.state.require_progress()
 
     @span("strategy")
     def round(self, server_round: int, model: Model, replies: Mapping[int, Model], examples: Mapping[int, int] | None = None) -> Model:
