@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "strategy": (FEDAVG, {}),
     "attack": (NO_ATTACK, {}),
     "rounds": 20,
-    "engine": "local",
+    "engine": "batched",
     "evaluate_every": 1,
 }
 FIRST = {  # the keys that cells had when results were first kept; a new key never goes in here

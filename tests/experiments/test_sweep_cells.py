@@ -41,7 +41,7 @@ def test_keys_that_do_not_matter_make_no_cells(tmp_path):
 SAME = [
     "[task]\nlr = 0.5\nseed = 3\n[grid]\nattack = ['alie']\nstrategy = ['krum']\nnum-malicious = [2]",
     "[grid]\nnum_malicious = [2]\nstrategy = ['krum']\nattack = [{name = 'ALIE'}]\n[task]\nseed = 3\nlr = 0.5",
-    "[sweep]\nprocesses = 7\nname = 'other'\nrounds = 20\nevaluate-every = 1\nengine = 'local'\n"
+    "[sweep]\nprocesses = 7\nname = 'other'\nrounds = 20\nevaluate-every = 1\nengine = 'batched'\n"
     "[task]\ndata-root = 'x'\nlr = 0.5\nseed = 3\nattack = 'alie'\n"
     "strategy = 'Krum'\nnum-malicious = 2\nf = 2\nhidden = [64]\nvalidation = 0.1",
 ]
@@ -84,7 +84,7 @@ def test_the_page_on_sweeps_names_every_key_and_the_example_is_one(tmp_path):
 def test_a_key_that_came_later_changes_nothing_where_it_has_its_default(monkeypatch):
     monkeypatch.setitem(defaults.DEFAULTS, "later", "off")
     monkeypatch.setitem(defaults.LATER, "later", "off")
-    before, off, on = (Cell.of({"lr": 0.5, **given}) for given in ({}, {"later": "off"}, {"later": "on"}))
+    before, off, on = (Cell.of({"lr": 0.5, "engine": "local", **given}) for given in ({}, {"later": "off"}, {"later": "on"}))
     assert before.key == off.key != on.key
     assert off.config["later"] == "off"
     assert before.key == "01f9e2e1275cb548f331e6a26b24aa5130fa39d00c442a1bb2cf97e053febba4"

@@ -120,5 +120,5 @@ class AppCell(Cell):
 def complete(app: App, given: Mapping[str, Any]) -> dict[str, Any]:
     """A value for every key; f is num_malicious where it is not given."""
     run_config = {run_key(name): value for name, value in app.config.items()}
-    found = {**{key: DEFAULTS[key] for key in FEDERATION if key in DEFAULTS}, **run_config, **given}
+    found = {**{key: DEFAULTS[key] for key in FEDERATION if key in DEFAULTS}, "engine": "local", **run_config, **given}
     return {"f": found["num_malicious"], **found}
