@@ -38,10 +38,11 @@ def test_inspection_cost_runs(capsys):
     assert "of it inspection" in capsys.readouterr().out
 
 
-def test_training_overhead_runs(capsys):
-    module = script("training_overhead", REPEATS=1)
-    module.main()
-    assert capsys.readouterr().out.count("ratio") == len(module.CASES)
+@pytest.mark.slow
+def test_gradient_rounds_runs(capsys):
+    module = script("gradient_rounds", DATASET="digits", TURNS=1, ROUNDS=2)
+    module.main("fc_mnist")
+    assert {"batched", "bare", "local"} <= {line.split()[1] for line in capsys.readouterr().out.splitlines()}
 
 
 def test_state_cost_runs(capsys):

@@ -46,7 +46,6 @@ class InProcess:
     """
 
     def __init__(self, strategy: Wrapper) -> None:
-        ensure_task_identity()
         self.strategy, self.core = strategy, strategy.core
         self._plain = type(strategy.strategy) is FedAvg
 

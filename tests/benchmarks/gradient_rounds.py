@@ -33,12 +33,13 @@ from flwr_byzantine.rules.parsing import parse
 
 HONEST, F, TURNS, ROUNDS = 10, 4, 7, 12
 MODELS: dict[str, dict[str, Any]] = {"fc_mnist": {"model": "mlp", "hidden": (100,)}, "cnn_mnist": {"model": "cnn_mnist"}}
+DATASET = "mnist"
 CHAIN = "clipping+nnm+geometric-median"
 
 
 def task(name: str) -> Task:
     """The setting with a model of ByzFL's."""
-    common: dict[str, Any] = {"dataset": "mnist", "partition": "iid", "shares": "honest", "method": "byzantine-sgd"}
+    common: dict[str, Any] = {"dataset": DATASET, "partition": "iid", "shares": "honest", "method": "byzantine-sgd"}
     return Task(**common, num_clients=HONEST + F, num_malicious=F, batch_size=25, lr=0.1, momentum=0.9, **MODELS[name])
 
 

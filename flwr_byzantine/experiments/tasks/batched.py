@@ -29,7 +29,6 @@ from flwr_byzantine.experiments.tasks.sampling import below_of
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
 from flwr_byzantine.flower.codec import pack, unpack
-from flwr_byzantine.flower.compat import ensure_task_identity
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
@@ -179,7 +178,6 @@ class Average:
     """
 
     def __init__(self, below: FedAvg) -> None:
-        ensure_task_identity()
         self.below = below
 
     @contextmanager
