@@ -19,6 +19,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
     ray: Annotated[str | None, typer.Option(help='Run cells on a Ray cluster: "auto", HOST:PORT or ray://HOST:PORT.')] = None,
     ray_gpus: Annotated[float, typer.Option(min=0, help="GPUs of a cell on the cluster, or a share of one.")] = 0.0,
+    part: Annotated[str | None, typer.Option(help="K/N: only the Kth of N parts of the cells, for machines that share nothing.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went: clients, attack, rule, evaluation, ...")] = False,
 ) -> None:
     """Run a grid of experiments, in parallel and resumable; exit status 1 if a cell failed, 2 for a mistake in the file."""
@@ -28,4 +29,4 @@ def sweep(
     from flwr_byzantine.monitor.show.terminal import warn
 
     cluster = None if ray is None else Cluster(ray, ray_gpus, on_lost=warn)
-    raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console, cluster, profile))
+    raise typer.Exit(command(config, results, processes, retry_failed, dry_run, console, cluster, profile, part))

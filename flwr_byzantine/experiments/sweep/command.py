@@ -16,7 +16,7 @@ from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.tables import CHOICE_NOTES
 from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.cluster import Cluster
-from flwr_byzantine.experiments.sweep.config import Sweep, read
+from flwr_byzantine.experiments.sweep.config import Sweep, part_of, read
 from flwr_byzantine.experiments.sweep.keys import shown
 from flwr_byzantine.experiments.sweep.runner import Plan, Summary, plan, run
 from flwr_byzantine.experiments.sweep.store import Store
@@ -38,6 +38,7 @@ def command(
     console: Console,
     cluster: Cluster | None = None,
     profile: bool = False,
+    part: str | None = None,
 ) -> int:
     """Run the sweep of a file, on a cluster if there is one, or with `dry_run` say what it would run.
 
@@ -47,7 +48,7 @@ def command(
     Raises:
         InvalidParameter: a mistake in the file, or a cluster that cannot be used.
     """
-    sweep = read(config)
+    sweep = read(config) if part is None else part_of(read(config), part)
     path = Path(f"{file_name(sweep.name)}.jsonl") if results is None else results
     if dry_run:
         _preview(sweep, plan(sweep.cells, Store(path).read(), retry_failed), path, console)

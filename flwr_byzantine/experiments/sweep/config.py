@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,27 @@ def read(path: str | Path) -> Sweep:
     kind.check(file, cells, root)
     processes = general.get("processes", cores())
     return Sweep(file, general.get("name", file.stem), cells, processes, root, chosen)
+
+
+def part_of(sweep: Sweep, part: str) -> Sweep:
+    """One of N parts of a sweep, each with every Nth cell, and without the choice, which needs all.
+
+    Args:
+        sweep: the whole.
+        part: "2/8" is the second of eight.
+
+    Raises:
+        InvalidParameter: there is no such part.
+
+    Example:
+        >>> whole = Sweep(Path("a.toml"), "a", tuple(Cell.of({"seed": seed}) for seed in range(5)), 1)
+        >>> [[cell.config["seed"] for cell in part_of(whole, f"{k}/2").cells] for k in (1, 2)]
+        [[0, 2, 4], [1, 3]]
+    """
+    match = re.fullmatch(r"([1-9][0-9]*)/([1-9][0-9]*)", part)
+    if match is None or int(match[1]) > int(match[2]):
+        raise InvalidParameter(f"--part must be K/N, with K from 1 to N, such as 2/8, got {part!r}")
+    return replace(sweep, cells=sweep.cells[int(match[1]) - 1 :: int(match[2])], choose=())
 
 
 def _tables(file: Path) -> dict[str, Any]:
