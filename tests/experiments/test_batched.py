@@ -10,10 +10,10 @@ from torch import nn
 from flwr_byzantine import Robust, attacks, rules
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.experiments.tasks import Task, batched, training
-from flwr_byzantine.experiments.tasks.batched_clients import Clients
+from flwr_byzantine.experiments.tasks.batched.clients import Clients
+from flwr_byzantine.experiments.tasks.batched.stacked import Optimizers, Program, Steps, Team
 from flwr_byzantine.experiments.tasks.engines import federate_on
 from flwr_byzantine.experiments.tasks.models import model
-from flwr_byzantine.experiments.tasks.stacked import Optimizers, Program, Steps, Team
 from flwr_byzantine.rules.parsing import parse_strategy
 from flwr_byzantine.strategy.in_process import InProcess
 
@@ -121,7 +121,7 @@ def test_large_teams_are_divided_and_give_the_same(monkeypatch):
     broadcast = {name: value.numpy().copy() for name, value in model(task).state_dict().items()}
     found = []
     for values in (1 << 20, 3 * 4810):
-        monkeypatch.setattr("flwr_byzantine.experiments.tasks.batched_clients.TEAM_VALUES", values)
+        monkeypatch.setattr("flwr_byzantine.experiments.tasks.batched.clients.TEAM_VALUES", values)
         clients = Clients(task, model(task), lambda client: training.local_data(task, client))
         found.append((len(clients._teams(range(7))), clients.models(broadcast, range(7), 1).rows))
     assert [count for count, _ in found] == [1, 3]

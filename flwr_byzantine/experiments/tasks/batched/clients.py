@@ -15,8 +15,8 @@ from torch import nn
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks import training
+from flwr_byzantine.experiments.tasks.batched.stacked import Program, Steps, Team, tied
 from flwr_byzantine.experiments.tasks.cache import Cache
-from flwr_byzantine.experiments.tasks.stacked import Program, Steps, Team, tied
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
 
