@@ -95,10 +95,10 @@ class SimulatedRule:
         not much smaller, or where the rule looks at coordinates or adds noise, so that its answer to `bad` differs.
         """
         anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
-        spanning = np.concatenate([self.honest, bad, *anchors, *directions])
+        spanning = np.concatenate([self.honest, bad[:1] if (bad == bad[0]).all() else bad, *anchors, *directions])
         if spanning.shape[1] <= 8 * len(spanning) or not all(isinstance(stage, Mixing) for stage in self.rule.stages()):
             return None
-        basis = np.linalg.qr(spanning.T)[0].T
+        basis = _orthonormal(spanning)
         small = copy.copy(self)
         small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
         if (harm := self._harm) is not None:
@@ -107,6 +107,20 @@ class SimulatedRule:
         small._state = State(self._state.round, arrays)
         back = small.shift(bad @ basis.T) @ basis
         return (small, basis) if np.allclose(back, self.shift(bad), rtol=1e-6, atol=1e-9 * np.abs(self.mean).max()) else None
+
+
+def _orthonormal(rows: Array) -> Array:
+    """(m, d) orthonormal rows that span the given (k, d) ones, m <= k.
+
+    From their Gram matrix, which costs one pass over them where a QR decomposition makes k; twice, since once loses half of the digits.
+    """
+    lengths = np.linalg.norm(rows, axis=1)
+    rows = rows[lengths > 0] / lengths[lengths > 0, None]
+    for _ in range(2):
+        values, vectors = np.linalg.eigh(rows @ rows.T)
+        kept = values > len(rows) * np.finfo(float).eps * values[-1]
+        rows = (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
+    return rows
 
 
 def _harm_of(attack: Attack, context: AttackContext) -> Callable[[Array], float]:

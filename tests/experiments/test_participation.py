@@ -55,6 +55,13 @@ def test_the_draw_follows_from_seed_and_round_alone():
     assert len({participants(SMALL, k) for k in range(1, 20)}) > 15
 
 
+@pytest.mark.parametrize("who", ["fixed", "redrawn"])
+def test_nobody_attacks_before_the_first_round_with_attackers(who):
+    at_once, later = (replace(SMALL, clients_per_round="all", attackers=who, attack_from=first) for first in (1, 3))
+    assert [attackers(later, k) for k in range(1, 6)] == [frozenset()] * 2 + [attackers(at_once, k) for k in range(3, 6)]
+    assert all(len(attackers(at_once, k)) == 4 for k in range(1, 6))
+
+
 @pytest.mark.parametrize("f", [1, 2, 3])
 def test_more_than_f_attackers_come_as_often_as_theory_says(f):
     task = Task(num_clients=100, num_malicious=20, clients_per_round=10)

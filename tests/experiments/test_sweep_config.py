@@ -18,7 +18,7 @@ BAD = {
     "a value where a table is wanted": ("task = 3", "task must be a table, written [task], got 3"),
     "unknown key": (
         "[task]\nlearning-rate = 0.1",
-        "unknown key in [task] 'learning-rate'; choose one of: alpha, attack, attackers, batch-size",
+        "unknown key in [task] 'learning-rate'; choose one of: alpha, attack, attack-from, attackers",
     ),
     "mistyped key": ("[grid]\nstrateegy = ['krum']", "unknown key in [grid] 'strateegy'; did you mean 'strategy'?"),
     "unknown general key": (

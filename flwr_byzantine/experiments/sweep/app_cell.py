@@ -17,7 +17,7 @@ from flwr_byzantine.experiments.tasks.task import ALL, Task
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.measures import History
 
-PARTICIPATION = ("num_clients", "num_malicious", "clients_per_round", "attackers", "server_momentum", "server_lr", "seed")
+PARTICIPATION = ("num_clients", "num_malicious", "clients_per_round", "attackers", "attack_from", "server_momentum", "server_lr", "seed")
 FEDERATION = (*PARTICIPATION, "strategy", "attack", "f", "plan_failure", "rounds", "engine", "evaluate_every")
 
 

@@ -38,11 +38,13 @@ def attackers(task: Task, server_round: int) -> frozenset[int]:
         >>> fixed = Task(num_malicious=5, clients_per_round=8)
         >>> [len(attackers(fixed, k)) for k in (1, 2, 3)]
         [0, 2, 1]
-        >>> redrawn = Task(num_malicious=2, attackers="redrawn")
+        >>> redrawn = Task(num_malicious=2, attackers="redrawn", attack_from=2)
         >>> [sorted(attackers(redrawn, k)) for k in (1, 2)]
-        [[7, 10], [3, 6]]
+        [[], [3, 6]]
     """
     there = participants(task, server_round)
+    if server_round < task.attack_from:
+        return frozenset()
     if task.attackers == "fixed":
         return frozenset(range(task.num_malicious)) & there
     rows = _drawn(len(there), task.num_malicious, [task.seed, ATTACKERS_STREAM, server_round])

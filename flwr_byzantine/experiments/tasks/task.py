@@ -60,6 +60,7 @@ class Task:
         clients_per_round: drawn anew in each round: "all", a count, or as a float a share of them, rounded down.
         attackers: "fixed": clients 0..num_malicious-1, of whom a round samples some; or "redrawn": num_malicious of each
             round's clients, as in FLANDERS' code.
+        attack_from: the first round with attackers; FLANDERS' code has 3.
         validation: share of the training data that the server holds back to choose hyper-parameters on.
         model: one of `experiments.models.MODELS`, or "module:function" for one's own.
         hidden: widths of the hidden layers of "mlp"; () takes the dataset's: 64, or 128 and 64.
@@ -104,6 +105,7 @@ class Task:
     num_malicious: int = param(0, ge=0)
     clients_per_round: int | float | str = field(default=ALL, metadata={"constraint": PER_ROUND})
     attackers: str = param("fixed", kind=str, choices=("fixed", "redrawn"))
+    attack_from: int = param(1, ge=1)
     validation: float = param(0.0, kind=float, ge=0, lt=1)
     model: str = param("mlp", kind=str)
     hidden: tuple[int, ...] = ()
