@@ -168,5 +168,5 @@ def evaluate(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, f
         return float("nan"), float("nan")
     net.eval()
     with torch.no_grad():
-        output = torch.cat([net(part) for part in x.split(TOGETHER)])
+        output = torch.cat([net(part) for part in torch.split(x, TOGETHER)])
         return float(nn.functional.cross_entropy(output, y)), float((output.argmax(1) == y).double().mean())
