@@ -74,7 +74,7 @@ BAD = {
     ),
     "a rule that needs more than a round has": (
         "[task]\nnum-malicious = 4\nclients-per-round = 10\nstrategy = 'krum'",
-        "strategy 'krum' with f = 4 needs at least 11 clients, got clients-per-round = 10; lower f, raise clients-per-round, or ",
+        "strategy 'krum' with f = 4 needs at least 11 clients, got clients-per-round = 10; lower f, say to a share such as 0.2, ",
     ),
     "half of them Byzantine": ("[task]\nf = 0.5", "[task] f must be an integer >= 0 or a number >= 0 and < 0.5 or 'plan', got 0.5"),
     "a plan that cannot be": (

@@ -84,9 +84,10 @@ class Cell:
         self.try_attack()
         rule, n, f = self.rule(), self.task().per_round, self.config["f"]
         if rule is not None and n < rule.min_n():
-            key = "num-clients" if self.config["clients_per_round"] == ALL else "clients-per-round"
+            whole = self.config["clients_per_round"] == ALL
+            key, lower = ("num-clients", "lower f") if whole else ("clients-per-round", "lower f, say to a share such as 0.2")
             problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got {key} = {n}"
-            raise InvalidParameter(f"{problem}; lower f, raise {key}, or leave the cell out by [[exclude]]")
+            raise InvalidParameter(f"{problem}; {lower}, raise {key}, or leave the cell out by [[exclude]]")
 
     def faults(self) -> int:
         """The number f that the strategy is told: as given, a share of a round's clients, or what the sampling plan says.
