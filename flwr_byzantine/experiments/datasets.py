@@ -11,6 +11,7 @@ from flwr_byzantine.declare.names import check_options, unknown_name
 from flwr_byzantine.errors import InvalidParameter
 
 HUB = "hf:"
+OWN = re.compile(r"\w+(\.\w+)*:\w+")  # "module:function"
 HUB_OPTIONS = ("image", "label", "group", "subset", "train", "test")
 IMAGE_28, IMAGE_32 = (1, 28, 28), (3, 32, 32)
 MNIST_SCALE = ((0.1307,), (0.3081,))
@@ -85,7 +86,10 @@ def check_dataset(name: str, options: Mapping[str, Any]) -> None:
         check_options(name, options, HUB_OPTIONS)
         if not name.removeprefix(HUB).strip("/ "):
             raise InvalidParameter(f"dataset must be 'hf:owner/name', got {name!r}")
-    elif not re.fullmatch(r"[\w.]+:\w+", name):
+    elif not OWN.fullmatch(name):
+        several = [known for known in DATASETS if known.startswith(f"{name}-")]
+        if several:
+            raise InvalidParameter(f"there are several of dataset {name!r}; choose one of: {', '.join(several)}")
         raise unknown_name("dataset", name, [*DATASETS, "hf:owner/name (Hugging Face)", "module:function (your own)"])
 
 

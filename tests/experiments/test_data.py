@@ -31,6 +31,12 @@ def test_at_least_ten_data_sets_have_names_and_each_is_read_by_someone():
     assert DATASETS.keys() == vision.SETS.keys() | {"digits", "pydoc"}
 
 
+@pytest.mark.parametrize(("name", "several"), [("emnist", "emnist-byclass, emnist-bymerge"), ("cifar", "cifar-10, cifar-100")])
+def test_a_name_of_several_data_sets_lists_them(name, several):
+    with pytest.raises(InvalidParameter, match=f"there are several of dataset '{name}'; choose one of: {several}"):
+        Task(dataset=name)
+
+
 def idx(path, values, kind):
     """A file in MNIST's format: 0, 0, the kind of number, how many dimensions, their sizes, the values."""
     path.parent.mkdir(parents=True, exist_ok=True)

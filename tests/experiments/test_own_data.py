@@ -74,6 +74,7 @@ def test_whose_an_example_is_is_still_known_when_some_are_held_back(own):
         (["load = 3"], "load must be a function, got int"),
         (["1 / 0"], "cannot import 'wrong' (ZeroDivisionError: division by zero)"),
         (["import no_such_module"], "cannot import 'wrong' (ModuleNotFoundError: No module named 'no_such_module')"),
+        (["def load(): raise SystemExit(3)"], "raised SystemExit: 3"),
         (["def load(): return 1 / 0"], "raised ZeroDivisionError: division by zero"),
         (["def load(size): pass"], "raised TypeError: load() missing 1 required positional argument: 'size'"),
         (["def load(): return 1, 2"], "must return train_x, train_y, test_x, test_y (and groups, if any), got 2 values"),
@@ -100,7 +101,14 @@ def test_every_mistake_is_one_sentence_before_anything_runs(own, lines, said):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["no-colon", "a:b:c", "a b:c", ":load", "wide:", 3])
+def test_lists_are_lists_and_tables_are_no_options(own):
+    own("listed", "def load(sizes):", "    assert sizes == [3, [4]]", "    x = np.ones((4, 2))", "    return x, [0, 1] * 2, x, [0, 1] * 2")
+    assert data.load(Task(dataset="listed:load", dataset_options={"sizes": [3, [4]]})).shape == (2,)
+    with pytest.raises(InvalidParameter, match=r"option sizes must be a value or a list, got the table \{'a': 1\}"):
+        Task(dataset="listed:load", dataset_options={"sizes": [{"a": 1}]})
+
+
+@pytest.mark.parametrize("name", ["no-colon", "a:b:c", ".:load", "a..b:load", "a b:c", ":load", "wide:", 3])
 def test_a_name_of_another_form_is_refused(name):
     with pytest.raises(InvalidParameter, match=r"must be 'module:function', got"):
         resolve(name, "dataset")

@@ -107,6 +107,7 @@ def test_text_falls_into_its_topics_one_for_each_client_or_several():
         ("{name = 'size', partition-sizes = [3, 4]}", "makes 2 shares of these examples, and there are 10 clients to hold them"),
         ("{name = 'size', partition-sizes = [1, 1, 1, 1, 1, 1, 1, 1, 1, 5000]}", "is greater than the size of the dataset"),
         ("{name = 'inner-dirichlet', partition-sizes = [3]}", "makes 1 shares"),
+        ("{name = 'dirichlet', self-balancing = 'yes'}", "partition 'dirichlet': self-balancing must be true or false, got 'yes'"),
         ("{name = 'shard'}", "The shard_size needs to be specified"),
         ("{name = 'id-to-size-fnc', partition-id-to-size-fn = 'numpy:no_such'}", "numpy has no 'no_such'"),
         ("{name = 'id-to-size-fnc', partition-id-to-size-fn = 'os:getcwd'}", "cannot be divided among 10 clients by partition"),
@@ -118,7 +119,7 @@ def test_text_falls_into_its_topics_one_for_each_client_or_several():
         ),
         ("'exponential'", "results in the partitions sizes that are not greater than 0"),
         ("{name = 'shards'}", "unknown partition 'shards'; did you mean 'shard'?"),
-        ("{classes = 2}", "must be a name or a table such as {name = "),
+        ("{classes = 2}", 'must be a name or a table such as {name = "pathological"'),
     ],
 )
 def test_what_cannot_be_divided_is_one_sentence_before_anything_runs(partition, said, tmp_path):

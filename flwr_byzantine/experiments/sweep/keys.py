@@ -51,6 +51,12 @@ TRIED: dict[str, Callable[[str, dict[str, Any]], object]] = {  # keys whose valu
 
 
 APP = "app."  # what keys of an app's run config begin with
+EXAMPLES = {
+    "strategy": '{name = "centered-clipping", tau = 10.0}',
+    "attack": '{name = "alie", z = 1.5}',
+    "dataset": '{name = "my_data:load", rows = 100}',
+    "partition": '{name = "pathological", num-classes-per-partition = 2}',
+}
 
 
 def key_of(text: str) -> str:
@@ -106,7 +112,7 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     """Name and options from "alie" or {name = "alie", z = 1.5}, tried out."""
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
-        raise InvalidParameter(f'{where} must be a name or a table such as {{name = "alie", z = 1.5}}, got {value!r}')
+        raise InvalidParameter(f"{where} must be a name or a table such as {EXAMPLES[key]}, got {value!r}")
     _finite(where, table)
     name = table["name"] if key in NAMED else table["name"].lower().replace(" ", "").replace("_", "-")
     options = {key_of(option): choice for option, choice in table.items() if option != "name"}

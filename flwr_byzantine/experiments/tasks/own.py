@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from flwr_byzantine.declare.names import did_you_mean
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.datasets import OWN
 
 
 def resolve(name: str, what: str) -> Callable[..., Any]:
@@ -29,7 +29,7 @@ def resolve(name: str, what: str) -> Callable[..., Any]:
         >>> resolve("math:sqrt", "dataset")(9.0)
         3.0
     """
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.]+:\w+", name):
+    if not isinstance(name, str) or not OWN.fullmatch(name):
         raise InvalidParameter(f"{what} must be 'module:function', got {name!r}")
     module, function = name.split(":")
     found = getattr(_module(module, name, what), function, None)
@@ -51,7 +51,7 @@ def called(name: str, what: str, *args: Any, **options: Any) -> Any:
     function = resolve(name, what)
     try:
         return function(*args, **options)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidParameter(f"{what} {name!r} raised {type(error).__name__}: {error}") from error
 
 
@@ -61,6 +61,6 @@ def _module(module: str, name: str, what: str) -> Any:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         problem = f"{what} {name!r}: cannot import {module!r} ({type(error).__name__}: {error})"
         raise InvalidParameter(f"{problem}; run where {module.partition('.')[0]}.py is, or put its folder on PYTHONPATH") from None

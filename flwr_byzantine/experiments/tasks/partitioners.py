@@ -72,7 +72,7 @@ def _divide(data: Data, partition: str, options: Mapping[str, Any], alpha: float
 def _columns(data: Data, by: str) -> dict[str, list[Any]]:
     """The examples' numbers, and what they are divided by: label, whose they are, or the mean of their values."""
     if by == "group" and data.groups is None:
-        raise InvalidParameter("nobody knows whose the examples of this data set are; divide it by label, or take qmnist or pydoc")
+        raise InvalidParameter("nobody knows whose the examples of this data set are; divide it by label, or take one where it is known")
     values = data.train_y if by == "label" else data.train_x.double().mean(1) if by == "value" else data.groups
     return {"row": list(range(len(data.train_y))), by: np.asarray(values).tolist()}
 
@@ -88,6 +88,8 @@ def _partitioner(data: Data, partition: str, options: Mapping[str, Any], given: 
     check_options(partition, options, [name for name in taken if name != "alpha"])
     values = {**_usual(data, partition, given["num_partitions"]), **{key: _value(key, value) for key, value in options.items()}}
     for name, item in taken.items():
+        if isinstance(item.default, bool) and not isinstance(options.get(name, False), bool):
+            raise InvalidParameter(f"partition {partition!r}: {name.replace('_', '-')} must be true or false, got {options[name]!r}")
         if item.default is item.empty and name != "alpha" and name not in values:
             wanted = name.replace("_", "-")
             raise InvalidParameter(f'partition {partition!r} needs {wanted}; write partition = {{name = "{partition}", {wanted} = ...}}')
@@ -113,4 +115,4 @@ def _value(option: str, value: Any) -> Any:
         return resolve(value, "partition-id-to-size-fn")
     if option == "distribution_array":
         return np.array(value, dtype=np.float64)
-    return list(value) if isinstance(value, tuple) else value
+    return value

@@ -11,7 +11,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.names import check_options
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks.data import Source, source_of, split
-from flwr_byzantine.experiments.tasks.options import Options
+from flwr_byzantine.experiments.tasks.options import Options, thawed
 from flwr_byzantine.experiments.tasks.partitioners import divided
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _partitions(source: Source, partition: str, options: Options, degree: float,
     if partition in ("sorted", "gamma"):
         check_options(partition, dict(options), ())
         return similar(labels, degree, parts, np.random.default_rng([seed, PARTITION_STREAM]))
-    return divided(data, partition, dict(options), degree, parts, seed)
+    return divided(data, partition, thawed(options), degree, parts, seed)
 
 
 def similar(labels: Array, gamma: float, parts: int, rng: np.random.Generator) -> list[Array]:

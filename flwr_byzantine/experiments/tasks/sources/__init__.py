@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from flwr_byzantine.experiments.datasets import HUB
-from flwr_byzantine.experiments.tasks.options import Options
+from flwr_byzantine.experiments.tasks.options import Options, thawed
 from flwr_byzantine.experiments.tasks.sources import digits, hub, topics, vision, yours
 from flwr_byzantine.experiments.tasks.sources.raw import Raw
 
@@ -48,4 +48,4 @@ def _read(dataset: str, options: Options, root: str, seed: int) -> Raw:
         return topics.read()
     if dataset in vision.SETS:
         return vision.read(dataset, root)
-    return (hub.read if dataset.startswith(HUB) else yours.read)(dataset, dict(options))
+    return (hub.read if dataset.startswith(HUB) else yours.read)(dataset, thawed(options))
