@@ -41,6 +41,18 @@ def test_who_listens_and_is_no_ray_is_not_waited_for(monkeypatch):
         reach(f"127.0.0.1:{server.getsockname()[1]}")
 
 
+def test_the_address_of_the_environment_is_looked_at_too(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(InvalidParameter, match=r"nobody listens at '127\.0\.0\.1:1'"):
+        reach("auto")
+
+
+@pytest.mark.parametrize("gpus", [1.5, -1, float("nan"), float("inf")])
+def test_gpus_are_a_share_or_whole(gpus):
+    with pytest.raises(InvalidParameter, match="--ray-gpus must be a share of a GPU, or a whole number of them, got"):
+        Cluster("auto", gpus)
+
+
 def test_why_a_cluster_cannot_be_joined_is_said_in_one_sentence(monkeypatch):
     monkeypatch.setattr(cluster, "TRY", "raise ConnectionError('no Ray here')")
     with pytest.raises(InvalidParameter, match=r"cannot join the cluster at 'auto' \(ConnectionError: no Ray here\)"):

@@ -37,11 +37,19 @@ class Cluster:
         address: "auto" (the cluster of this machine, or $RAY_ADDRESS), "HOST:PORT", or "ray://HOST:PORT" (Ray Client).
         gpus: GPUs of a cell, or a share of one; at 0 cells see none.
         on_lost: gets a sentence when a node is lost with a cell.
+
+    Raises:
+        InvalidParameter: 1.5 GPUs.
     """
 
     address: str
     gpus: float = 0.0
     on_lost: Callable[[str], None] = lambda _sentence: None
+
+    def __post_init__(self) -> None:
+        """Check the GPUs."""
+        if not (0 <= self.gpus <= 1 or (float(self.gpus).is_integer() and self.gpus > 0)):
+            raise InvalidParameter(f"--ray-gpus must be a share of a GPU, or a whole number of them, got {self.gpus!r}")
 
     @contextmanager
     def joined(self, sweep: Sweep) -> Iterator[None]:
@@ -191,6 +199,7 @@ def reach(address: str) -> None:
     Raises:
         InvalidParameter: it does not.
     """
+    address = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
     if address != "auto":
         _listens(address)
     if address.startswith("ray://"):
