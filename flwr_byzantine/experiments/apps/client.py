@@ -47,20 +47,15 @@ class AppClient:
         partition = int(context.node_config[PARTITION])
         if message.metadata.message_type == f"query.{WHO}":
             return Message(RecordDict({"metrics": MetricRecord({PARTITION: partition})}), reply_to=message)
-        context.run_config = dict(self.app.config)
-        configs = configs_of(message)
-        server_round = round_in(configs) or 0
-        for config in (config for config in configs if ROUND in config):
-            config[ROUND] = server_round  # type: ignore[index]  # a ConfigRecord
-        seed_all(self.seed, partition, server_round)
+        seed_all(self.seed, partition, _tell_round(message))
+        own = Context(context.run_id, context.node_id, context.node_config, context.state, dict(self.app.config))
         try:
             with redirect_stdout(io.StringIO()):
-                reply = self._reply(client_app(self.app), message, context)
+                reply = self._reply(client_app(self.app), message, own)
         except Exception as error:
             raise ByzantineError(f"{message.metadata.message_type} on partition {partition}: {type(error).__name__}: {error}") from error
-        if is_train(message):
-            mark(reply, partition)
-        return reply
+        context.state = own.state
+        return mark(reply, partition) if is_train(message) else reply
 
     def _reply(self, app: Any, message: Message, context: Context) -> Message:
         if not compat.is_legacy(app) or legacy.is_legacy(message):
@@ -93,8 +88,18 @@ def seed_all(*words: int) -> None:
         sys.modules["tensorflow"].random.set_seed(state)
 
 
-def mark(reply: Message, partition: int) -> None:
-    """Say in the reply's metrics which partition it is of, where it has metrics and does not say it."""
+def _tell_round(message: Message) -> int:
+    """The server round, 0 before the first; also under the name that a server of the app's would have given it, where there is one."""
+    configs = configs_of(message)
+    server_round = round_in(configs) or 0
+    for config in (config for config in configs if ROUND in config):
+        config[ROUND] = server_round  # type: ignore[index]  # a ConfigRecord
+    return server_round
+
+
+def mark(reply: Message, partition: int) -> Message:
+    """The reply, which says in its metrics which partition it is of, where it has metrics and does not say it already."""
     if reply.has_content() and partition_in(reply) is None:
         for record in reply.content.metric_records.values():
             record[PARTITION] = partition
+    return reply

@@ -58,7 +58,7 @@ def _enter(folder: str) -> None:
     if sys.path[0] == folder:
         return
     others = {path for path in _entered if path != folder}
-    for name in [name for name, module in sys.modules.items() if others & set(map(str, Path(_file(module)).parents))]:
+    for name in [name for name, module in dict(sys.modules).items() if others & set(map(str, Path(_file(module)).parents))]:
         del sys.modules[name]
     sys.path[:] = [folder, *(path for path in sys.path if path != folder and path not in others)]
     _entered[:] = [folder]

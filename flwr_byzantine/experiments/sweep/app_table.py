@@ -9,6 +9,7 @@ from typing import Any
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.apps.project import App, Project, Scalar, flattened
+from flwr_byzantine.experiments.apps.trial import Case, tried
 from flwr_byzantine.experiments.sweep.app_cell import FEDERATION, AppCell, complete, run_key
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.keys import CELL, checked, key_of, shown
@@ -77,8 +78,6 @@ class AppCells:
 
     def check(self, file: Path, cells: Iterable[Cell], root: str) -> None:
         """Import the app, make its first model by each run config, and evaluate one: in a process of its own."""
-        from flwr_byzantine.experiments.apps.trial import Case, tried
-
         cases: dict[tuple[Scalar, ...], Case] = {}
         for cell in (cell for cell in cells if isinstance(cell, AppCell)):
             app = cell.configured()
