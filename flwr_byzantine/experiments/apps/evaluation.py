@@ -62,8 +62,8 @@ def federated(app: App, replies: Iterable[Message]) -> dict[str, float]:
         reason = next((reply.error.reason for reply in received if reply.has_error()), "no reply came")
         raise ByzantineError(f"no client evaluated the model: {reason}")
     each = [(values(app, answer, "a client's evaluation"), float(answer.get(EXAMPLES, 1))) for answer in answers]
-    total = sum(weight for _, weight in each) or math.nan
-    return {name: sum(found[name] * weight for found, weight in each) / total for name in ("accuracy", "loss")}
+    total = math.fsum(weight for _, weight in each) or math.nan  # exact sums do not depend on the order in which replies come
+    return {name: math.fsum(found[name] * weight for found, weight in each) / total for name in ("accuracy", "loss")}
 
 
 def _metrics(reply: Message) -> dict[str, Any]:
