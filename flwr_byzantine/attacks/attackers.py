@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
 from flwr_byzantine.rules.base import Rule
@@ -95,4 +96,4 @@ def _step(old: Array, new: Array) -> Array | None:
         return None
     with np.errstate(invalid="ignore"):
         step = np.subtract(new, old, dtype=np.float64)
-    return np.where(np.isnan(step), 0.0, step)
+    return step if kernels.finite(step) else np.where(np.isnan(step), 0.0, step)

@@ -30,7 +30,7 @@ class Answers:
 
     Attributes:
         arrays: of each client in the order asked for, name -> array.
-        rows: (n, d) the same as vectors.
+        rows: (n, d) the same as vectors, until the next round's are asked for.
     """
 
     arrays: list[dict[str, Array]]
@@ -95,6 +95,7 @@ class Clients:
         self._tables: Cache[Table] = Cache(size=1)
         self._own = threading.local()
         self._momentum: Array | None = None
+        self._rows: Array = np.zeros((0, 0), np.float32)
 
     def models(self, model: Mapping[str, Array], clients: Sequence[int], server_round: int, lr: float | None = None) -> Answers:
         """The models that clients train from the broadcast one; buffers are each client's own.
@@ -115,7 +116,10 @@ class Clients:
         for part in trained:
             found |= part
         arrays = [found[client] for client in clients]
-        return Answers(arrays, np.array([np.concatenate([value.ravel() for value in own.values()]) for own in arrays]))
+        rows = self._matrix(len(clients), model, np.result_type(*(value.dtype for value in model.values())))
+        for row, own in zip(rows, arrays, strict=True):
+            np.concatenate([value.ravel() for value in own.values()], out=row)
+        return Answers(arrays, rows)
 
     def gradients(self, model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> Answers:
         """Each client's gradient at the broadcast model of one batch, or its momentum; zeros for what is not trained.
@@ -125,8 +129,7 @@ class Clients:
             clients: as for `models`.
             server_round: as for `models`.
         """
-        sizes = [value.size for value in model.values()]
-        rows = np.zeros((len(clients), sum(sizes)), np.result_type(*(value.dtype for value in model.values() if value.dtype.kind == "f")))
+        rows = self._matrix(len(clients), model, np.result_type(*(value.dtype for value in model.values() if value.dtype.kind == "f")))
         targets = _split(rows, model)
         if self.together:
             self._fill(targets, model, clients, server_round)
@@ -134,6 +137,13 @@ class Clients:
             list(self._map(lambda k: self._fill_one(targets, k, model, clients[k], server_round), range(len(clients))))
         rows = self._with_momentum(rows, clients)
         return Answers(_by_client(_split(rows, model), model), rows)
+
+    def _matrix(self, n: int, model: Mapping[str, Array], dtype: np.dtype[Any]) -> Array:
+        """(n, d) of the last round's memory, which is as good as new: new memory takes longer than what is written to it."""
+        shape = n, sum(value.size for value in model.values())
+        if self._rows.shape != shape or self._rows.dtype != dtype:
+            self._rows = np.zeros(shape, dtype)
+        return self._rows
 
     def _teams(self, clients: Sequence[int]) -> list[list[int]]:
         """Those who train as one, with about as many batches each, since a team takes as long as the longest of it."""
