@@ -6,7 +6,6 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,48 +15,13 @@ from torch import nn
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks import training
 from flwr_byzantine.experiments.tasks.batched.stacked import Program, Steps, Team, tied
+from flwr_byzantine.experiments.tasks.batched.tables import Answers, Table, by_client, split
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
 
 T = TypeVar("T")
 TEAM_VALUES = 1 << 20  # values of the models that train as one, at most: these and their optimiser's state stay near the processor
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The replies of a round.
-
-    Attributes:
-        arrays: of each client in the order asked for, name -> array.
-        rows: (n, d) the same as vectors, until the next round's are asked for.
-    """
-
-    arrays: list[dict[str, Array]]
-    rows: Array
-
-
-@dataclass(frozen=True)
-class Table:
-    """The examples of several clients one after another.
-
-    Attributes:
-        x: all examples, where clients train.
-        y: their labels.
-        places: client -> place of its first example, and how many it has.
-    """
-
-    x: torch.Tensor
-    y: torch.Tensor
-    places: dict[int, tuple[int, int]]
-
-    @classmethod
-    def of(cls, clients: Sequence[int], examples: Sequence[Examples], device: torch.device) -> Table:
-        """The table of these clients' examples."""
-        x, y = (torch.cat(parts).to(device) for parts in zip(*examples, strict=True))
-        ends = np.cumsum([len(labels) for _, labels in examples]).tolist()
-        counts = {client: len(labels) for client, (_, labels) in zip(clients, examples, strict=True)}
-        return cls(x, y, {client: (end - counts[client], counts[client]) for client, end in zip(clients, ends, strict=True)})
 
 
 class Clients:
@@ -130,13 +94,13 @@ class Clients:
             server_round: as for `models`.
         """
         rows = self._matrix(len(clients), model, np.result_type(*(value.dtype for value in model.values() if value.dtype.kind == "f")))
-        targets = _split(rows, model)
+        targets = split(rows, model)
         if self.together:
             self._fill(targets, model, clients, server_round)
         else:
             list(self._map(lambda k: self._fill_one(targets, k, model, clients[k], server_round), range(len(clients))))
         rows = self._with_momentum(rows, clients)
-        return Answers(_by_client(_split(rows, model), model), rows)
+        return Answers(by_client(split(rows, model), model), rows)
 
     def _matrix(self, n: int, model: Mapping[str, Array], dtype: np.dtype[Any]) -> Array:
         """(n, d) of the last round's memory, which is as good as new: new memory takes longer than what is written to it."""
@@ -239,20 +203,6 @@ class Clients:
             for value, new in zip(net.state_dict().values(), model.values(), strict=True):
                 value.copy_(torch.as_tensor(new))
         return net
-
-
-def _split(rows: Array, model: Mapping[str, Array]) -> dict[str, Array]:
-    """Name -> (n, *shape) views of the columns that belong to each array."""
-    ends = np.cumsum([value.size for value in model.values()])
-    return {
-        name: rows[:, end - value.size : end].reshape(len(rows), *value.shape)
-        for (name, value), end in zip(model.items(), ends, strict=True)
-    }
-
-
-def _by_client(split: Mapping[str, Array], model: Mapping[str, Array]) -> list[dict[str, Array]]:
-    count = len(next(iter(split.values())))
-    return [{name: split[name][k].astype(value.dtype, copy=False) for name, value in model.items()} for k in range(count)]
 
 
 def _convolves(net: nn.Module) -> bool:

@@ -18,7 +18,8 @@ from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack, DataAttack
 from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
-from flwr_byzantine.experiments.tasks.batched.clients import Answers, Clients
+from flwr_byzantine.experiments.tasks.batched.clients import Clients
+from flwr_byzantine.experiments.tasks.batched.tables import Answers
 from flwr_byzantine.experiments.tasks.client import examples
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.federation import ServerStep, said, strategy_of
