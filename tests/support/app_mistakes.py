@@ -78,6 +78,11 @@ BAD_APPS = {
         "pull.client_app needs 'not_there', which is not installed here; install it",
     ),
     "an error": ({"client_app": "1 / 0"}, {}, "importing pull.client_app failed: ZeroDivisionError: division by zero"),
+    "an exit": (
+        {"client_app": "import sys\nsys.exit('no licence')"},
+        {},
+        "importing pull.client_app failed: SystemExit: no licence",
+    ),
     "no ClientApp": ({"client_app": "app = 3"}, {}, "must be a flwr.clientapp.ClientApp, got 3"),
     "no training": (
         {"client_app": CLIENT.replace("@app.train()", "")},

@@ -52,7 +52,7 @@ class AppClient:
         try:
             with redirect_stdout(io.StringIO()):
                 reply = self._reply(client_app(self.app), message, own)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ByzantineError(f"{message.metadata.message_type} on partition {partition}: {type(error).__name__}: {error}") from error
         context.state = own.state
         return mark(reply, partition) if is_train(message) else reply

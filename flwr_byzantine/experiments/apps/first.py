@@ -65,7 +65,7 @@ def _made(app: App) -> ArrayRecord:
         with redirect_stdout(io.StringIO()):
             made = (maker(dict(app.config)) if _asks(maker) else maker()) if callable(maker) and not isinstance(maker, nn.Module) else maker
             return as_arrays(made)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidParameter(f"{what} failed: {type(error).__name__}: {error}; it must be or return {KINDS}") from error
 
 
@@ -115,7 +115,7 @@ def _told(client: AppClient, num_clients: int) -> First:
             server(grid, Context(1, 0, {}, RecordDict(), dict(client.app.config)))
     except _Told:
         pass
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failure = f": {type(error).__name__}: {error}"
     if grid.told is None:
         raise InvalidParameter(f"{SERVER} {project.serverapp!r} ended before it sent a first model{failure}; mend it, or {NAME_IT}")

@@ -53,7 +53,7 @@ class AppModel:
         """Accuracy and loss; NaN where a later model, such as one that an attack has ruined, cannot be evaluated: `notices` says why."""
         try:
             return self.evaluate(server_round, arrays)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if server_round == 0:
                 raise
             self._failures.append(f"{type(error).__name__}: {error}")

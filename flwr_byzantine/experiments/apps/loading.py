@@ -49,7 +49,7 @@ def _module(folder: str, module: str, what: str) -> Any:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise InvalidParameter(f"{what}: there is no module {error.name!r} in {folder}; name one that is there") from None
         raise InvalidParameter(f"{what}: {module} needs {error.name!r}, which is not installed here; install it") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidParameter(f"{what}: importing {module} failed: {type(error).__name__}: {error}") from None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from flwr_byzantine.errors import InvalidParameter
@@ -38,12 +40,12 @@ def problem(cases: Sequence[Case]) -> str:
     from flwr_byzantine.experiments.tasks.engines import quiet
 
     try:
-        with quiet():
+        with quiet(), redirect_stdout(io.StringIO()):
             for number, case in enumerate(cases):
                 _try(case, evaluate=number == 0)
     except InvalidParameter as error:
         return str(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
