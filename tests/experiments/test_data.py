@@ -178,7 +178,7 @@ def test_without_a_root_torchvision_downloads_and_says_why_it_cannot(tmp_path, m
 
     def unreachable(root, train, download):
         asked.append((root, download))
-        raise OSError("no network")
+        raise OSError("no\nnetwork")
 
     monkeypatch.setattr(torchvision.datasets, "KMNIST", unreachable)
     with pytest.raises(InvalidParameter, match=r"'data' holds no kmnist .* \(OSError: no network\)$"):

@@ -76,6 +76,7 @@ def test_whose_an_example_is_is_still_known_when_some_are_held_back(own):
         (["import no_such_module"], "cannot import 'wrong' (ModuleNotFoundError: No module named 'no_such_module')"),
         (["def load(): raise SystemExit(3)"], "raised SystemExit: 3"),
         (["def load(): return 1 / 0"], "raised ZeroDivisionError: division by zero"),
+        (["def load(): raise ValueError('first\\nsecond')"], "raised ValueError: first second"),
         (["def load(size): pass"], "raised TypeError: load() missing 1 required positional argument: 'size'"),
         (["def load(): return 1, 2"], "must return train_x, train_y, test_x, test_y (and groups, if any), got 2 values"),
         (["def load(): pass"], "must return train_x, train_y, test_x, test_y (and groups, if any), got NoneType"),

@@ -41,6 +41,16 @@ def resolve(name: str, what: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # whatever the module calls so
 
 
+def in_a_line(error: BaseException) -> str:
+    r"""The error's kind and message in one line, whatever it says.
+
+    Example:
+        >>> in_a_line(ValueError("no\n such   data"))
+        'ValueError: no such data'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def called(name: str, what: str, *args: Any, **options: Any) -> Any:
     """What the function that "module:function" names returns; whatever it raises is one sentence.
 
@@ -52,7 +62,7 @@ def called(name: str, what: str, *args: Any, **options: Any) -> Any:
     try:
         return function(*args, **options)
     except (Exception, SystemExit) as error:
-        raise InvalidParameter(f"{what} {name!r} raised {type(error).__name__}: {error}") from error
+        raise InvalidParameter(f"{what} {name!r} raised {in_a_line(error)}") from error
 
 
 def _module(module: str, name: str, what: str) -> Any:
@@ -62,5 +72,5 @@ def _module(module: str, name: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        problem = f"{what} {name!r}: cannot import {module!r} ({type(error).__name__}: {error})"
+        problem = f"{what} {name!r}: cannot import {module!r} ({in_a_line(error)})"
         raise InvalidParameter(f"{problem}; run where {module.partition('.')[0]}.py is, or put its folder on PYTHONPATH") from None

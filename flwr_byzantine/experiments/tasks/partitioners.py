@@ -47,7 +47,8 @@ def divided(data: Data, partition: str, options: Mapping[str, Any], alpha: float
     except Exception as error:
         degree = f" with alpha = {alpha:g}" if alpha else ""
         problem = f"{len(data.train_y)} examples cannot be divided among {parts} clients by partition {partition!r}{degree}"
-        raise InvalidParameter(f"{problem} ({error}); {'raise alpha' if alpha else 'change its options'} or lower num-clients") from None
+        why, advice = " ".join(str(error).split()), "raise alpha" if alpha else "change its options"
+        raise InvalidParameter(f"{problem} ({why}); {advice} or lower num-clients") from None
     empty = [number for number, rows in enumerate(found) if not len(rows)]
     if empty:
         raise InvalidParameter(f"partition {partition!r} leaves client {empty[0]} of {parts} without an example; lower num-clients")

@@ -11,6 +11,7 @@ import numpy as np
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import HUB
+from flwr_byzantine.experiments.tasks.own import in_a_line
 from flwr_byzantine.experiments.tasks.sources.raw import Raw, raw_of
 
 SPLITS = {"train": ("train",), "test": ("test", "validation", "valid")}  # of several names the first that there is
@@ -58,7 +59,7 @@ def _split(dataset: str, source: Any, which: str, names: tuple[str, ...]) -> Any
         absent = "not present" in str(error)
         if absent and len(names) > 1:
             return _split(dataset, source, which, names[1:])
-        problem = f"no {which} split could be read ({type(error).__name__}: {error})".splitlines()[0]
+        problem = f"no {which} split could be read ({in_a_line(error)})"
     named = f'name it, as in {{name = "{dataset}", {which} = "..."}}'
     raise InvalidParameter(f"dataset {dataset!r}: {problem}; {named if absent else 'check the name, or fetch it where there is a network'}")
 

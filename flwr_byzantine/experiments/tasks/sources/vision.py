@@ -16,6 +16,7 @@ import numpy as np
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import DATASETS
+from flwr_byzantine.experiments.tasks.own import in_a_line
 from flwr_byzantine.experiments.tasks.sources.raw import Raw, raw_of
 
 ROOT_VARIABLE = "FLWR_BYZANTINE_DATA"
@@ -133,7 +134,7 @@ def read(dataset: str, root: str) -> Raw:
             return _read(dataset, SETS[dataset], root if problem else _unpacked(SETS[dataset], Path(root or "data"), Path(scratch)))
     except Exception as error:
         where = problem or f"data-root: {root or 'data'!r} has no {dataset} that torchvision can read"
-        raise InvalidParameter(f"{where} ({type(error).__name__}: {error})") from None
+        raise InvalidParameter(f"{where} ({in_a_line(error)})") from None
 
 
 def _read(dataset: str, source: Source, root: str) -> Raw:
