@@ -156,7 +156,7 @@ def nodes():
 @pytest.mark.slow
 def test_of_two_sweeps_that_share_a_cluster_ctrl_c_ends_one_alone(nodes, tiny, tmp_path):
     text, both = TINY.replace('"krum", "nnm+trimmed-mean"', '"krum"'), [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    paths = [write(tmp_path, TINY.replace("rounds = 2", "rounds = 100"), "long.toml"), write(tmp_path, text)]
+    paths = [write(tmp_path, TINY.replace("rounds = 2\n", "") + "rounds = [2, 100000]\n", "long.toml"), write(tmp_path, text)]
     on = ("--ray", nodes.address)
     with started(paths[0], "--results", both[0], *on) as first, started(paths[1], "--results", both[1], *on) as second:
         wait_for(lambda: lines(both[0]) >= 1, first)
@@ -165,20 +165,21 @@ def test_of_two_sweeps_that_share_a_cluster_ctrl_c_ends_one_alone(nodes, tiny, t
         assert first.returncode == 130, said
         assert "interrupted: run the same command again to go on" in said
         assert second.wait(240) == 0
-    assert 1 <= lines(both[0]) < 9
+    assert 1 <= lines(both[0]) <= 9
     assert lines(both[1]) == 6
     assert results(both[1]).items() <= results(tiny[2]).items()
 
 
 @pytest.mark.slow
 def test_two_nodes_of_which_one_is_killed_give_the_results_of_one(nodes, tmp_path):
-    path, target, alone = write(tmp_path, TINY.replace("rounds = 2", "rounds = 50")), tmp_path / "r.jsonl", tmp_path / "one.jsonl"
+    text = TINY.replace("rounds = 2", "rounds = 200").replace('"krum", "nnm+trimmed-mean"', '"krum"')
+    path, target, alone = write(tmp_path, text), tmp_path / "r.jsonl", tmp_path / "one.jsonl"
     with started(path, "--results", target, "--ray", nodes.address) as process:
-        wait_for(lambda: lines(target) >= 2, process)
+        wait_for(lambda: lines(target) >= 1, process)
         nodes.tell("kill")
         said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    assert "9 cells finished, 0 failed" in said
+    assert "6 cells finished, 0 failed" in said
     assert said.count("it runs again") == 1
     run(read(path), alone, processes=1)
     assert results(target) == results(alone)

@@ -50,7 +50,8 @@ def serve():
             if order == "add":
                 node = cluster.add_node(num_cpus=1, env_vars=dict(word.split("=", 1) for word in words))
             else:
-                while not runs_a_cell(node):
+                deadline = time.monotonic() + 60
+                while not runs_a_cell(node) and time.monotonic() < deadline:
                     time.sleep(0.02)
                 cluster.remove_node(node, allow_graceful=False)
             print("done", flush=True)
