@@ -101,12 +101,11 @@ def test_a_share_of_the_clients_takes_part(tmp_path):
     assert len(set(history.accuracy[1:])) > 2
 
 
-def test_an_app_that_draws_from_shared_generators_gives_the_same_results_anywhere(tmp_path):
+def test_an_app_that_draws_from_shared_generators_gives_the_same_results_in_any_process(tmp_path):
     client = CLIENT.replace("1.0 + context", "np.random.rand() + context")
     found = app(project(tmp_path, client_app=client))
-    once = federation(found)
-    np.random.rand()  # noqa: NPY002  the generator that the app uses
-    assert federation(found) == once
+    alone, divided = (federate_app(found, THREE, None, None, 2, "local", processes=count) for count in (1, 2))
+    assert alone == divided
 
 
 def test_two_projects_with_modules_of_one_name_do_not_mix(tmp_path):
