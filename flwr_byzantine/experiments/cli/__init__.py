@@ -15,14 +15,14 @@ from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.cli.listing import attacks, cite, rules
 from flwr_byzantine.experiments.cli.measuring import bench
 from flwr_byzantine.experiments.cli.planning import plan
-from flwr_byzantine.experiments.cli.seeing import report, watch
+from flwr_byzantine.experiments.cli.seeing import leaderboard, report, watch
 from flwr_byzantine.experiments.cli.sweeping import sweep
 from flwr_byzantine.experiments.cli.terminal import console
 from flwr_byzantine.experiments.cli.trying import audit, demo
 from flwr_byzantine.experiments.cli.usage import Commands, Described
 from flwr_byzantine.monitor.show.terminal import fail, never_fail_to_encode, say
 
-COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, watch, bench)
+COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, leaderboard, watch, bench)
 
 app = typer.Typer(
     cls=Commands,

@@ -1,4 +1,4 @@
-"""Commands that show what has run, or runs: `report` and `watch`."""
+"""Commands that show what has run, or runs: `report`, `leaderboard` and `watch`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.cli.terminal import console
+from flwr_byzantine.monitor.show.printing import show
 from flwr_byzantine.monitor.show.terminal import errors, say
 
 
@@ -45,6 +46,21 @@ def _sweep(results: Path, out: Path | None, by: list[str] | None, choose: list[s
     with errors().status("drawing"):
         written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
     reporting.to_console(written, console)
+
+
+def leaderboard(
+    results: Annotated[list[Path], typer.Argument(help="Results of sweeps over rules, attacks, num-malicious and seeds, a task or more.")],
+    out: Annotated[Path, typer.Option(help="A directory to write leaderboard.md, .csv, .svg and .png into.")] = Path("leaderboard"),
+) -> None:
+    """Rules ranked over tasks: what each costs without attack, its worst case over attacks, and the area under accuracy against f."""
+    from flwr_byzantine.experiments import leaderboard as ranking
+    from flwr_byzantine.experiments.report import load
+
+    found = ranking.leaderboard([cell for path in results for cell in load(path)])
+    with errors().status("drawing"):
+        written = ranking.write(found, out)
+    show(ranking.ranked(found), console)
+    say(console, f"tables and picture: {', '.join(map(str, written))}")
 
 
 def watch(
