@@ -90,11 +90,16 @@ class _Ascent:
         return self.server.damage(bad)
 
     def _moves(self) -> Array:
-        """(k, f, d) moves, as long as the spread of the honest updates: the same for all attackers, then opposite for every second one."""
+        """(k, f, d) moves, as long as the spread of the honest updates: the same for all attackers, then opposite for every second one.
+
+        Where there is no direction to move in, as among honest updates that are all zero, or that are no numbers: one move by nothing.
+        """
         shift, f = self.server.shift(self.bad), len(self.bad)
         common = np.array([shift, self.bad.mean(axis=0) - self.server.mean, *self.directions])
         lengths = np.linalg.norm(common, axis=1)
         units = self.scale * common[lengths > 0] / lengths[lengths > 0, None]
+        if not len(units):
+            return np.zeros((1, *self.bad.shape))
         apart = np.where(np.arange(f) % 2, -1.0, 1.0)[:, None]
         alike = np.repeat(units[:, None], f, axis=1)
         return alike if f == 1 else np.concatenate([alike, units[[0, -1], None] * apart])

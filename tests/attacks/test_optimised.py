@@ -88,6 +88,13 @@ def test_adaptive_may_set_the_attackers_apart():
     assert len(np.unique(bad.round(6), axis=0)) > 1
 
 
+@pytest.mark.parametrize("value", [0.0, np.nan])
+@pytest.mark.parametrize("goal", ["distance", "descent"])
+@pytest.mark.parametrize("rule", [rules.Mean(), rules.Krum(f=1), rules.parse("nnm+geometric-median", f=1)], ids=str)
+def test_adaptive_has_an_answer_where_there_is_no_direction_to_search_in(rule, goal, value):
+    assert attacks.Adaptive(goal=goal, evals=20)(np.full((6, 4), value), 2, rule=rule).shape == (2, 4)
+
+
 def test_the_simulation_starts_rules_from_what_the_server_has():
     X, previous = problem(0), np.full(D, 0.7)
     rule = rules.CenteredClipping(f=F, tau=1.0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from flwr_byzantine.experiments.leaderboard.tasks import Board
 
+PANEL = 3.6  # inches that a task is wide
 CAPTION = (
     "Test accuracy in the worst case over attacks against the share of attackers, mean over seeds; whiskers: ± one standard deviation. "
     "Dashed grey: FedAvg where nobody attacks; dotted grey: guessing. Rules by their place."
@@ -24,10 +25,10 @@ CAPTION = (
 def draw(found: Leaderboard, room: float = WIDE) -> Drawing:
     """A line for each rule, the best first in the legend."""
     names = [f"{each.place}{'=' * each.tied}  {label(each.rule)}" for each in found.standings]
-    in_a_row = max(1, int(min(room, WIDE) / (0.078 * max(map(len, names)) + 0.6)))
+    in_a_row = max(1, int(min(room, PANEL * len(found.boards)) / (0.078 * max(map(len, names)) + 0.6)))
     legend = 0.22 * math.ceil(len(names) / in_a_row)
     height = 2.6 if room <= NARROW else 3.6
-    figure, axes = panels(len(found.boards), room, 3.6, height, margin=(0.3, legend + 0.3), below="attackers (% of the clients)")
+    figure, axes = panels(len(found.boards), room, PANEL, height, margin=(0.3, legend + 0.3), below="attackers (% of the clients)")
     for axis, board in zip(axes, found.boards, strict=True):
         _panel(axis, found, board)
     figure.supylabel("test accuracy (%)", fontsize=10)
@@ -40,7 +41,7 @@ def _panel(axis: Axes, found: Leaderboard, board: Board) -> None:
     for each, look in zip(found.standings, looks([each.rule for each in found.standings]).values(), strict=True):
         points = board.curves[each.rule].points
         shares, scores = [100 * point.share for point in points], [point.score for point in points]
-        style = {**look.line_style(len(points)), "elinewidth": 0.8, "capsize": 2}
+        style = {**look.line_style(len(points)), "elinewidth": 0.7, "capsize": 2}
         means, deviations = ([100 * value for value in column] for column in zip(*((s.mean, s.std) for s in scores), strict=True))
         axis.errorbar(shares, means, yerr=deviations, label=each.rule, **style)
     axis.axhline(100 * board.reference.mean, color=QUIET, linestyle=(0, (4, 2)), linewidth=1.2, zorder=1)
