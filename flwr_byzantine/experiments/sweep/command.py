@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report.choice import Choice, choose
@@ -54,27 +55,33 @@ def command(
         _preview(sweep, plan(sweep.cells, Store(path).read(), retry_failed), path, console)
         return 0
     with progress() as bar:
-        task = bar.add_task(escaped(sweep.name), total=None)
-        noticed: list[str] = []
-        ran: list[Result] = []
-
-        def begin(work: Plan) -> None:
-            bar.update(task, total=len(work.todo))
-
-        def note(result: Result) -> None:
-            bar.advance(task)
-            ran.append(result)
-            if not result.ok:
-                fail(f"failed: {result.error}")
-            for text in [text for text in result.notices if text not in noticed]:
-                noticed.append(text)
-                warn(text)
-
-        summary = run(sweep, path, processes, retry_failed, begin, note, cluster, profile)
-    if any(result.profile for result in ran):
-        show(profile_table(ran), console)
+        shown = _Shown(bar, sweep.name)
+        summary = run(sweep, path, processes, retry_failed, shown.begin, shown.note, cluster, profile)
+    if any(result.profile for result in shown.ran):
+        show(profile_table(shown.ran), console)
     _report(sweep, summary, path, console)
     return INTERRUPTED if summary.left else int(bool(summary.failed))
+
+
+class _Shown:
+    """What is shown while a sweep runs: a bar, failures, and each notice once."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self.bar, self.task = bar, bar.add_task(escaped(name), total=None)
+        self.ran: list[Result] = []
+        self._noticed: list[str] = []
+
+    def begin(self, work: Plan) -> None:
+        self.bar.update(self.task, total=len(work.todo))
+
+    def note(self, result: Result) -> None:
+        self.bar.advance(self.task)
+        self.ran.append(result)
+        if not result.ok:
+            fail(f"failed: {result.error}")
+        for text in [text for text in result.notices if text not in self._noticed]:
+            self._noticed.append(text)
+            warn(text)
 
 
 def file_name(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,14 @@ class Summary:
     failed: list[tuple[Cell, str]] = field(default_factory=list)
     skipped: int = 0
     left: int = 0
+
+    def count(self, result: Result, cells: Sequence[Cell]) -> None:
+        """One of the cells is finished, or has failed."""
+        self.left -= 1
+        if result.ok:
+            self.finished += 1
+        else:
+            self.failed.append((next(cell for cell in cells if cell.key == result.key), result.error))
 
     def text(self) -> str:
         """The summary in one line."""
@@ -110,21 +118,14 @@ def run(
         work = plan(sweep.cells, store.read(), retry_failed)
         on_start(work)
         summary = Summary(failed=list(work.failed), skipped=len(work.done), left=len(work.todo))
-        by_key = {cell.key: cell for cell in work.todo}
         found = run_all(work.todo, _processes(sweep, processes), sweep.data_root, profile)
         if cluster is not None:
             found = cluster.run_all(sweep, work.todo, processes, profile)
-        try:
+        with suppress(KeyboardInterrupt):  # what is finished is stored; the caller sees that cells are left
             for result in found:
                 store.append(result)
-                summary.left -= 1
-                if result.ok:
-                    summary.finished += 1
-                else:
-                    summary.failed.append((by_key[result.key], result.error))
+                summary.count(result, work.todo)
                 on_result(result)
-        except KeyboardInterrupt:
-            pass  # what is finished is stored; the caller sees that cells are left
     return summary
 
 

@@ -19,6 +19,7 @@ from flwr_byzantine.experiments.tasks.batched.tables import Answers, Table, by_c
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
+from flwr_byzantine.flower.spans import span
 
 T = TypeVar("T")
 TEAM_VALUES = 1 << 20  # values of the models that train as one, at most: these and their optimiser's state stay near the processor
@@ -146,11 +147,13 @@ class Clients:
         training.train(net, self.task, x, y, training.randomness(self.task, client, server_round), lr)
         return {client: {name: np.array(value.cpu().numpy(), order="C") for name, value in net.state_dict().items()}}
 
+    @span("gradients")
     def _fill(self, targets: Mapping[str, Array], model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> None:
         program = self._program()
         state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
-        drawn = [self._batch(client, server_round) for client in clients]
-        x, y = (torch.stack(parts).to(self.device) for parts in zip(*drawn, strict=True))
+        with span("gather"):
+            drawn = [self._batch(client, server_round) for client in clients]
+            x, y = (torch.stack(parts).to(self.device) for parts in zip(*drawn, strict=True))
         shares = torch.full(y.shape, 1 / y.shape[1], device=self.device)
         weights = {name: state[name] for name in program.weights}
         buffers = {name: state[name].expand(len(clients), *state[name].shape).clone() for name in program.buffers}
@@ -173,6 +176,7 @@ class Clients:
         places = training.one_batch(self.task, len(x), training.randomness(self.task, client, server_round))
         return x[places], y[places]
 
+    @span("momentum")
     def _with_momentum(self, rows: Array, clients: Sequence[int]) -> Array:
         """Worker momentum, kept from round to round for each client of the task: see `client.gradient`."""
         beta, averaged = self.task.momentum, self.task.momentum_form == "averaged"

@@ -11,6 +11,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.flower.spans import span
 
 Tensors = dict[str, torch.Tensor]
 MakeOptimizer = Callable[[list[torch.Tensor]], torch.optim.Optimizer]
@@ -131,8 +132,13 @@ class Team:
         for places, shares, k in zip(steps.places, steps.shares, steps.active, strict=True):
             weights = {name: value[:k] for name, value in self.weights.items()}
             buffers = {name: value[:k] for name, value in self.buffers.items()}
-            chosen, share = places[:k].to(x.device), shares[:k].to(x.device)
-            self._optimizers.step(k, list(self.program.at_own_models(weights, buffers, x[chosen], y[chosen], share).values()))
+            with span("gather"):
+                chosen, share = places[:k].to(x.device), shares[:k].to(x.device)
+                images, labels = x[chosen], y[chosen]
+            with span("gradients"):
+                found = self.program.at_own_models(weights, buffers, images, labels, share)
+            with span("optimiser"):
+                self._optimizers.step(k, list(found.values()))
 
 
 class Optimizers:
