@@ -73,10 +73,10 @@ def test_configuration_holds_no_paths_and_all_keys_of_the_schema(tmp_path):
 
 
 def test_the_page_on_sweeps_names_every_key_and_the_example_is_one(tmp_path):
-    page = (ROOT / "simulations" / "sweeps" / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "simulations" / "sweeps" / "README.md").read_text(encoding="utf-8").split("## An app")[0]
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     named = {name.strip(" `") for row in rows for name in row.split(",")}
-    assert named == {shown(key) for key in CELL} | {"data-root", "[sweep]", "[task]", "[grid]", "[[exclude]]", "[choose]"}
+    assert named == {shown(key) for key in CELL} | {"data-root", "[app]", "[sweep]", "[task]", "[grid]", "[[exclude]]", "[choose]"}
     example = read(ROOT / "simulations" / "sweeps" / "digits.toml")
     assert (len(example.cells), example.choose) == (30, ("lr",))
 

@@ -10,7 +10,7 @@ from tests.support.sweeps import TINY, alive, children_of, lines, results, start
 
 
 def test_ctrl_c_leaves_what_is_finished_and_no_processes(tmp_path):
-    path = write(tmp_path, TINY.replace("rounds = 2", "rounds = 300"))
+    path = write(tmp_path, TINY.replace("rounds = 2", "rounds = 3000"))
     target = tmp_path / "r.jsonl"
     with started(path, "--results", target) as process:
         wait_for(lambda: lines(target) >= 1, process)

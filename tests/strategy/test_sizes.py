@@ -214,7 +214,7 @@ def test_a_certificate_is_of_the_plain_norm():
         Robust("krum", f=F, scale="per-array", certificate=True)
     with pytest.raises(InvalidParameter, match="certificate=True needs weighting='uniform'"):
         Robust("multi-krum", f=F, weighting="capped", certificate=True)
-    with pytest.raises(InvalidParameter, match="scale must be one of 'per-array' or None, got 'per-layer'"):
+    with pytest.raises(InvalidParameter, match="scale must be 'per-array' or None, got 'per-layer'"):
         Robust("krum", f=F, scale="per-layer")
 
 

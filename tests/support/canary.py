@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.common import ndarrays_to_parameters
 from flwr.server import LegacyContext, Server, ServerConfig, SimpleClientManager
 from flwr.server.strategy import FedAvg as LegacyFedAvg
@@ -88,6 +89,13 @@ def multikrum_selects() -> bool:
     kept = compat.aggregation("select_multikrum")(rows, 1, 2)
     closest = compat.aggregation("aggregate_n_closest_weights")([np.array([2.0])], [[np.array([value])] for value in (1.0, 2.5, 9.0)], 1)
     return any(kept[0] is row for row in rows) and len(kept) == 2 and closest[0].tolist() == [2.5]
+
+
+def apps_know_their_functions() -> bool:
+    app = ClientApp()
+    app.train()(lambda message, context: message)
+    known = [compat.handles(app, "train"), not compat.handles(app, "query"), not compat.is_legacy(app)]
+    return all(known) and compat.is_legacy(ClientApp(client_fn=lambda context: None))
 
 
 def packed_is_flowers() -> bool:
@@ -171,6 +179,8 @@ EXPECTED = [
         "inside, or flower.superlink", "HttpGrid to pull replies part by part through its client", superlinks_give_replies_one_by_one
     ),
     Expectation("legacy_result", "recorddict_to_fitres(content, keep_input=True) to make a FitRes", legacy_replies_convert),
+    Expectation("is_legacy", "a ClientApp to keep its functions in _call and _registered_funcs", apps_know_their_functions),
+    Expectation("handles", "a ClientApp to keep its functions in _call and _registered_funcs", apps_know_their_functions),
     Expectation("grids_of", "a legacy GridClientProxy to have its Grid as the attribute grid", proxies_know_their_grid),
     Expectation("ensure_task_identity", "Message(...) to need run, node and task of TaskIdentity and nothing else", identity_is_enough),
     Expectation("with_content", "a copy of a Message to keep its content apart from the old one's", content_is_apart),
