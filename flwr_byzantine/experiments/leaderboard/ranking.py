@@ -19,6 +19,7 @@ from flwr_byzantine.experiments.report.settings import grouped, rules_of, varyin
 from flwr_byzantine.experiments.results import Result, Setting, show
 
 ATTACKERS = ("f", "num_malicious")
+NEEDED = (*ATTACKERS, "num_clients", "seed")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def leaderboard(cells: Sequence[Result]) -> Leaderboard:
         cells: as `report.load` gives them.
 
     Raises:
-        InvalidParameter: a task lacks what it needs, seeds differ between tasks, or no rule has all results.
+        InvalidParameter: no cells, or one that does not say f, attackers, clients and seed; a task lacks what it needs, seeds
+            differ between tasks, or no rule has all results.
 
     Example:
         >>> runs = [("fedavg", "none", 0, 0.9), ("fedavg", "alie", 3, 0.1), ("fedavg", "none", 3, 0.9)]
@@ -77,6 +79,7 @@ def leaderboard(cells: Sequence[Result]) -> Leaderboard:
         >>> [(each.place, each.rule, round(each.score.mean, 2)) for each in leaderboard(cells).standings]
         [(1, 'median', 0.89), (2, 'fedavg', 0.56)]
     """
+    _check(cells)
     keys = [key for key in varying(cells) if key not in ATTACKERS]
     boards = tuple(board(_name(setting, members), members) for setting, members in grouped(cells, keys).items())
     _same_seeds(boards)
@@ -87,6 +90,16 @@ def leaderboard(cells: Sequence[Result]) -> Leaderboard:
         raise InvalidParameter(f"leaderboard: no rule has all its results; {rule} lacks {missing[0]}; let the sweeps finish")
     standings = [_standing(rule, boards) for rule in rules if rule not in unranked]
     return Leaderboard(boards, placed(standings), unranked)
+
+
+def _check(cells: Sequence[Result]) -> None:
+    if not cells:
+        raise InvalidParameter("leaderboard: there is no cell; give the results of one sweep at least")
+    for cell in cells:
+        if lacking := [key for key in NEEDED if key not in cell.config]:
+            raise InvalidParameter(
+                f"leaderboard: a cell of {cell.rule} under {cell.attack} does not say {', '.join(lacking)}; run its sweep again"
+            )
 
 
 def _name(setting: Setting, cells: Sequence[Result]) -> str:

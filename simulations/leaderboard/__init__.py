@@ -1,0 +1,1 @@
+"""Rules ranked on three tasks: what they cost without attack, their worst case, the area under accuracy against attackers."""

@@ -1,0 +1,31 @@
+"""The committed leaderboard: results that are the configurations', a page that says what they give."""
+
+import pytest
+
+from flwr_byzantine.experiments.report import load
+from flwr_byzantine.experiments.sweep import config
+from simulations.leaderboard import page
+
+
+@pytest.fixture(scope="module")
+def found():
+    return page.found()
+
+
+@pytest.mark.parametrize("path", page.CONFIGS, ids=lambda path: path.stem)
+def test_results_are_those_of_the_configuration(path, monkeypatch):
+    monkeypatch.setenv("FLWR_BYZANTINE_DATA", "")
+    cells = load(page.results(path))
+    assert {cell.key: cell.config for cell in cells} == {cell.key: cell.config for cell in config.read(path).cells}
+    assert all(cell.ok for cell in cells)
+
+
+def test_the_page_says_what_the_results_give(found):
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.filled(text, {"leaderboard": page.markdown(found).strip()}) == text
+
+
+def test_every_rule_is_ranked_by_three_seeds_of_each_task_under_the_adaptive_attack(found):
+    assert (len(found.standings), found.unranked) == (14, {})
+    assert [board.seeds for board in found.boards] == [(0, 1, 2)] * len(page.CONFIGS)
+    assert all(board.attacks[4][0].startswith("adaptive") for board in found.boards)
