@@ -86,6 +86,7 @@ class Attack(Declared):
     reference: ClassVar[str] = ""
     poisons: ClassVar[bool] = False  # whether it has a half on training data, `poison`
     finite: ClassVar[bool] = True  # whether it sends finite numbers only
+    converts: ClassVar[bool] = False  # whether it turns finite float32 rows into float64 itself, where it needs them
 
     def __call__(self, honest: Any, f: int, rng: np.random.Generator | None = None, rule: Rule | None = None) -> Any:
         """(f, d) Byzantine updates of a first round.
@@ -120,13 +121,16 @@ class Attack(Declared):
         return sent if len(sent) == len(values) else np.repeat(sent, f, axis=0)
 
     def sanitized(self, rows: Array) -> Array:
-        """The (h, d) updates as the attack computes with them: in float64, finite, and cut to ±1e120 so that squares do not overflow.
+        """The (h, d) updates as the attack computes with them: finite, and cut to ±1e120 so that squares do not overflow.
 
+        They are in float64, but for an attack that converts float32 itself.
         Rows with values that are not finite are left out. All stay where no row is finite, and for own-knowledge attacks,
         where each row is an attacker's own: then 0 is put in the place of NaN.
         """
         finite = np.array([kernels.finite(row) for row in rows], bool)
         if finite.all():
+            if self.converts and rows.dtype == np.float32:
+                return rows
             exact = rows.astype(np.float64, copy=False)
             return exact if _within(exact, LARGEST) else np.clip(exact, -LARGEST, LARGEST)
         chosen = rows if self.knowledge == "own" or not finite.any() else rows[finite]

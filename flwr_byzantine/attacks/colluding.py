@@ -41,6 +41,7 @@ class ALIE(ColludingAttack):
         [[0.0]]
     """
 
+    converts: ClassVar[bool] = True
     z: float | None = param(None, kind=float, optional=True)
     form: str = param("paper", kind=str, choices=("paper", "flanders"))
     reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"

@@ -12,7 +12,8 @@ from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine import Robust, attacks, rules
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
-from flwr_byzantine.experiments.measures import History, RecordingGrid, kappa_seen, shares_of_average, shares_of_report
+from flwr_byzantine.experiments.measures import History, kappa_seen, shares_of_average, shares_of_report
+from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.client import client_app
 from flwr_byzantine.experiments.tasks.federation import federate

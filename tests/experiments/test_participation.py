@@ -7,7 +7,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord
 
 from flwr_byzantine import InfeasibleRound, Robust, attacks, rules, theory
-from flwr_byzantine.experiments.measures import RecordingGrid
+from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.experiments.sweep import Store, read, run
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.tasks import Task, batched

@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideAdaptiveClippin
 import flwr_byzantine as ours
 from flwr_byzantine import attacks
 from flwr_byzantine.adversary import AdversarialGrid
-from flwr_byzantine.experiments.measures import RecordingGrid
+from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.exchange import Unreadable, attributed
 from flwr_byzantine.flower.grids import wait_for_all

@@ -16,7 +16,8 @@ from flwr_byzantine.adversary import AdversarialGrid, by_partition
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import ByzantineError
-from flwr_byzantine.experiments.measures import History, RecordingGrid, evaluated
+from flwr_byzantine.experiments.measures import History, evaluated
+from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
 from flwr_byzantine.experiments.tasks.participation import Cohort, idle

@@ -152,8 +152,9 @@ class Clients:
         program = self._program()
         state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
         with span("gather"):
-            drawn = [self._batch(client, server_round) for client in clients]
-            x, y = (torch.stack(parts).to(self.device) for parts in zip(*drawn, strict=True))
+            table = self._table(clients)
+            places = torch.stack([self._batch_places(table, client, server_round) for client in clients]).to(self.device)
+            x, y = table.x[places], table.y[places]
         shares = torch.full(y.shape, 1 / y.shape[1], device=self.device)
         weights = {name: state[name] for name in program.weights}
         buffers = {name: state[name].expand(len(clients), *state[name].shape).clone() for name in program.buffers}
@@ -175,6 +176,10 @@ class Clients:
         x, y = self.examples(client)
         places = training.one_batch(self.task, len(x), training.randomness(self.task, client, server_round))
         return x[places], y[places]
+
+    def _batch_places(self, table: Table, client: int, server_round: int) -> torch.Tensor:
+        start, count = table.places[client]
+        return start + training.one_batch(self.task, count, training.randomness(self.task, client, server_round))
 
     @span("momentum")
     def _with_momentum(self, rows: Array, clients: Sequence[int]) -> Array:
