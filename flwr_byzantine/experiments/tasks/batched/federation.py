@@ -126,8 +126,7 @@ class Federation:
 
     def _round(self, number: int, now: Model) -> Model:
         there = sorted(participants(self.task, number))
-        self.bad = frozenset() if self.attack is None else attackers(self.task, number)
-        self._forget(now)
+        self._begin(now, frozenset() if self.attack is None else attackers(self.task, number))
         broadcast = Broadcast(now, self.task.method == "byzantine-sgd", number)
         honest = [client for client in there if client not in self.bad]
         seen = there if self.attack is None or not honest or self.attack.knowledge == "own" else honest
@@ -158,9 +157,11 @@ class Federation:
         updates = None if adversary.own else answers.rows if broadcast.gradients else _moves(answers.rows, broadcast.vector)
         return dict(zip(bad, adversary.replies(trained[: len(honest)], trained[len(honest) :], broadcast, updates), strict=True))
 
-    def _forget(self, now: Model) -> None:
-        """The round's data are to be looked up anew, where an attack on them asks the model by the one that is broadcast."""
-        self.data.clear()
+    def _begin(self, now: Model, bad: frozenset[int]) -> None:
+        """A round with these attackers; data are looked up anew where others are poisoned, or an attack asks the model."""
+        if bad != self.bad or self.asked_net is not None:
+            self.data.clear()
+        self.bad = bad
         if self.asked_net is not None:
             self.asked_net.load_state_dict({name: torch.as_tensor(value) for name, value in now.items()})
 
