@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,28 +13,51 @@ from typing import Any
 import matplotlib as mpl
 
 from flwr_byzantine.experiments.measures import MODEL_MEASURES, evaluated
-from flwr_byzantine.experiments.report.heatmaps import maps, matrices
+from flwr_byzantine.experiments.report.heatmaps import matrices
 from flwr_byzantine.experiments.report.published import Published, matched, read_published
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
-from flwr_byzantine.experiments.report.settings import load, values
+from flwr_byzantine.experiments.report.settings import describe, load, values
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.tables import worst_case_table
-from flwr_byzantine.experiments.results import read
+from flwr_byzantine.experiments.results import Result, read
 from flwr_byzantine.monitor.show.figures import RC, svg_of
 from flwr_byzantine.monitor.show.table import Field, Table
-from flwr_byzantine.rules.parsing import FEDAVG
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
-NAMES = ("flanders", "bucketing", "byzfl")
-RULES = ("krum", "median", "geometric-median", "centered-clipping (max_iter=3, tau=10)", "mean")
+NEAR = 0.05  # a difference to a published figure that needs no explanation
 DIGITS = 5  # of the committed values
 MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
+Statistic = Callable[[Result], float]
 
 
-def results(name: str) -> Study:
-    """The committed results of one reproduction."""
-    return study(load(HERE / "results" / f"{name}.jsonl"))
+def best_from_the_third(cell: Result) -> float:
+    """FLANDERS: the best accuracy from the third round on."""
+    return max(cell.curve()[3:])
+
+
+def best_on_the_scale_of_training(cell: Result) -> float:
+    """The same on held-out images that are scaled as in training."""
+    return max(cell.curve("validation_accuracy")[3:])
+
+
+def last_five(cell: Result) -> float:
+    """Bucketing: the mean of the last five evaluations, one every 30 rounds."""
+    return fmean(cell.curve()[cell.config["rounds"] - 4 * 30 :: 30])
+
+
+def best(cell: Result) -> float:
+    """ByzFL: the best of the evaluations every 50 rounds."""
+    return max(cell.curve()[::50])
+
+
+NAMES: dict[str, Statistic] = {"flanders": best_from_the_third, "bucketing": last_five, "byzfl": best}
+
+
+def results(name: str, statistic: Statistic | None = None) -> Study:
+    """The committed results of one reproduction, whose accuracy is the statistic of a run; None is what the publication takes."""
+    cells, taken = load(HERE / "results" / f"{name}.jsonl"), statistic or NAMES[name]
+    return study([replace(cell, final=cell.final | {"accuracy": taken(cell)}) for cell in cells])
 
 
 def published(name: str) -> list[Published]:
@@ -43,15 +65,69 @@ def published(name: str) -> list[Published]:
     return read_published(HERE / "published" / f"{name}.toml")
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A published figure and ours."""
+
+    setting: str
+    rule: str
+    attack: str
+    ours: float
+    theirs: float
+
+    @property
+    def near(self) -> bool:
+        """Whether they are within 5 points of each other."""
+        return abs(self.ours - self.theirs) <= NEAR
+
+    def __str__(self) -> str:
+        return f"{self.rule} under {self.attack}{', ' * bool(self.setting)}{self.setting}: {100 * self.ours:.1f} / {100 * self.theirs:.1f}"
+
+
+def pairs(name: str) -> list[Pair]:
+    """Each published figure that stands beside one of ours."""
+    found = []
+    for table in results(name).tables():
+        for (rule, attack), entry in matched(table, published(name)).items():
+            ours = _ours(table, rule, attack)
+            found += [Pair(describe(table.setting), rule, attack, ours, entry.accuracy)] * (ours == ours)
+    return found
+
+
+def _ours(table: WorstCase, rule: str, attack: str) -> float:
+    """Our mean; NaN where it was not run, or where the worst case is of fewer attacks than published."""
+    row = next((row for row in table.rows if row.rule == rule), None)
+    return float("nan") if row is None or (attack == WORST and not row.complete) else row.column(attack).mean
+
+
 def blocks() -> dict[str, str]:
     """The generated parts of the page by name, from the results."""
+    tables = {"flanders": by_attack("flanders"), "bucketing": by_attack("bucketing"), "byzfl": by_setting("byzfl")}
     return {
-        "flanders": by_attack("flanders"),
-        "flanders-held-against": against_published("flanders"),
-        "bucketing": by_attack("bucketing"),
-        "bucketing-mixing": by_mixing("bucketing"),
-        "byzfl": by_setting("byzfl"),
+        "counts": counts(),
+        **tables,
+        "flanders-scale": on_the_scale_of_training(),
+        **{f"{name}-beyond": beyond(name) for name in NAMES},
     }
+
+
+def counts() -> str:
+    """How many published figures ours are near, as Markdown."""
+    found = {name: pairs(name) for name in NAMES}
+    rows = [(Field(name), Field(str(len(of))), Field(str(sum(pair.near for pair in of))), _share(of)) for name, of in found.items()]
+    every = [pair for of in found.values() for pair in of]
+    total = (Field("together"), Field(str(len(every))), Field(str(sum(pair.near for pair in every))), _share(every))
+    return Table("Published figures", ("reproduction", "compared", "within 5 points", "share"), (*rows, total)).markdown().strip()
+
+
+def _share(of: Sequence[Pair]) -> Field:
+    return Field(f"{100 * fmean(pair.near for pair in of):.0f} %") if of else Field("–")
+
+
+def beyond(name: str) -> str:
+    """The pairs that differ by more than 5 points, as Markdown."""
+    far = [str(pair) for pair in pairs(name) if not pair.near]
+    return f"Further than 5 points from the published figure (ours / published): {'; '.join(far) or 'none'}."
 
 
 def by_attack(name: str) -> str:
@@ -60,75 +136,12 @@ def by_attack(name: str) -> str:
     return "\n".join(grid.without_empty().markdown() for grid in found).strip()
 
 
-Pair = tuple[float, float]
-"""Ours, and the published figure of the same rule under the same attack."""
-
-
-def pairs(name: str) -> dict[tuple[str, str], Pair]:
-    """For each published figure of a rule that was run, by (rule, attack): ours, the best where several settings were run, and theirs."""
-    found: dict[tuple[str, str], Pair] = {}
-    for table in results(name).tables():
-        for (rule, attack), entry in matched(table, published(name)).items():
-            ours = max((row.column(attack).mean for row in table.rows if row.rule == rule), default=float("nan"))
-            if ours == ours and attack != WORST:
-                found[rule, attack] = max((ours, entry.accuracy), found.get((rule, attack), (0.0, entry.accuracy)))
-    return found
-
-
-def best(name: str) -> dict[str, Pair]:
-    """For each attack the best of our robust rules, and the best published."""
-    tables, known = results(name).tables(), published(name)
-    ours = [(attack, row.column(attack).mean) for table in tables for row in table.rows for attack in table.attacks if row.rule != FEDAVG]
-    theirs = [(attack, entry.accuracy) for table in tables for (_, attack), entry in matched(table, known).items()]
-    return {attack: (_top(ours, attack), _top(theirs, attack)) for attack in tables[0].attacks if attack in dict(theirs)}
-
-
-def _top(scores: Sequence[tuple[str, float]], attack: str) -> float:
-    return max(score for name, score in scores if name == attack and score == score)
-
-
-def against_published(name: str) -> str:
-    """Where ours is below the published figure of the same rule, and the best against the best."""
-    below = [f"{rule} under {attack} ({_percents(pair)})" for (rule, attack), pair in sorted(pairs(name).items()) if pair[0] < pair[1]]
-    tops = [f"{attack} {_percents(pair)}" for attack, pair in best(name).items()]
-    count = f"{len(pairs(name)) - len(below)} of {len(pairs(name))}"
-    same = f"Same rule, ours / published: {count} at least as good; below: {', '.join(below) or 'none'}."
-    return f"{same}\n\nBest robust rule, ours / published: {', '.join(tops)}."
-
-
-def _percents(pair: Pair) -> str:
-    return f"{100 * pair[0]:.1f} / {100 * pair[1]:.1f}"
-
-
-def by_momentum(name: str) -> dict[float, dict[str, Pair]]:
-    """The mean over the attacks for each worker momentum and rule, ours and published (NaN where one is missing)."""
-    found: dict[float, dict[str, Pair]] = {}
-    for table in results(name).tables():
-        known = matched(table, published(name))
-        theirs = {
-            row.rule: [known[row.rule, a].accuracy if (row.rule, a) in known else math.nan for a in table.attacks] for row in table.rows
-        }
-        means = {row.rule: (fmean(row.column(a).mean for a in table.attacks), fmean(theirs[row.rule])) for row in table.rows}
-        found[table.cells[0].config["momentum"]] = means
-    return dict(sorted(found.items(), reverse=True))
-
-
-def by_mixing(name: str) -> str:
-    """Means over the attacks, rules × what is before them, for each momentum, as Markdown."""
-    return "\n".join(_mixing_table(momentum, means).markdown() for momentum, means in by_momentum(name).items()).strip()
-
-
-def _mixing_table(momentum: float, means: Mapping[str, Pair]) -> Table:
-    alone = [rule for rule in RULES if rule in means and not math.isnan(means[rule][0])]
-    rows = [(Field(rule), *(_mean(means.get(before + rule)) for before in ("", "bucketing+", "nnm+"))) for rule in alone]
-    title = f"Mean over the five attacks, worker momentum {momentum:g}: ours / published"
-    return Table(title, ("rule", "alone", "bucketing", "NNM"), tuple(rows))
-
-
-def _mean(pair: Pair | None) -> Field:
-    if pair is None or math.isnan(pair[0]):
-        return Field("–")
-    return Field(f"{100 * pair[0]:.1f}", "" if math.isnan(pair[1]) else f"/ {100 * pair[1]:.1f}", number=pair[0])
+def on_the_scale_of_training() -> str:
+    """FLANDERS' table of 20 attackers with held-out images scaled as in training, as Markdown."""
+    tables = results("flanders", best_on_the_scale_of_training).tables()
+    found = next(table for table in tables if table.cells[0].config["num_malicious"] == 20)
+    grid = worst_case_table(found).without_empty()
+    return replace(grid, title="20 attackers, held-out images on the scale of training").markdown().strip()
 
 
 def by_setting(name: str) -> str:
@@ -138,15 +151,17 @@ def by_setting(name: str) -> str:
 
 
 def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
-    at = {(dict(table.setting)["gamma"], dict(table.setting)["f"]): table for table in found.tables()}
+    at = {(table.cells[0].config["gamma"], table.cells[0].config["f"]): table for table in found.tables()}
     fs = values(found.cells, "f")
-    rows = [(Field(f"gamma {gamma:g}"), *(_worst(at[gamma, f], known, rule) for f in fs)) for gamma in values(found.cells, "gamma")]
+    rows = [(Field(f"gamma {gamma:g}"), *(_worst(at.get((gamma, f)), known, rule) for f in fs)) for gamma in values(found.cells, "gamma")]
     return Table(f"{rule}: worst case, ours / published", ("", *(f"f = {f}" for f in fs)), tuple(rows))
 
 
-def _worst(table: WorstCase, known: Sequence[Published], rule: str) -> Field:
-    row, theirs = table.row(rule), matched(table, known)[rule, WORST]
-    return Field(f"{100 * row.worst.mean:.1f}", f"/ {100 * theirs.accuracy:.0f}", number=row.worst.mean)
+def _worst(table: WorstCase | None, known: Sequence[Published], rule: str) -> Field:
+    ours = float("nan") if table is None else _ours(table, rule, WORST)
+    if table is None or ours != ours:
+        return Field("–")
+    return Field(f"{100 * ours:.1f}", f"/ {100 * matched(table, known)[rule, WORST].accuracy:.0f}", number=ours)
 
 
 def filled(text: str, content: Mapping[str, str]) -> str:
@@ -161,12 +176,11 @@ def filled(text: str, content: Mapping[str, str]) -> str:
 
 
 def draw() -> None:
-    """The figures: rules × attacks, and the heat-maps of the worst case; SVG, dark on a dark screen."""
+    """The figures: rules × attacks; SVG, dark on a dark screen."""
     with mpl.rc_context(RC):
-        found = {name: matrices(results(name)) for name in NAMES[:2]} | {"byzfl": maps(results("byzfl"))[:1]}
-        for name, drawings in found.items():
-            for drawing in drawings:
-                label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower()) if len(drawings) > 1 else ""
+        for name in NAMES:
+            for drawing in matrices(results(name)):
+                label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower())
                 (HERE / "figures" / f"{name}{'-' * bool(label)}{label}.svg").write_bytes(svg_of(drawing.figure))
 
 
