@@ -3,7 +3,7 @@
 import pytest
 
 from flwr_byzantine.experiments.report import load
-from flwr_byzantine.experiments.sweep import config
+from flwr_byzantine.experiments.sweep import cell, config, kinds
 from simulations.leaderboard import page
 
 
@@ -14,10 +14,11 @@ def found():
 
 @pytest.mark.parametrize("path", page.CONFIGS, ids=lambda path: path.stem)
 def test_results_are_those_of_the_configuration(path, monkeypatch):
-    monkeypatch.setenv("FLWR_BYZANTINE_DATA", "")
+    monkeypatch.setattr(cell, "missing", lambda _dataset, _root: "")  # MNIST need not be there to read a configuration
+    monkeypatch.setattr(kinds, "_check_tasks", lambda _file, _cells, _root: None)
     cells = load(page.results(path))
-    assert {cell.key: cell.config for cell in cells} == {cell.key: cell.config for cell in config.read(path).cells}
-    assert all(cell.ok for cell in cells)
+    assert {each.key: each.config for each in cells} == {each.key: each.config for each in config.read(path).cells}
+    assert all(each.ok for each in cells)
 
 
 def test_the_page_says_what_the_results_give(found):
@@ -25,7 +26,7 @@ def test_the_page_says_what_the_results_give(found):
     assert page.filled(text, {"leaderboard": page.markdown(found).strip()}) == text
 
 
-def test_every_rule_is_ranked_by_three_seeds_of_each_task_under_the_adaptive_attack(found):
+def test_every_rule_is_ranked_by_three_seeds_of_each_task_under_the_adaptive_attack_but_on_mnist(found):
     assert (len(found.standings), found.unranked) == (14, {})
     assert [board.seeds for board in found.boards] == [(0, 1, 2)] * len(page.CONFIGS)
-    assert all(board.attacks[4][0].startswith("adaptive") for board in found.boards)
+    assert all(board.attacks[4][0].startswith("adaptive") for board in found.boards if board.name != "mnist")
