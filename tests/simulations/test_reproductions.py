@@ -132,7 +132,7 @@ def test_flanders_sixty_attackers_ruin_the_average():
 def test_flanders_the_median_and_the_trimmed_mean_stand_lie_on_the_scale_of_training_and_not_on_the_baselines():
     lines = [line for line in page.on_the_scale_of_training().splitlines() if line.startswith(("| median", "| trimmed-mean"))]
     assert len(lines) == 2
-    assert all(float(line.split("|")[2].strip(" *")) > 85 for line in lines)
+    assert all(float(line.split("|")[2].strip(" *").split()[0]) > 85 for line in lines)
     found = accuracies("flanders", num_malicious=20)
     assert max(found["median", "alie"], found["trimmed-mean", "alie"]) < 0.75
 
