@@ -32,6 +32,6 @@ def test_the_table_is_of_what_ran_now(tmp_path):
     assert done.exit_code == 0, done.output
     assert "Where the time went: 6 rounds" in done.output
     rows = dict(re.findall(r"^(\w+) .*  ([\d.]+) %  ", done.output, re.MULTILINE))
-    assert set(rows) == ALWAYS | {"attack"}
+    assert set(rows) == ALWAYS | {"attack", "gather", "gradients", "optimiser"}
     assert sum(map(float, rows.values())) == pytest.approx(100, abs=0.5)
     assert "Where" not in CliRunner().invoke(app, command).output
