@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from flwr_byzantine.declare.names import by_name, check_options, construct
 from flwr_byzantine.declare.params import Constraint, check
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.chains import chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
@@ -21,6 +22,7 @@ from flwr_byzantine.rules.spectral import CAF, DnC
 from flwr_byzantine.rules.subsets import MDA, SMEA
 from flwr_byzantine.rules.trust import FLTrust, FoolsGold
 
+AUTO: Final = "auto"  # an f that nobody knows: the largest that the rule allows at the replies that came
 FEDAVG = "fedavg"  # the strategy without a rule: Flower's weighted average
 RULES: tuple[type[Rule], ...] = (
     *(Mean, Krum, MultiKrum, Bulyan, Median, TrimmedMean, GeometricMedian, MeaMed, Phocas, CenteredClipping, CGE, MDA, SMEA, MoNNA, CAF),
@@ -101,6 +103,16 @@ def _one(cls: type[Rule], given: Mapping[str, Any]) -> Rule:
     return construct(cls, {item.name: given[item.name] for item in fields(cls) if item.name in given})
 
 
+def largest(rule: Rule, n: int) -> Rule:
+    """The same rule for the largest f that it allows at n rows, its `breakdown`; for 0 where n is below every `min_n`.
+
+    Example:
+        >>> str(largest(Krum(f=0), 11)), str(largest(Krum(f=0), 2))
+        ('Krum(f=4)', 'Krum(f=0)')
+    """
+    return rule.with_f(max(0, rule.breakdown(n)))
+
+
 def faults(f: int | float, n: int) -> int:
     """The number f at n replies, from a count or from a share, which is rounded down.
 
@@ -114,5 +126,7 @@ def faults(f: int | float, n: int) -> int:
     if isinstance(f, float):
         check("strategy", "f", f, Constraint(float, ge=0, lt=0.5))
         return math.floor(f * n + 1e-9)
+    if isinstance(f, str):
+        raise InvalidParameter(f"strategy: f must be a count, a share such as 0.2, or {AUTO!r}, got {f!r}")
     check("strategy", "f", f, Constraint(int, ge=0))
     return int(f)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import PreAggregation, Rule
-from flwr_byzantine.rules.parsing import faults, parse
+from flwr_byzantine.rules.parsing import AUTO, faults, largest, parse
 
 AnyRule = Rule | Callable[[int], Rule] | str
-Faults = int | float | None  # f: a count, a share of the replies that arrive, or None for what follows from the other arguments
+Faults = int | float | Literal["auto"] | None  # f: a count, a share of the replies that arrive, "auto", or None: what other arguments say
 
 
 def aggregating(rule: Rule) -> Rule:
@@ -27,15 +27,17 @@ def aggregating(rule: Rule) -> Rule:
 
 
 def rule_of(rule: AnyRule, f: Faults, n: int) -> Rule:
-    """The rule for n replies from what `Robust` takes: a rule, a function from n to one, or a name with f.
+    """The rule for n replies from what `Robust` takes: a rule, a function from n to one, or a name with f; "auto" goes with each.
 
     Raises:
         InvalidParameter: none of these, a name that is unknown, or a name without the f that it needs.
 
     Example:
-        >>> str(rule_of("nnm+krum", 0.2, 10))
-        'NNM(f=2) + Krum(f=2)'
+        >>> str(rule_of("nnm+krum", 0.2, 10)), str(rule_of("nnm+krum", "auto", 10))
+        ('NNM(f=2) + Krum(f=2)', 'NNM(f=3) + Krum(f=3)')
     """
+    if f == AUTO:
+        return largest(rule_of(rule, 0 if isinstance(rule, str) else None, n), n)
     if isinstance(rule, str):
         if f is None:
             raise InvalidParameter(
@@ -55,8 +57,9 @@ class RuleArguments:
     """What a strategy that is named after a rule takes beside Flower's arguments.
 
     Attributes:
-        f: replies of a round that may be Byzantine: a count, or a share of those that arrive. None: what Flower's own
-            argument declares (`declared`), or the most that the replies allow where the rule itself does not use f.
+        f: replies of a round that may be Byzantine: a count, or a share of those that arrive; "auto": the most that the rule
+            allows at the replies that arrived (`Rule.breakdown`). None: what Flower's own argument declares (`declared`), or
+            the most that the replies allow where the rule itself does not use f.
     """
 
     rule_type: ClassVar[type[Rule]]
@@ -67,11 +70,14 @@ class RuleArguments:
 
     def rule_at(self, n: int) -> Rule:
         """The rule for a round in which n replies arrived."""
+        return self.rule_with(self.faults_at(n) if self.f is not None or "f" in self.rule_type.__dataclass_fields__ else 0)
+
+    def rule_with(self, f: int) -> Rule:
+        """The rule for this number f, with the parameters that were given."""
         known = [item.name for item in fields(self.rule_type)]
         names = {name: self.renamed.get(name, name) for name in known if name != "f"}
         given = {name: getattr(self, ours) for name, ours in names.items() if hasattr(self, ours)}
-        count = self.faults_at(n) if "f" in known or self.f is not None else 0  # an f that the rule does not use is checked all the same
-        return self.rule_type(**given, **({"f": count} if "f" in known else {}))
+        return self.rule_type(**given, **({"f": f} if "f" in known else {}))
 
     def faults_at(self, n: int) -> int:
         """The number f at n replies.
@@ -83,6 +89,8 @@ class RuleArguments:
         check("strategy", self.declared or "f", declared, Constraint(int, ge=0))
         if self.f is not None and declared:
             raise InvalidParameter(f"strategy: give f or {self.declared}, not both; got f={self.f!r} and {self.declared}={declared!r}")
+        if self.f == AUTO:
+            return largest(self.rule_with(0), n).f
         if self.f is not None:
             return faults(self.f, n)
         return int(declared) if self.declared else self.default_faults(n)

@@ -14,6 +14,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower import compat, console, loops
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.parsing import AUTO
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
 from flwr_byzantine.strategy.below import SECURE, check_bases, check_wrapped, standing_on
 from flwr_byzantine.strategy.core import Core
@@ -170,7 +171,7 @@ class RobustWrapper(RobustStrategy):
     Attributes:
         rule: a rule, a name with `f`, or a function from the number of replies to a rule.
         strategy: the wrapped one.
-        f: with a name, the replies of a round that may be Byzantine.
+        f: with a name, the replies of a round that may be Byzantine; "auto" with a name, and in place of a rule's own.
     """
 
     wraps: ClassVar[type]  # the API's class of strategies
@@ -193,7 +194,7 @@ class RobustWrapper(RobustStrategy):
         if any(isinstance(found, RobustStrategy) for found in standing_on(self.strategy)):
             raise InvalidParameter(f"{type(self).__name__}: {self.strategy!r} is robust already; chain rules instead, rules.chain(...)")
         check_wrapped(self.strategy, type(self).__name__)
-        if self.f is not None and not isinstance(self.rule, str):
+        if self.f not in (None, AUTO) and not isinstance(self.rule, str):
             raise InvalidParameter(f"Robust: f goes with a rule's name, got f={self.f!r} and {self.rule!r}, which has its own")
         super().__post_init__()
 

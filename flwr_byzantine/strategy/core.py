@@ -13,7 +13,7 @@ from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.strategy.combining import Aggregated, combine
-from flwr_byzantine.strategy.counting import RuleFor, feasible, quorum, silence, substitutes, too_few
+from flwr_byzantine.strategy.counting import RuleFor, feasible, largest_that_came, quorum, silence, substitutes, too_few, unknown
 from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, evaluations, first_of_each, one_and_the_same
 from flwr_byzantine.strategy.metrics import Log, numbers_of
 from flwr_byzantine.strategy.policy import Policy
@@ -97,7 +97,7 @@ class Core(Run):
         self.asked, self.nobody = nodes, "" if nodes else nobody
         if nodes and not self.told:
             self.told = True
-            self.log(*silence(self.rule, len(nodes)))
+            self.log(*silence(self.rule, len(nodes), unknown(self.policy)))
 
     def substitutes(self, server_round: int, asked: Sequence[int], there: Iterable[int]) -> dict[int, int]:
         """After skipped rounds, whom to ask in place of those that gave no valid reply in them; the others keep their place."""
@@ -197,8 +197,9 @@ class Core(Run):
         """What is made of the replies and the round's report, or None where the round is skipped, which is reported at once."""
         nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
         silent = len(statuses) - statuses.count("invalid") if self.policy.on_missing == "lower-f" else 0
-        rule, note = feasible(self.rule, len(nodes), statuses.count("invalid"), silent)
-        replied = len(nodes) + statuses.count("invalid") + statuses.count("failed")
+        bad = statuses.count("invalid")
+        rule, note = largest_that_came(self.rule, len(nodes)) if unknown(self.policy) else feasible(self.rule, len(nodes), bad, silent)
+        replied = len(nodes) + bad + statuses.count("failed")
         f, short = (0, note) if rule is None else (rule.f, too_few(rule, len(nodes)))
         report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), f, str(rule or "none"), True, True, note)
         report = replace(report, **promise(rule, len(nodes)))
@@ -236,7 +237,8 @@ class Core(Run):
     def patience(self, n: int, training: bool, limit: float) -> Patience:
         """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest."""
         policy, own = self.policy, self.policy.reply_timeout_in(self.number(self.current(training)))
-        least = quorum(self.rule, n, training) if policy.min_valid_replies is None else Quorum(min(n, policy.min_valid_replies))
+        asked = policy.min_valid_replies
+        least = quorum(self.rule, n, training, unknown(policy)) if asked is None else Quorum(min(n, asked))
         patience = Patience(least, policy.grace, limit if own is None else min(limit, own))
         self.timing.answered = patience.seconds if training else self.timing.answered
         return patience

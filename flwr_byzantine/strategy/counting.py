@@ -8,6 +8,7 @@ from logging import INFO, WARNING
 
 from flwr_byzantine.flower.patience import Quorum
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.parsing import AUTO
 
 RuleFor = Callable[[int], Rule]  # the rule for a round in which n replies arrived
 SLOW = 5  # one in so many may be slow whatever f is
@@ -70,6 +71,26 @@ def feasible(rule_for: RuleFor, n: int, invalid: int = 0, silent: int = 0) -> tu
     return rule, ""
 
 
+def unknown(strategy: object) -> bool:
+    """Whether a strategy's f is "auto": nobody says how many replies may be Byzantine."""
+    return getattr(strategy, "f", None) == AUTO
+
+
+def largest_that_came(rule_for: RuleFor, n: int) -> tuple[Rule | None, str]:
+    """As `feasible`, for f="auto": nobody said how many may be Byzantine, so that f is of the n replies that came, and never falls.
+
+    Example:
+        >>> from flwr_byzantine import rules
+        >>> largest_that_came(lambda n: rules.Krum(f=max(0, (n - 3) // 2)), 4)[1]
+        "f='auto' is 0 at 4 replies: Krum(f=0) withstands no Byzantine one; ask more nodes"
+    """
+    rule = rule_or_reason(rule_for, n)
+    if isinstance(rule, str):
+        return None, rule
+    nobody = rule.robust and rule.f == 0 and not too_few(rule, n)
+    return rule, f"f={AUTO!r} is 0 at {n} replies: {rule} withstands no Byzantine one; ask more nodes" if nobody else ""
+
+
 def enough(rule_for: RuleFor, n: int) -> bool:
     """Whether n valid replies are enough for the rule."""
     rule = rule_or_reason(rule_for, n)
@@ -82,11 +103,14 @@ def too_few(rule: Rule, n: int) -> str:
     return "" if n >= least else f"{rule} needs at least {least} valid replies, got {n}"
 
 
-def quorum(rule_for: RuleFor, n: int, training: bool) -> Quorum:
+def quorum(rule_for: RuleFor, n: int, training: bool, auto: bool = False) -> Quorum:
     """How many of the n nodes asked must have answered before the others get no more than the grace period.
 
     All but f, or all but a fifth where f is less: no rule says that nobody is slow or silent. In training as many as a rule needs.
+    All but a fifth where f is "auto": who answers fast must not choose an f that falls with the replies.
     """
+    if auto:
+        return Quorum(least := max(1, n - n // SLOW), least if training else 0)
     rule = rule_or_reason(rule_for, n)
     if isinstance(rule, str):
         return Quorum(n)
@@ -94,8 +118,10 @@ def quorum(rule_for: RuleFor, n: int, training: bool) -> Quorum:
     return Quorum(least, next((m for m in range(least, n) if enough(rule_for, m)), n) if training else least)
 
 
-def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
+def silence(rule_for: RuleFor, n: int, auto: bool = False) -> tuple[int, str]:
     """What to say at the start of a run in which n nodes are asked: how many silent ones stop a round, and how many to ask.
+
+    Where f is "auto", how many Byzantine ones a round withstands.
 
     Returns:
         A level of `logging`, and a sentence: a warning where f nodes can stop a round, or every round is without a rule.
@@ -108,6 +134,8 @@ def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
     rule = rule_or_reason(rule_for, n)
     if isinstance(rule, str):
         return WARNING, f"{n} nodes are asked, and {rule}"
+    if auto:
+        return _allowed(rule_for, rule, n)
     stops = next(k for k in range(n + 1) if not enough(rule_for, n - k))
     better = next((more for more in range(n, n + FURTHER) if enough(rule_for, more - _faults(rule_for, more))), None)
     advice = "" if better is None else f"; ask {better} or more"
@@ -117,6 +145,14 @@ def silence(rule_for: RuleFor, n: int) -> tuple[int, str]:
         bad = f"of {n} nodes asked f={rule.f} may be Byzantine, but {stops} that answer with errors or not at all stop a round"
         return WARNING, bad + advice
     return INFO, f"of {n} nodes asked f={rule.f} may be Byzantine; {stops} that answer with errors or not at all stop a round"
+
+
+def _allowed(rule_for: RuleFor, rule: Rule, n: int) -> tuple[int, str]:
+    """What `silence` says where f is "auto"."""
+    if rule.f == 0 and rule.robust:
+        return WARNING, f"{n} nodes are asked, at which f={AUTO!r} is 0: {rule} withstands no Byzantine one; ask more nodes"
+    waits = quorum(rule_for, n, True, True).enough
+    return INFO, f"of {n} nodes asked f={AUTO!r} allows {rule.f} to be Byzantine, {_faults(rule_for, waits)} where {waits} answer"
 
 
 def _faults(rule_for: RuleFor, n: int) -> int:

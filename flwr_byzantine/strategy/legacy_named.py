@@ -23,10 +23,10 @@ class Krum(FedAvgArguments, Malicious, arguments.MultiKrumArguments, RobustFedAv
 
     num_clients_to_keep: int = 0
 
-    def rule_at(self, n: int) -> Rule:
+    def rule_with(self, f: int) -> Rule:
         """Krum, or one-shot Multi-Krum where it is told how many to keep."""
         keep = self.m or self.num_clients_to_keep
-        return rules.MultiKrum(f=self.faults_at(n), m=keep) if keep else rules.Krum(f=self.faults_at(n))
+        return rules.MultiKrum(f=f, m=keep) if keep else rules.Krum(f=f)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -40,9 +40,9 @@ class MultiKrum(FedAvgArguments, Malicious, arguments.MultiKrumArguments, Robust
 
     num_clients_to_keep: int = 0
 
-    def rule_at(self, n: int) -> Rule:
+    def rule_with(self, f: int) -> Rule:
         """Multi-Krum that keeps n - f unless it is told how many."""
-        return rules.MultiKrum(f=self.faults_at(n), m=self.m or self.num_clients_to_keep or None)
+        return rules.MultiKrum(f=f, m=self.m or self.num_clients_to_keep or None)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

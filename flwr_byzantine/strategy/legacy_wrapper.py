@@ -67,7 +67,8 @@ class Robust(Wrapper):
         rule: a rule or chain; a name such as "nnm+trimmed-mean", with f; or a function from the number of replies that
             arrived to a rule.
         strategy: the legacy Flower strategy to wrap; `FedAvg()` by default. Those that would not do inside what they are for are refused.
-        f: with a name, the replies of a round that may be Byzantine: a count, or a share of those that arrive.
+        f: with a name, the replies of a round that may be Byzantine: a count, or a share of those that arrive;
+            "auto" (with a rule too, in place of its own): the most that the rule allows at the replies that arrived.
 
     The fields of `Policy` follow by keyword; `judge=[0, 1, ...]` names what is trained where there are running statistics.
 

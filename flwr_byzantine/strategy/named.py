@@ -50,9 +50,9 @@ class MultiKrum(Records, Selected, Sampling, arguments.MultiKrumArguments, Robus
 
     declared = "num_malicious_nodes"
 
-    def rule_at(self, n: int) -> Rule:
+    def rule_with(self, f: int) -> Rule:
         """One-shot Multi-Krum that keeps m, or num_nodes_to_select."""
-        return rules.MultiKrum(f=self.faults_at(n), m=self.num_nodes_to_select if self.m is None else self.m)
+        return rules.MultiKrum(f=f, m=self.num_nodes_to_select if self.m is None else self.m)
 
 
 @dataclass(eq=False, repr=False)
@@ -70,11 +70,11 @@ class Bulyan(Records, Malicious, Sampling, arguments.BulyanArguments, RobustFedA
 
     selection_rule: Any = None
 
-    def rule_at(self, n: int) -> Rule:
+    def rule_with(self, f: int) -> Rule:
         """The paper's Bulyan, whose selection is Krum's."""
         if self.selection_rule is not None:
             raise InvalidParameter(f"Bulyan: selection_rule must be None (the paper's iterated Krum), got {self.selection_rule!r}")
-        return super().rule_at(n)
+        return super().rule_with(f)
 
 
 @dataclass(eq=False, repr=False)

@@ -76,7 +76,10 @@ BAD = {
         "[task]\nnum-malicious = 4\nclients-per-round = 10\nstrategy = 'krum'",
         "strategy 'krum' with f = 4 needs at least 11 clients, got clients-per-round = 10; lower f, say to a share such as 0.2, ",
     ),
-    "half of them Byzantine": ("[task]\nf = 0.5", "[task] f must be an integer >= 0 or a number >= 0 and < 0.5 or 'plan', got 0.5"),
+    "half of them Byzantine": (
+        "[task]\nf = 0.5",
+        "[task] f must be an integer >= 0 or a number >= 0 and < 0.5 or one of 'plan', 'auto', got 0.5",
+    ),
     "a plan that cannot be": (
         "[task]\nnum-clients = 100\nnum-malicious = 20\nclients-per-round = 10\nstrategy = 'krum'\nf = 'plan'",
         "f = 'plan': 20 bad nodes can put 6 into a sample of 10, for which Krum(f=6) needs 15; a sample of 10 withstands f = 3 at most: "

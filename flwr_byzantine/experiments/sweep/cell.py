@@ -24,7 +24,7 @@ from flwr_byzantine.experiments.tasks.sources import missing
 from flwr_byzantine.experiments.tasks.task import ALL, Task
 from flwr_byzantine.flower.spans import profiled
 from flwr_byzantine.rules import Rule
-from flwr_byzantine.rules.parsing import faults, parse_strategy
+from flwr_byzantine.rules.parsing import AUTO, faults, largest, parse_strategy
 from flwr_byzantine.theory import plan_sampling
 
 if TYPE_CHECKING:
@@ -90,22 +90,26 @@ class Cell:
             raise InvalidParameter(f"{problem}; {lower}, raise {key}, or leave the cell out by [[exclude]]")
 
     def faults(self) -> int:
-        """The number f that the strategy is told: as given, a share of a round's clients, or what the sampling plan says.
+        """The number f that the strategy is told: as given, a share of a round's clients, what the plan says, or the most it allows.
 
         Raises:
             InvalidParameter: the plan says that there is none that the strategy withstands.
 
         Example:
             >>> cell = {"strategy": ("krum", {}), "num_malicious": 4, "num_clients": 40, "clients_per_round": 0.5}
-            >>> [Cell.of({**cell, "f": f}).config["f"] for f in (3, 0.2, "plan")]
-            [3, 4, 4]
+            >>> [Cell.of({**cell, "f": f}).config["f"] for f in (3, 0.2, "plan", "auto")]
+            [3, 4, 4, 8]
         """
         config, task = self.config, self.task()
-        if config["f"] != PLAN:
+        if config["f"] not in (PLAN, AUTO):
             return faults(config["f"], task.per_round)
-        if task.attackers == "redrawn":
-            return task.num_malicious
         rule = parse_strategy(config["strategy"], 0, config["strategy_options"])
+        if config["f"] == AUTO:
+            return 0 if rule is None else largest(rule, task.per_round).f
+        return task.num_malicious if task.attackers == "redrawn" else self._planned(rule)
+
+    def _planned(self, rule: Rule | None) -> int:
+        config, task = self.config, self.task()
         numbers = (task.num_clients, task.num_malicious, task.per_round, config["rounds"], config["plan_failure"])
         plan = plan_sampling(*numbers, rule)
         if rule is not None and rule.robust and not plan.feasible:

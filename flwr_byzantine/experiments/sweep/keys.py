@@ -15,10 +15,10 @@ from flwr_byzantine.experiments.defaults import NAMED
 from flwr_byzantine.experiments.models import known
 from flwr_byzantine.experiments.results import snake
 from flwr_byzantine.experiments.tasks.task import Task, check_partition
-from flwr_byzantine.rules.parsing import parse_strategy
+from flwr_byzantine.rules.parsing import AUTO, parse_strategy
 
 LISTS = ("hidden", "milestones")  # keys whose value is a list of integers from 1 on
-PLAN = "plan"  # an f that follows from the sampling plan
+PLAN = "plan"  # an f that follows from the sampling plan; "auto" is the most that the rule allows
 _OWN = {
     "dataset": Constraint(str),
     "partition": Constraint(str),
@@ -34,7 +34,7 @@ CELL: dict[str, Constraint] = {
     **TASK,
     "strategy": Constraint(str),
     "attack": Constraint(str),
-    "f": Constraint(int, ge=0, either=Constraint(float, ge=0, lt=0.5, either=Constraint(str, choices=(PLAN,)))),
+    "f": Constraint(int, ge=0, either=Constraint(float, ge=0, lt=0.5, either=Constraint(str, choices=(PLAN, AUTO)))),
     "plan_failure": Constraint(float, gt=0, lt=1),
     "rounds": Constraint(int, ge=1),
     "engine": Constraint(str, choices=("local", "batched", "ray")),
