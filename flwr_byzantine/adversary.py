@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from logging import WARNING
 from typing import Any
@@ -99,6 +99,8 @@ class Adversary:
         if updates is None:
             updates = np.array([one.broadcast.update(one.arrays) for one in (bad if self.own else honest)])
         context, self._context = self._context, None
+        if context is not None and len(honest) == len(updates):
+            context = replace(context, nodes=tuple(one.partition for one in (*honest, *bad)))
         sent = self._each(updates, bad) if context is None else self._attacker(None).vectors(updates, len(bad), context)
         self._notice()
         return [one.broadcast.reply(one.arrays, update) for one, update in zip(bad, sent, strict=True)]

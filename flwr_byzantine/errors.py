@@ -3,11 +3,16 @@
 ByzantineError
 ├── InvalidParameter (ValueError)    a constructor argument is out of range or of the wrong kind
 ├── TooFewUpdates (ValueError)       n is below what the rule's guarantee needs
+│   └── TooFewLeft                   what detectors leave is too few for the rule; says whom they left out
 ├── MalformedUpdate (ValueError)     an array or reply that cannot be used; says what was expected
 │   └── NotFinite                    a value is NaN or infinite
 ├── InfeasibleRound (RuntimeError)   a federated round with too few valid replies, under on_infeasible="error"
 └── MissingExtra (ModuleNotFoundError)   what an extra brings is not installed; says which one
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 
 class ByzantineError(Exception):
@@ -20,6 +25,18 @@ class InvalidParameter(ByzantineError, ValueError):
 
 class TooFewUpdates(ByzantineError, ValueError):
     """Fewer updates than the rule's guarantee needs."""
+
+
+class TooFewLeft(TooFewUpdates):
+    """What detectors leave is too few for the rule after them.
+
+    Attributes:
+        detections: what each of them said of all rows, `rules.results.Detection`s; none where it is not known.
+    """
+
+    def __init__(self, message: str, detections: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.detections = detections
 
 
 class MalformedUpdate(ByzantineError, ValueError):

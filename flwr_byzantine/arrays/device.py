@@ -152,7 +152,7 @@ class TensorUpdates(Updates):
             x, y = self.tensors[i][part], self.tensors[j][part]
             if len(different := (x != y).nonzero()):
                 return -1 if bool(x[different[0]] < y[different[0]]) else 1
-        return i - j
+        return self.ids[i] - self.ids[j]
 
     def combine(self, weights: Array) -> list[Any]:
         """(d,) Σ_i weights_i row_i, in the rows' dtype; rows of weight zero are not read."""

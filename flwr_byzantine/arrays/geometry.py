@@ -79,7 +79,7 @@ class Geometry(ABC):
 
     @abstractmethod
     def _compare(self, i: int, j: int) -> int:
-        """Negative where row i comes before row j, by their first different value; rows that are equal stay as they are."""
+        """Negative where row i comes before row j, by their first different value; of equal rows the smaller id does."""
 
     @abstractmethod
     def finite(self) -> list[bool]:

@@ -151,7 +151,7 @@ class Updates(Geometry):
         return total
 
     def _compare(self, i: int, j: int) -> int:
-        return next((sign for block in self.blocks if (sign := _sign(block.rows[i], block.rows[j]))), i - j)
+        return next((sign for block in self.blocks if (sign := _sign(block.rows[i], block.rows[j]))), self.ids[i] - self.ids[j])
 
     def combine(self, weights: Array) -> list[Array]:
         """Per block, origin + Σ_i weights_i (row_i - origin), in the block's dtype."""

@@ -51,6 +51,8 @@ class AttackContext:
             larger is worse; None where the attacker cannot tell.
         rng: source of randomness.
         rule: the server's rule, for attacks of knowledge "rule".
+        nodes: who sends each update, the honest ones' ids and then the attackers', for rules that remember senders; None where it is
+            not known.
         memory: what this attack returned as `next_memory` in its last round, as arrays by name; empty in its first.
 
     Where clients answer with gradients (`ByzantineSGD`), `previous` and `broadcast` have their signs changed: a gradient
@@ -68,6 +70,7 @@ class AttackContext:
     memory: Mapping[str, Array] = field(default_factory=dict)
     broadcast: Array | None = None
     harm: Callable[[Array], float] | None = None
+    nodes: tuple[int, ...] | None = None
 
 
 class Attack(Declared):

@@ -10,10 +10,11 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.attacks.base import Attack, AttackContext
-from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.errors import InvalidParameter, TooFewLeft
 from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
+from flwr_byzantine.rules.server import Server
 
 
 class SimulatedRule:
@@ -49,6 +50,7 @@ class SimulatedRule:
         self.spread = float(np.sqrt(((honest - self.mean) ** 2).sum(axis=1).mean())) or float(np.linalg.norm(self.mean)) or 1.0
         self._harm = _harm_of(attack, context) if goal == "model" else None
         known = {} if context.previous is None else {"previous": context.previous}
+        self._nodes = context.nodes
         self._state = State(context.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
 
     def outcome(self, bad: Array) -> Outcome:
@@ -58,7 +60,10 @@ class SimulatedRule:
             TooFewUpdates: these are too few for the rule.
         """
         with np.errstate(all="ignore"):  # attackers try huge values
-            return run(self.rule, wrap(np.concatenate([self.honest, bad]))[0], self._state, self.mean)
+            updates = wrap(np.concatenate([self.honest, bad]))[0]
+            if self._nodes is not None and len(self._nodes) == updates.n:
+                updates.ids = list(self._nodes)
+            return run(self.rule, updates, self._state, Server(trusted=self.mean))
 
     def shift(self, bad: Array) -> Array:
         """(d,) aggregate minus the honest mean."""
@@ -69,8 +74,14 @@ class SimulatedRule:
         return self.judge(bad)[0]
 
     def judge(self, bad: Array) -> tuple[float, bool | None]:
-        """The damage, and whether the rule accepts: it selects Byzantine updates only, or all of them; None where it does not select."""
-        outcome = self.outcome(bad)
+        """The damage, and whether the rule accepts: it selects Byzantine updates only, or all of them; None where it does not select.
+
+        Where detectors leave the rule too few updates the round is skipped, which is no damage.
+        """
+        try:
+            outcome = self.outcome(bad)
+        except TooFewLeft:
+            return -np.inf, False
         found = self._damage_of(outcome.blocks[0] - self.mean)
         selected = outcome.selected
         accepted = None if selected is None else sum(i >= len(self.honest) for i in selected) >= min(len(bad), len(selected))
@@ -96,7 +107,8 @@ class SimulatedRule:
         """
         anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
         spanning = np.concatenate([self.honest, bad[:1] if (bad == bad[0]).all() else bad, *anchors, *directions])
-        if spanning.shape[1] <= 8 * len(spanning) or not all(isinstance(stage, Mixing) for stage in self.rule.stages()):
+        by_products = all(isinstance(stage, Mixing) and not stage.detects for stage in self.rule.stages())
+        if spanning.shape[1] <= 8 * len(spanning) or not by_products:
             return None
         basis = _orthonormal(spanning)
         small = copy.copy(self)

@@ -20,8 +20,8 @@ from flwr_byzantine.declare.params import Declared
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
 from flwr_byzantine.rules import influence
 from flwr_byzantine.rules.pipeline import combine, run, view_of
-from flwr_byzantine.rules.results import Aggregate, Combination, Reduced, State
-from flwr_byzantine.rules.view import View, vector
+from flwr_byzantine.rules.results import Aggregate, Combination, Reduced, State, Verdict
+from flwr_byzantine.rules.view import View, node_ids, server_of
 
 
 class Rule(Declared):
@@ -40,6 +40,7 @@ class Rule(Declared):
     symmetric: ClassVar[bool] = True  # the order of the rows does not matter, ties apart
     stateful: ClassVar[bool] = False  # a round depends on the rounds before it
     mixes: ClassVar[bool] = False  # replaces the rows by combinations of them
+    detects: ClassVar[bool] = False  # leaves senders out before the rule: see `detectors.base.Detector`
     anchors: ClassVar[tuple[str, ...]] = ()  # names of extra rows that it looks at, see `Mixing`
     sees_all: ClassVar[bool] = False  # reads every value at once, so that one that is not finite cannot go unnoticed
     cost: ClassVar[str] = "n²d"
@@ -108,6 +109,10 @@ class Rule(Declared):
         """The state before the first round of a model with d coordinates."""
         return State()
 
+    def judge(self, view: View) -> Verdict:
+        """Whom a detector leaves out."""
+        raise NotImplementedError  # every detector defines it
+
     def combined(self, view: View) -> Combination:
         """The rows that come out, as combinations of the view's."""
         raise NotImplementedError  # the family of rules that mix defines it
@@ -120,46 +125,53 @@ class Rule(Declared):
         """The aggregate of the view's rows, which are mixtures of n updates; for the last stage of a chain."""
         raise NotImplementedError  # both families define it
 
-    def __call__(self, X: Any, *, trusted: Any = None, reference: Any = None) -> Any:
+    def __call__(self, X: Any, *, trusted: Any = None, reference: Any = None, **brought: Any) -> Any:
         """(d,) aggregate of the n rows of X, of X's kind, dtype and device; arguments and errors as of `aggregate`."""
-        return self.aggregate(X, trusted=trusted, reference=reference).value
+        return self.aggregate(X, trusted=trusted, reference=reference, **brought).value
 
-    def aggregate(self, X: Any, *, trusted: Any = None, reference: Any = None) -> Aggregate:
+    def aggregate(self, X: Any, *, trusted: Any = None, reference: Any = None, nodes: Any = None, **brought: Any) -> Aggregate:
         """The aggregate of X with weights, scores and selection.
 
         Args:
             X: (n, d) array or tensor, or a list of n vectors.
             trusted: (d,) the server's own update, for rules that trust one (FLTrust); others do not look at it.
             reference: another name of `trusted`.
+            nodes: who sent each row: n different integers, for rules and detectors with a memory; the rows' numbers by default.
+            brought: what else a detector may look at: `layout` (name -> shape of each array of the model), `loss` and `predict`
+                (functions of a (d,) delta: see `Server`).
 
         Raises:
-            TooFewUpdates: n is below `min_n`.
-            MalformedUpdate: X is not n vectors of one length, or more than f rows are not finite.
-            InvalidParameter: the rule trusts an update of the server's own, and none is given.
+            TooFewUpdates: n is below `min_n`; `TooFewLeft` where detectors leave too few rows for the rule.
+            MalformedUpdate: X is not n vectors of one length, or more than f rows are not finite; nodes are not n different integers.
+            InvalidParameter: the rule trusts an update of the server's own, and none is given; or something else that it needs.
         """
-        return self._run(X, None, _either(trusted, reference))[0]
+        return self._run(X, None, nodes, {**brought, "trusted": _either(trusted, reference)})[0]
 
-    def step(self, X: Any, state: State, *, trusted: Any = None, reference: Any = None) -> tuple[Any, State]:
+    def step(
+        self, X: Any, state: State, *, trusted: Any = None, reference: Any = None, nodes: Any = None, **brought: Any
+    ) -> tuple[Any, State]:
         """One round of a stateful run: the aggregate, and the state for the next round (`state` is not changed).
 
         Args:
-            X: as of `aggregate`, and so are `trusted`, `reference` and what is raised.
+            X: as of `aggregate`, and so are the others and what is raised.
             state: `init(d)` in the first round, then what the last `step` returned.
             trusted: the server's own update.
             reference: another name of `trusted`.
+            nodes: who sent each row.
+            brought: what else a detector may look at.
         """
-        result, following = self._run(X, state, _either(trusted, reference))
+        result, following = self._run(X, state, nodes, {**brought, "trusted": _either(trusted, reference)})
         return result.value, following
 
-    def _run(self, X: Any, state: State | None, trusted: Any) -> tuple[Aggregate, State]:
+    def _run(self, X: Any, state: State | None, nodes: Any, brought: dict[str, Any]) -> tuple[Aggregate, State]:
         updates, kind = wrap(X)
-        trusted = None if trusted is None else vector(trusted, updates.d)
+        updates.ids, server = node_ids(nodes, updates.n), server_of(updates.d, **brought)
         if updates.n and self.stages()[0].sees_all:
             with suppress(NotFinite):
-                out = run(self, updates, state, trusted)
+                out = run(self, updates, state, server)
                 return out.aggregate(kind, list(range(updates.n)), updates.n), out.state
         rule, usable, rest = self._for_finite(updates)
-        out = run(rule, rest, state, trusted)
+        out = run(rule, rest, state, server)
         return out.aggregate(kind, usable, updates.n), out.state
 
     def _for_finite(self, updates: Updates) -> tuple[Self, list[int], Updates]:
@@ -267,7 +279,7 @@ class PreAggregation(Mixing):
         updates, kind = wrap(X)
         rule, _, rest = self._for_finite(updates)
         rule.check(rest.n)
-        view = view_of(rule, rest, rule.init(rest.d), None if trusted is None else vector(trusted, rest.d))
+        view = view_of([rule], rest, rule.init(rest.d), server_of(rest.d, trusted))
         combine([rule], view)
         assert view.rows is not None
         rows = view.rows if len(view.rows) != rest.n else view.rows[np.argsort(view.order)]

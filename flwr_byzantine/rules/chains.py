@@ -27,11 +27,21 @@ class Chain(Rule):
         for part in self.parts[:-1]:
             if part.rows(1 << 20) == 1:
                 raise InvalidParameter(f"chain: {part} aggregates to one row, so nothing can follow it; put it last")
+        self._check_detectors()
         if self.parts[-1].rows(1 << 20) != 1:
             raise InvalidParameter(f"chain: {self.parts[-1]} only pre-aggregates; end with an aggregation rule")
         object.__setattr__(self, "f", max(part.f for part in self.parts))
         object.__setattr__(self, "parts", self._of_one_f())
         object.__setattr__(self, "robust", all(part.robust for part in self.parts))
+
+    def _check_detectors(self) -> None:
+        """They judge senders, and so come before what mixes their rows; each has one memory."""
+        detects = [stage.detects for part in self.parts for stage in part.stages()]
+        names = [type(stage).__name__ for part in self.parts for stage in part.stages() if stage.detects]
+        if detects != sorted(detects, reverse=True):
+            raise InvalidParameter(f"chain: {names[-1]} judges each sender's own row; put detectors before everything else")
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise InvalidParameter(f"chain: {twice} is there twice; one detector of a kind is all that a chain can have")
 
     def _of_one_f(self) -> tuple[Rule, ...]:
         """The parts, those of parts that are chains themselves among them, for the f of all."""

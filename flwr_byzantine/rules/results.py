@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,62 @@ class State:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """What one detector of a chain says of the n rows.
+
+    Attributes:
+        name: of the detector's class.
+        scores: (n,) how suspicious each row is, larger is worse; NaN where it did not judge one, since another had left it out.
+        threshold: what a score is compared with; None where it compares with nothing, and leaves nobody out for his score.
+        kept: (n,) bool, false for the rows that it leaves out.
+
+    Example:
+        >>> Detection("FLDetector", np.array([0.25, 3.2]), 1.1, np.array([True, False])).reason(1)
+        'left out by FLDetector: score 3.2 > 1.1'
+    """
+
+    name: str
+    scores: Array
+    threshold: float | None
+    kept: Array
+
+    def spread(self, places: Sequence[int], n: int) -> Detection:
+        """The same of n rows, of which those judged are at `places`."""
+        kept = np.ones(n, bool)
+        kept[places] = self.kept
+        scores = _spread(self.scores, places, n, np.nan)
+        assert scores is not None
+        return Detection(self.name, scores, self.threshold, kept)
+
+    def reason(self, i: int) -> str:
+        """Why row i is left out."""
+        score, threshold = float(self.scores[i]), self.threshold
+        compared = f": score {score:.4g}"
+        if threshold is not None:
+            compared += f" > {threshold:.4g}" if score > threshold else f", not among the best (threshold {threshold:.4g})"
+        return f"left out by {self.name}{compared}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A detector's answer for the n rows of its view.
+
+    Attributes:
+        scores: (n,) how suspicious each row is, larger is worse.
+        kept: (n,) bool, false for the rows to leave out.
+        threshold: what a score is compared with, or None.
+        memory: named arrays for the next round.
+        factors: (n,) how many times each row that stays counts from here on (clipping); None is once.
+    """
+
+    scores: Array
+    kept: Array
+    threshold: float | None = None
+    memory: Mapping[str, Array] = field(default_factory=dict)
+    factors: Array | None = None
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """The answer of `rule.aggregate(X)`.
 
@@ -31,6 +87,7 @@ class Aggregate:
         selected: indices of the rows chosen by a selecting rule, or None.
         influence: (n,) non-negative, sums to 1: how much of the aggregate each row owns. From the weights,
             or for coordinate-wise rules from how often a row's value is inside the averaged window.
+        detections: what each detector of a chain says of the rows.
     """
 
     value: Any
@@ -38,6 +95,7 @@ class Aggregate:
     scores: Array | None
     selected: tuple[int, ...] | None
     influence: Array
+    detections: tuple[Detection, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +123,7 @@ class Outcome:
     selected: tuple[int, ...] | None
     influence: Array
     state: State
+    detections: tuple[Detection, ...] = ()
 
     def aggregate(self, kind: ArrayKind, usable: Sequence[int], n: int) -> Aggregate:
         """The same for all n rows and in the caller's kind of array; those not in `usable` have no weight and the worst score."""
@@ -72,7 +131,17 @@ class Outcome:
         weights, scores = _spread(self.weights, usable, n, 0.0), _spread(self.scores, usable, n, np.inf)
         influence = np.zeros(n)
         influence[usable] = self.influence
-        return Aggregate(kind.restore(self.blocks[0]), weights, scores, selected, influence)
+        detections = tuple(found.spread(usable, n) for found in self.detections)
+        return Aggregate(kind.restore(self.blocks[0]), weights, scores, selected, influence, detections)
+
+    def spread(self, places: Sequence[int], n: int) -> Outcome:
+        """The same for n rows, of which those at `places` were left for the rule; its choice is what it chose, or was left."""
+        chosen = range(len(places)) if self.selected is None else self.selected
+        selected = tuple(int(places[i]) for i in chosen)
+        weights, scores = _spread(self.weights, places, n, 0.0), _spread(self.scores, places, n, np.inf)
+        influence = np.zeros(n)
+        influence[places] = self.influence
+        return replace(self, weights=weights, scores=scores, selected=selected, influence=influence)
 
 
 def _spread(values: Array | None, places: Sequence[int], n: int, fill: float) -> Array | None:

@@ -15,6 +15,7 @@ from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.rules.results import Combination, State
+from flwr_byzantine.rules.server import Layout, Server
 
 
 class View:
@@ -26,7 +27,7 @@ class View:
         state: of the rounds before.
         seed: of the round's random numbers, with the round's number.
         centred: whether the place of the origin does not matter to any stage.
-        trusted: (d,) the server's own update.
+        server: what the server has of its own.
         order: (n,) the updates' places among those that the caller gave; None where the order is his.
 
     Attributes:
@@ -44,12 +45,13 @@ class View:
         state: State,
         seed: int = 0,
         centred: bool = True,
-        trusted: Array | None = None,
+        server: Server | None = None,
         order: Array | None = None,
     ) -> None:
         self.order = np.arange(updates.n) if order is None else order
         self.state, self.rng = state, np.random.default_rng([seed, state.round])
-        self.updates = updates.append([_anchor(name, state, updates.d, trusted) for name in anchors]) if anchors else updates
+        self.server = server or Server()
+        self.updates = updates.append([_anchor(name, state, updates.d, self.server.trusted) for name in anchors]) if anchors else updates
         self.anchors, self.n = len(anchors), updates.n
         self.matrix: Array | None = None
         self.limits: Limits | None = None
@@ -91,6 +93,11 @@ class View:
             if self.limits is None:
                 return np.asarray(np.sqrt(squares[: self.n]))
         return np.asarray(np.sqrt(np.maximum(of_gram(self.gram)[: self.n], 0.0)))
+
+    @property
+    def layout(self) -> Layout:
+        """The model's arrays; one of all coordinates where nobody has said more."""
+        return self.server.layout or Layout.of(None, self.updates.d)
 
     @property
     def unit(self) -> float:
@@ -147,6 +154,40 @@ def sq_distances_between(updates: Updates) -> Array:
     """(n, n) squared distances between updates, as a rule sees them."""
     view = View(updates, (), State())
     return sq_distances(view.gram) * view.unit * view.unit
+
+
+def node_ids(nodes: Any, n: int) -> list[int]:
+    """Who sent each of n rows: the rows' numbers where nobody says.
+
+    Raises:
+        MalformedUpdate: these are not n different integers from 0 to 2^64 - 1.
+
+    Example:
+        >>> node_ids(None, 2), node_ids([7, 5], 2)
+        ([0, 1], [7, 5])
+    """
+    if nodes is None:
+        return list(range(n))
+    ids = list(nodes)
+    if not all(isinstance(node, int | np.integer) and not isinstance(node, bool) and 0 <= int(node) < 1 << 64 for node in ids):
+        raise MalformedUpdate(f"nodes must be integers from 0 to 2^64 - 1, one for each row, got {nodes!r}")
+    if len(ids) != n or len(set(ids)) != n:
+        raise MalformedUpdate(f"nodes must be {n} different integers, one for each row, got {len(ids)}, {len(set(ids))} of them different")
+    return [int(node) for node in ids]
+
+
+def server_of(d: int, trusted: Any = None, loss: Any = None, predict: Any = None, layout: Any = None) -> Server:
+    """What the caller says that the server has, checked against updates of d coordinates.
+
+    Raises:
+        MalformedUpdate: `trusted` is no finite vector of d values.
+        InvalidParameter: the layout is not of d coordinates, or a function is none.
+    """
+    for name, function in (("loss", loss), ("predict", predict)):
+        if function is not None and not callable(function):
+            raise InvalidParameter(f"{name} must be a function of a (d,) delta of the model, got {function!r}")
+    own = None if trusted is None else vector(trusted, d)
+    return Server(own, loss, predict, None if layout is None else Layout.of(layout, d))
 
 
 def vector(value: Any, d: int) -> Array:

@@ -15,6 +15,7 @@ from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
+from flwr_byzantine.rules.server import Server
 from flwr_byzantine.rules.view import sq_distances_between
 from flwr_byzantine.strategy.carried import all_carried
 from flwr_byzantine.strategy.inspection import Inspected
@@ -45,7 +46,7 @@ class Aggregated:
 
 
 def combine(
-    policy: Policy, rule: Rule, template: Template, seen: Inspected, state: State | None, trusted: Array | None, spill: Spill | None
+    policy: Policy, rule: Rule, template: Template, seen: Inspected, state: State | None, server: Server, spill: Spill | None
 ) -> Aggregated:
     """What the rule makes of the judged arrays, and what becomes of the others.
 
@@ -55,7 +56,7 @@ def combine(
         template: the broadcast model.
         seen: the valid replies.
         state: the rule's own, or None before its first round.
-        trusted: the server's own update of the judged arrays, where there is one.
+        server: what the server has of its own, of the judged arrays.
         spill: the file that holds the rows, which is closed, or None.
     """
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
@@ -64,7 +65,7 @@ def combine(
         samples = Samples(blocks, after_part)
         updates = Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part)
         with span("rule"):
-            outcome = run(rule, updates, state, trusted)
+            outcome = run(rule, updates, state, server)
         if policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
         certificate = None

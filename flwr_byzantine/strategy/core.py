@@ -8,7 +8,7 @@ from logging import WARNING
 from typing import Any
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
+from flwr_byzantine.errors import InfeasibleRound, InvalidParameter, TooFewLeft
 from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
@@ -18,12 +18,12 @@ from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspec
 from flwr_byzantine.strategy.metrics import Log, numbers_of
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger
-from flwr_byzantine.strategy.report import NodeReport, RoundReport, promise, troubles, unused, verdicts
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, detected, promise, troubles, unused, verdicts
 from flwr_byzantine.strategy.run import Run
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.timing import Timing
-from flwr_byzantine.strategy.trusted import NO_SERVER_UPDATE, server_delta, trusts
+from flwr_byzantine.strategy.trusted import brought
 
 
 class Core(Run):
@@ -208,17 +208,19 @@ class Core(Run):
             return None
         if rule.f and one_and_the_same(list(seen.rows.values()), template.values):
             report = replace(report, note=f"{note}; {SAME}" if note else SAME)
-        trusted = server_delta(self.policy.server_update, server_round, self.broadcast, template)
-        if trusted is None and trusts(rule):
-            raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
-        made = combine(self.policy, rule, template, seen, self.state.rule, trusted, self.inspector.spill)
+        server = brought(self.policy, rule, server_round, self.broadcast, template)
+        try:
+            made = combine(self.policy, rule, template, seen, self.state.rule, server, self.inspector.spill)
+        except TooFewLeft as error:
+            self._skip(report, str(error), replace(seen, dropped=seen.dropped | detected(nodes, error.detections)), veto)
+            return None
         self.state.rule = None if self.fresh else made.outcome.state  # whole models are no memory for differences
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
         notes = self.remark(server_round, made.remarks)
         return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes)
 
     def _skip(self, report: RoundReport, short: str, seen: Inspected, veto: str) -> None:
-        nodes = seen.dropped | dict.fromkeys(seen.rows, NodeReport("kept"))
+        nodes = dict.fromkeys(seen.rows, NodeReport("kept")) | seen.dropped
         skipped = unused(replace(report, feasible=not short, nodes=nodes), veto or short)
         if self.policy.on_infeasible == "error" and not veto:
             self._publish(skipped)

@@ -60,6 +60,10 @@ class Policy:
         quarantine: a `Quarantine`, or None to sample every node whatever its record.
         server_update: for rules that trust the server (FLTrust), called in each round with its number and the broadcast model,
             an ArrayRecord (legacy API: a list of ndarrays), to return the model as trained on the server's own clean data.
+        server_loss: for detectors that ask for it (Zeno), a function of the round's number and a model, as a dictionary of name ->
+            ndarray of the shared arrays ("0", "1", ... in the legacy API), that gives its loss on the server's own data.
+        server_predict: for detectors that look at predictions (DeepSight), a function of the same two that gives the model's outputs,
+            (samples, classes), on inputs that are the same whenever it is called in one round.
         judge: which arrays decide whom a rule keeps: "trained", all floats but running statistics, counters and quantisation by
             the names of PyTorch, Keras, Flax and Haiku; "all"; patterns of names, such as `trained_names(model)`; positions in a
             model that is a list (legacy API, `ArrayRecord(model.get_weights())`), whose running statistics are found only where
@@ -95,6 +99,8 @@ class Policy:
     run_name: str | None = None
     quarantine: Quarantine | None = None
     server_update: Callable[[int, Any], Any] | None = None
+    server_loss: Callable[[int, dict[str, Any]], float] | None = None
+    server_predict: Callable[[int, dict[str, Any]], Any] | None = None
     judge: Choice = "trained"
     shared: Choice | None = None
     scale: Literal["per-array"] | None = None
@@ -142,8 +148,9 @@ class Policy:
             raise InvalidParameter("strategy: certificate=True needs scale=None: a guarantee in the scaled norm says nothing of descent")
         if self.weighting == "capped" and self.certificate:
             raise InvalidParameter("strategy: certificate=True needs weighting='uniform': κ is of means that count kept replies alike")
-        if self.server_update is not None and not callable(self.server_update):
-            raise InvalidParameter(f"strategy: server_update must be a function of round and arrays, got {self.server_update!r}")
+        for name in ("server_update", "server_loss", "server_predict"):
+            if (function := getattr(self, name)) is not None and not callable(function):
+                raise InvalidParameter(f"strategy: {name} must be a function of round and arrays, got {function!r}")
         if self.checkpoint is not None and os.path.realpath(self.checkpoint) == os.path.realpath(self.report_path or ""):
             raise InvalidParameter(f"strategy: checkpoint and report_path must be two files, got {str(self.checkpoint)!r} for both")
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from flwr_byzantine.declare.params import Declared, param
-from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,16 @@ class Quarantine(Declared):
     Bounds. With the default weights only a node's own malformed replies count, so no attacker can get a node banned that
     answers well. With `rejected` above 0 attackers can, by making the rule reject honest replies; then at most `limit` nodes
     are banned at any time, and a ban takes at least k rejections, the least k with weight · (1 - decay^k)/(1 - decay) at
-    `threshold`.
+    `threshold`. With `detected` above 0 the same holds for what detectors say, and more easily: a detector compares clients with
+    each other, so that attackers who look alike, or who know how it predicts, make honest clients with unlike data the ones that
+    stand out; those are banned then, round after round, up to `limit`, and the attackers' share among the rest grows. Give it
+    a `limit` of f, since more nodes than that cannot all be Byzantine, a ban of finite `rounds`, and a weight below `threshold`, so
+    that no single round decides. It counts in rounds that were skipped, too, if a detector had spoken.
 
     Args:
         invalid: weight of a malformed reply.
-        rejected: weight of a reply that the rule left out.
+        rejected: weight of a reply that the rule left out, or a detector before it.
+        detected: weight of a reply that a detector left out, which is added to that of `rejected`.
         failed: weight of an answer with an error.
         missing: weight of no answer.
         decay: how much of the record is left after a round.
@@ -44,6 +49,18 @@ class Quarantine(Declared):
     threshold: float = param(2.5, kind=float, gt=0)
     rounds: int = param(20, ge=0)
     limit: int = param(10, ge=1)
+    detected: float = param(0.0, kind=float, ge=0)
+
+    def weight(self, entry: NodeReport) -> float:
+        """What a round's verdict on a node adds to its record.
+
+        Example:
+            >>> said = {"FLDetector": Suspicion(3.2, 1.1, kept=False)}
+            >>> Quarantine(rejected=0.5, detected=1.0).weight(NodeReport("rejected", detections=said))
+            1.5
+        """
+        status = float(getattr(self, entry.status, 0.0))
+        return status + self.detected if entry.detected else status
 
 
 @dataclass
@@ -72,7 +89,7 @@ class Ledger:
             del self.banned[node]
             self.records.pop(node, None)
         for node, entry in report.nodes.items():
-            self.records[node] = self.quarantine.decay * self.records.get(node, 0.0) + getattr(self.quarantine, entry.status, 0.0)
+            self.records[node] = self.quarantine.decay * self.records.get(node, 0.0) + self.quarantine.weight(entry)
         over = sorted((node for node in report.nodes if self._over(node)), key=lambda node: (-self.records[node], node))
         new = over[: max(0, self.quarantine.limit - len(self.banned))]
         self.banned.update({node: now + self.quarantine.rounds if self.quarantine.rounds else 0 for node in new})

@@ -13,10 +13,25 @@ import numpy as np
 
 from flwr_byzantine.flower.words import escaped, printable
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.rules.results import Outcome
+from flwr_byzantine.rules.results import Detection, Outcome
 from flwr_byzantine.theory.certificate import Certificate, Estimate
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What a detector says of one node in one round.
+
+    Attributes:
+        score: how suspicious it is, larger is worse; each detector has a scale of its own.
+        threshold: what the score is compared with, or None where it was compared with nothing.
+        kept: whether the node was left in.
+    """
+
+    score: float
+    threshold: float | None
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,7 @@ class NodeReport:
         score: the rule's badness score (smaller is better), or None.
         weight: share of the aggregate that the node owns, 0 to 1 (an estimate for coordinate-wise rules).
         seconds: from the sending of the model to the arrival of the reply; None where no reply came, or its arrival was not seen.
+        detections: name of a detector -> what it says; of those that judged the node.
     """
 
     status: str
@@ -37,10 +53,22 @@ class NodeReport:
     score: float | None = None
     weight: float = 0.0
     seconds: float | None = field(default=None, compare=False)
+    detections: dict[str, Suspicion] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make the reason fit to print: it may hold a client's words."""
         object.__setattr__(self, "reason", printable(self.reason))
+
+    @property
+    def detected(self) -> bool:
+        """Whether a detector left the node out."""
+        return not all(found.kept for found in self.detections.values())
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> NodeReport:
+        """The report from a decoded line of JSON."""
+        found = {name: _made(Suspicion, entry) for name, entry in data.get("detections", {}).items()}
+        return _made(cls, {**data, "detections": found})
 
 
 @dataclass(frozen=True)
@@ -115,7 +143,11 @@ class RoundReport:
 
     def to_json(self) -> str:
         """One line of JSON; node ids become strings."""
-        return json.dumps({"run": self.run, **asdict(self)})
+        data = asdict(self)
+        for entry in data["nodes"].values():
+            if not entry["detections"]:
+                del entry["detections"]
+        return json.dumps({"run": self.run, **data})
 
     @classmethod
     def from_json(cls, line: str) -> RoundReport:
@@ -125,7 +157,7 @@ class RoundReport:
     @classmethod
     def of(cls, data: dict[str, Any], node: Callable[[str], Any] = int) -> RoundReport:
         """The report from one decoded line, whose nodes have the names that `node` makes of those in the line."""
-        data["nodes"] = {node(name): _made(NodeReport, entry) for name, entry in data["nodes"].items()}
+        data["nodes"] = {node(name): NodeReport.of(entry) for name, entry in data["nodes"].items()}
         data["banned"] = {node(name): until for name, until in data.get("banned", {}).items()}
         data["notes"] = tuple(data.get("notes", ()))
         if certificate := data.get("certificate"):
@@ -150,10 +182,13 @@ def promise(rule: Rule | None, n: int) -> dict[str, Any]:
 
 
 def unused(report: RoundReport, reason: str) -> RoundReport:
-    """The report of a round that leaves the model as it was: no reply is part of it."""
-    skipped = NodeReport("rejected", "the round was skipped")
-    nodes = {node: skipped if entry.status in ("kept", "rejected") else entry for node, entry in report.nodes.items()}
+    """The report of a round that leaves the model as it was: no reply is part of it; what detectors said of them stays."""
+    nodes = {node: _skipped(entry) if entry.status in ("kept", "rejected") else entry for node, entry in report.nodes.items()}
     return replace(report, aggregated=False, note=f"{reason}; the model stays as it was", nodes=nodes)
+
+
+def _skipped(entry: NodeReport) -> NodeReport:
+    return NodeReport("rejected", entry.reason if entry.detected else "the round was skipped", detections=entry.detections)
 
 
 def troubles(nodes: Mapping[int, NodeReport]) -> Iterator[str]:
@@ -175,7 +210,24 @@ def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, No
     if outcome.selected is not None and outcome.weights is None:
         kept = np.isin(np.arange(len(nodes)), outcome.selected)
     scores = [None] * len(nodes) if outcome.scores is None else [float(score) for score in outcome.scores]
+    said = detected(nodes, outcome.detections)
     return {
-        node: NodeReport("kept" if keep else "rejected", "" if keep else f"left out by {rule}", score, float(weight))
+        node: said[node] if said[node].detected else _of_rule(keep, rule, score, float(weight), said[node])
         for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
     }
+
+
+def _of_rule(kept: bool, rule: Rule, score: float | None, weight: float, said: NodeReport) -> NodeReport:
+    return replace(said, status="kept" if kept else "rejected", reason="" if kept else f"left out by {rule}", score=score, weight=weight)
+
+
+def detected(nodes: Sequence[int], detections: Sequence[Detection]) -> dict[int, NodeReport]:
+    """What detectors say of each node: "rejected" where one leaves it out, with the score that it has there, else "kept"."""
+    found = {}
+    for i, node in enumerate(nodes):
+        judged = [one for one in detections if not np.isnan(one.scores[i])]
+        said = {one.name: Suspicion(float(one.scores[i]), one.threshold, bool(one.kept[i])) for one in judged}
+        out = next((one for one in judged if not one.kept[i]), None)
+        reason, score = ("", None) if out is None else (out.reason(i), float(out.scores[i]))
+        found[node] = NodeReport("kept" if out is None else "rejected", reason, score, detections=said)
+    return found

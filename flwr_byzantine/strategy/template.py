@@ -218,10 +218,11 @@ def _made(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], own: A
     if row.size != own.size:
         got = f"{arrays[name].dtype} of shape {arrays[name].shape}"
         raise InvalidParameter(f"array {name!r} made of the aggregate must be of shape {shape}, got {got}; keep the shapes that come in")
-    return _rounded(row, own)
+    return rounded(row, own)
 
 
-def _rounded(values: Array, like: Array) -> Array:
+def rounded(values: Array, like: Array) -> Array:
+    """The values in the dtype of `like`, clipped to its range."""
     if values.dtype == like.dtype:
         return values
     block = np.empty(values.shape, like.dtype)

@@ -1,7 +1,8 @@
-"""The server's own update, for rules that trust one (FLTrust); both Flower APIs share it."""
+"""What the server brings of its own: an update for rules that trust one (FLTrust), loss and predictions for detectors; for both APIs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,13 +11,57 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.rules.base import Rule
-from flwr_byzantine.strategy.template import Template
+from flwr_byzantine.rules.server import Layout, Server
+from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.template import Template, rounded
 
 ServerUpdate = Callable[[int, Any], Any]
+OfModel = Callable[[int, dict[str, Any]], Any]
 NO_SERVER_UPDATE = (
     "strategy: {rule} trusts an update of the server's own: pass server_update=, a function of the round's number and the "
     "broadcast model that returns the model as trained on the server's clean data"
 )
+
+
+def brought(policy: Policy, rule: Rule, server_round: int, broadcast: Any, template: Template) -> Server:
+    """What the server has of its own in a round: its update, its loss and predictions, and the layout of the judged arrays.
+
+    Args:
+        policy: `server_update`, `server_loss` and `server_predict` are read.
+        rule: of the round.
+        server_round: its number.
+        broadcast: the broadcast model as the API at hand shows it.
+        template: the same as arrays.
+
+    Raises:
+        InvalidParameter: the rule trusts an update of the server's own, and there is none; or the update is unlike the model.
+    """
+    own = server_delta(policy.server_update, server_round, broadcast, template)
+    if own is None and trusts(rule):
+        raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
+    loss, predict = (_of_model(train, server_round, template) for train in (policy.server_loss, policy.server_predict))
+    return Server(own, loss, predict, _layout(template))
+
+
+def _layout(template: Template) -> Layout:
+    """Names and shapes of the judged arrays; flat where they are pairs of numbers."""
+    forms = template.roles.judged(zip(template.names, template.shapes, template.values, strict=True))
+    return Layout({name: shape if math.prod(shape) == value.size else (value.size,) for name, shape, value in forms})
+
+
+def _of_model(function: OfModel | None, server_round: int, template: Template) -> Callable[[Array], Any] | None:
+    """The user's function of round and model as one of a (d,) delta; where replies are gradients, the model moves against it."""
+    if function is None:
+        return None
+    own = template.values
+    sizes, sign = np.cumsum([value.size for value in template.roles.judged(own)])[:-1], -1.0 if template.gradients else 1.0
+
+    def of_delta(delta: Array) -> Any:
+        parts = zip(template.roles.judged(own), np.split(sign * delta, sizes), strict=True)
+        moved = [rounded(value + part, value) for value, part in parts]
+        return function(server_round, template.unflatten(template.roles.merged(moved, template.roles.state(own))))
+
+    return of_delta
 
 
 def trusts(rule: Rule) -> bool:

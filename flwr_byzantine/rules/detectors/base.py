@@ -1,0 +1,81 @@
+"""What a detector is: `Detector`, and the rows and memory that it judges by."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from flwr_byzantine.arrays.geometry import HUGE
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.rules.base import PreAggregation
+from flwr_byzantine.rules.results import Combination
+from flwr_byzantine.rules.view import View
+
+
+class Detector(PreAggregation):
+    """A stage that leaves senders out before the rule: `chain(FLDetector(f=2), Median(f=2))`.
+
+    A detector scores each row (larger is more suspicious) and says whom it leaves out; the rest of the chain runs as if those
+    rows had never come. It may keep a memory of senders, `nodes=`, from round to round: named arrays in the chain's `State`,
+    of the bounded size that `remember` declares. A subclass defines `judge`.
+
+    Fails closed. f is what the rule after it must withstand among those that are left, and is not lowered by those left out, since
+    these may be honest: where fewer are left than that rule needs, it raises `TooFewLeft`, and a strategy skips the round.
+
+    Nothing depends on the order of the rows.
+    """
+
+    detects: ClassVar[bool] = True
+    equivariant: ClassVar[bool] = False
+    cost: ClassVar[str] = "nd"
+
+    def min_n(self) -> int:
+        """Any n will do."""
+        return 1
+
+    def most_out(self, n: int) -> int | None:
+        """How many of n rows it leaves out at most; None where that may be any number."""
+        return None
+
+    def rows(self, n: int) -> int:
+        """As many as are left where it leaves out `most_out`; all, where that is not bounded."""
+        return n - (self.most_out(n) or 0)
+
+    def compose_kappa(self, n: int, kappa: float) -> float | None:
+        """κ at n rows of a rule that has `kappa` on the fewest that may be left, where these are bounded; none otherwise.
+
+        Of any n - f rows at least t = n - k - f are left where k are left out. The rule is within √κ of the deviation of these of
+        their mean; their deviation is at most √(h/t) of that of all h = n - f, and their mean within √((h - t)/t) (see `kappa`).
+        """
+        out = self.most_out(n)
+        h = n - self.f
+        if out is None or (t := h - out) <= 0:
+            return None
+        return float((np.sqrt(kappa * h / t) + np.sqrt((h - t) / t)) ** 2)
+
+    def combined(self, view: View) -> Combination:
+        """The rows that are left, each as it is."""
+        verdict = self.judge(view)
+        factors = np.ones(view.n) if verdict.factors is None else verdict.factors
+        kept = tuple(np.flatnonzero(verdict.kept).tolist())
+        return Combination(np.diag(factors)[list(kept)], verdict.scores, kept)
+
+
+def recalled(detector: Detector, view: View) -> dict[str, Array]:
+    """A detector's own arrays, as its last `Verdict.memory` had them; empty before its first round."""
+    head = f"{type(detector).__name__}."
+    return {name.removeprefix(head): value for name, value in view.state.arrays.items() if name.startswith(head)}
+
+
+def senders(view: View) -> Array:
+    """(n,) uint64 ids of the view's senders."""
+    return np.array(view.updates.ids[: view.n], np.uint64)
+
+
+def rows_of(view: View) -> Array:
+    """(n, d) float64 rows, a copy; one longer than 1e75 counts as one of that length, so that no square overflows."""
+    rows = view.at(np.arange(view.updates.d))
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(rows, axis=1) * view.unit
+    return np.asarray(rows * (view.unit * np.minimum(1.0, HUGE / np.maximum(lengths, HUGE)))[:, None])
