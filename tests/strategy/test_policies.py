@@ -26,6 +26,8 @@ DEFAULTS = {
     "run_name": None,
     "quarantine": None,
     "server_update": None,
+    "server_loss": None,
+    "server_predict": None,
     "spill": None,
     "judge": "trained",
     "shared": None,
