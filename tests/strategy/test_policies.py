@@ -56,6 +56,7 @@ EDGES = {
 def test_the_defaults_are_those_that_are_documented():
     assert {item.name: item.default for item in fields(Policy)} == DEFAULTS
     expected = {"invalid": 1.0, "rejected": 0.0, "failed": 0.0, "missing": 0.0, "decay": 0.9, "threshold": 2.5, "rounds": 20, "limit": 10}
+    expected["detected"] = 0.0
     assert vars(Quarantine()) == expected
 
 
