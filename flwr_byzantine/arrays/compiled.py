@@ -95,6 +95,11 @@ def distances_into(left: RowAddresses, right: RowAddresses, part: slice, out: Ar
     _loops().distances(left.at(part.start), right.at(part.start), left.like, part.stop - part.start, out)
 
 
+def moments_into(rows: RowAddresses, part: slice, mean: Array, deviation: Array) -> None:
+    """Write the mean and the standard deviation of each of the columns `part` to the places of these columns."""
+    _loops().moments(rows.at(part.start), rows.like, part.stop - part.start, mean[part], deviation[part])
+
+
 def combine_into(rows: RowAddresses, weights: Array, origin: RowAddresses | None, rest: float, part: slice, out: Array) -> None:
     """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range; 4m rows."""
     places, limit = rows.at(part.start), float(np.finfo(out.dtype).max)

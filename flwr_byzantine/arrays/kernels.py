@@ -53,7 +53,7 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
             compiled.gram_into(places, base, part, dtype, out)
             return out
 
-        total = _sum(run(upper, equal_parts(width), after_part), padded)[:n, :n]
+        total = _sum(run(upper, equal_parts(width), after_part, compiled=True), padded)[:n, :n]
         return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
     def partial(part: slice) -> Array:
@@ -116,7 +116,7 @@ def distances(left: Rows, right: Rows, after_part: AfterPart | None = None) -> A
         compiled.distances_into(*places, part, out)
         return out
 
-    for part in run(partial, equal_parts(width) if fast else cache_sized_parts(len(left), width), after_part):
+    for part in run(partial, equal_parts(width) if fast else cache_sized_parts(len(left), width), after_part, fast):
         total += part
     return total
 
@@ -144,7 +144,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array, after_
         value = weights[used] @ gather(chosen, part) if chosen else np.zeros(part.stop - part.start)
         round_into(value if origin is None else value + rest * origin[part], out[part])
 
-    run(partial, equal_parts(len(out)) if fast else cache_sized_parts(len(used), len(out)), after_part)
+    run(partial, equal_parts(len(out)) if fast else cache_sized_parts(len(used), len(out)), after_part, fast)
 
 
 def windows(
@@ -173,7 +173,7 @@ def windows(
         round_into(window.mean(values), out[part])
         return bool(np.isfinite(values[:, [0, -1]]).all())
 
-    return all(run(partial, equal_parts(len(out)) if direct else cache_sized_parts(n, len(out)), after_part))
+    return all(run(partial, equal_parts(len(out)) if direct else cache_sized_parts(n, len(out)), after_part, direct))
 
 
 def mixed_block(rows: Rows, mixing: Array | None, origin: Array | None, part: slice) -> Array:
@@ -212,12 +212,16 @@ def moments(rows: Array) -> tuple[Array, Array]:
         [[1.0, 1.0], [1.0, 0.0]]
     """
     mean, deviation = np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    places = compiled.RowAddresses.of(rows) if rows.shape[1] > 1 and compiled.supports(rows) else None
 
     def work(part: slice) -> None:
+        if places is not None:
+            compiled.moments_into(places, part, mean, deviation)
+            return
         block = rows[:, part].astype(np.float64, copy=False)
         mean[part], deviation[part] = block.mean(axis=0), block.std(axis=0)
 
-    list(run(work, cache_sized_parts(*rows.shape)))
+    run(work, cache_sized_parts(*rows.shape) if places is None else equal_parts(rows.shape[1]), compiled=places is not None)
     return mean, deviation
 
 

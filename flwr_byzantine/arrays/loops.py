@@ -154,6 +154,29 @@ def distances(left, right, like, width, out):
         out[p] += total
 
 
+@_kernel()
+def moments(places, like, width, mean, deviation):
+    """Write mean and standard deviation of each column, adding one row after another as NumPy does."""
+    n = places.shape[0]
+    for start in range(0, width, 1024):
+        c = min(1024, width - start)
+        centre, spread = mean[start : start + c], deviation[start : start + c]
+        for i in range(n):
+            row = view(places[i], like, start, c)
+            for k in range(c):
+                centre[k] = np.float64(row[k]) if i == 0 else centre[k] + np.float64(row[k])
+        spread[:] = 0.0
+        for k in range(c):
+            centre[k] /= n
+        for i in range(n):
+            row = view(places[i], like, start, c)
+            for k in range(c):
+                apart = np.float64(row[k]) - centre[k]
+                spread[k] += apart * apart
+        for k in range(c):
+            spread[k] = np.sqrt(spread[k] / n)
+
+
 @_kernel(fastmath=FAST)
 def combine(places, like, weights, origin, rest, width, limit, out):
     """Write the weighted sum of the rows, and of the origin `rest` times, to `out`."""

@@ -47,13 +47,14 @@ def slices(width: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, width)) for start in range(0, width, step)]
 
 
-def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | None = None) -> Iterable[T]:
+def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | None = None, compiled: bool = False) -> Iterable[T]:
     """Results of `task` for each part, in their order, computed on all cores: NumPy and compiled kernels release Python's lock.
 
     Args:
         task: of one part.
         parts: usually column slices.
         after_part: called after each part in its thread; `Spill` hands pages back to the system there.
+        compiled: whether the task calls compiled kernels only, and no BLAS.
 
     Example:
         >>> list(run(lambda part: part.stop, slices(5, 2)))
@@ -67,6 +68,8 @@ def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | 
             after_part()
         return value
 
+    if compiled:
+        return _shared(work, parts)
     with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours; those of BLAS keep spinning after a small product
         return _shared(work, parts)
 

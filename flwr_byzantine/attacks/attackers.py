@@ -9,7 +9,7 @@ import numpy as np
 
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks.base import Attack, AttackContext, rng_of
+from flwr_byzantine.attacks.base import Attack, AttackContext, different, rng_of
 from flwr_byzantine.rules.base import Rule
 
 SAME, NOTHING = 1e-6, 1e-3  # relative to the length of the honest mean: a distance, a length
@@ -72,7 +72,7 @@ class Attacker:
         """What is to be said where colluders sent the honest mean, or next to nothing."""
         if self.attack.knowledge == "own" or not len(sent):
             return ""
-        mean = honest.mean(axis=0)
+        mean, sent = honest.mean(axis=0), different(sent)
         size, who = float(np.linalg.norm(mean)), f"{type(self.attack).__name__} sent"
         if all(np.linalg.norm(row - mean) <= SAME * size for row in sent):
             return f"{who} the honest mean itself in round {self.round}, which harms nobody"

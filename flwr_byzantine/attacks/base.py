@@ -34,6 +34,11 @@ def rng_of(seed: int, round: int, partition: int | None = None) -> np.random.Gen
     return np.random.default_rng([seed, round] if partition is None else [seed, round, partition])
 
 
+def different(rows: Array) -> Array:
+    """The (f, d) rows, or the one (1, d) that they share the memory of."""
+    return rows[:1] if len(rows) and rows.strides[0] == 0 else rows
+
+
 def _within(values: Array, largest: float) -> bool:
     return not values.size or bool(values.max() <= largest and values.min() >= -largest)
 
@@ -113,15 +118,18 @@ class Attack(Declared):
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        return like.restore(self.crafted(self.sanitized(rows), int(f), context, rows.dtype))
+        return like.restore(np.require(self.crafted(self.sanitized(rows), int(f), context, rows.dtype), requirements="CW"))
 
     def crafted(self, honest: Array, f: int, context: AttackContext, dtype: Any) -> Array:
-        """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is."""
+        """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is.
+
+        Colluders that send one vector get it in the memory of one, not to be written to.
+        """
         values = self.craft(honest, f, context) if f else np.zeros((0, honest.shape[1]))
         largest = np.finfo(dtype).max if self.finite else np.inf
-        distinct = values[:1] if f and values.strides[0] == 0 else values
-        sent = np.clip(distinct, -largest, largest).astype(dtype, copy=False)
-        return sent if len(sent) == len(values) else np.repeat(sent, f, axis=0)
+        distinct = different(values)
+        sent = (distinct if _within(distinct, largest) else np.clip(distinct, -largest, largest)).astype(dtype, copy=False)
+        return np.broadcast_to(sent, values.shape)
 
     def sanitized(self, rows: Array) -> Array:
         """The (h, d) updates as the attack computes with them: finite, and cut to ±1e120 so that squares do not overflow.

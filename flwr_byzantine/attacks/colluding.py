@@ -49,7 +49,9 @@ class ALIE(ColludingAttack):
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
         """Mean minus z standard deviations, or their roots."""
         mean, deviation = moments(honest)
-        return mean - self.strength(len(honest) + f, f) * (deviation if self.form == "paper" else np.sqrt(deviation))
+        deviation = deviation if self.form == "paper" else np.sqrt(deviation)
+        deviation *= -self.strength(len(honest) + f, f)  # in place: fresh memory costs more than the arithmetic
+        return np.add(mean, deviation, out=mean)
 
     def idle(self, n: int, f: int, rounds: int | None = None) -> str:
         """Says where z is 0."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.parallel import cache_sized_parts
+from flwr_byzantine.arrays.kernels import moments
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
@@ -172,17 +172,10 @@ def kappa_seen(aggregate: Array, honest: Array) -> float:
         1.0
     """
     with np.errstate(all="ignore"):
-        parts = [_deviations(aggregate[part], honest[:, part]) for part in cache_sized_parts(*honest.shape)]
-        gap, spread = np.sum(parts, axis=0)
-        found = float(gap / (spread / len(honest))) if spread > 0 else math.nan
+        centre, deviation = moments(honest)
+        spread = _sq_norm(deviation)
+        found = _sq_norm(aggregate - centre) / spread if spread > 0 else math.nan
     return found if math.isfinite(found) else math.nan
-
-
-def _deviations(aggregate: Array, honest: Array) -> tuple[float, float]:
-    """‖F - x̄‖² and Σ ‖x_i - x̄‖² over some of the columns, in float64."""
-    exact = honest.astype(np.float64, copy=False)
-    centre = exact.mean(axis=0)
-    return _sq_norm(aggregate - centre), _sq_norm((exact - centre).ravel())
 
 
 def _sq_norm(vector: Array) -> float:
