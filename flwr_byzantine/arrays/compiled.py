@@ -114,3 +114,9 @@ def windows_into(rows: RowAddresses, pairs: Array, window: Any, part: slice, out
     dtype, ranks, limit = rows.like.dtype, np.array([window.low, window.high]), float(np.finfo(out.dtype).max)
     tile = SCRATCH.array(len(rows.starts), LANES[dtype], dtype)
     return bool(_loops().windows(rows.at(part.start), rows.like, part.stop - part.start, pairs, ranks, window.length, tile, limit, out))
+
+
+def weiszfeld(K: Array, squares: Array, change: Array, floor: float, steps: int, tol: float, far: float) -> Array:
+    """The weights that `GeometricMedian._weiszfeld` finds, where a step of a few rows would be spent in calling NumPy."""
+    found: Array = _loops().weiszfeld(np.ascontiguousarray(K), np.array(squares), np.array(change), floor**2, steps, tol, far)
+    return found

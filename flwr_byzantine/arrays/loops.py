@@ -254,3 +254,38 @@ def windows(places, like, width, pairs, ranks, length, tile, limit, out):
         for k in range(c):
             to[k] = min(max(total[k], -limit), limit)
     return not np.isnan(poison.sum())
+
+
+@_kernel()
+def beyond_lengths(K, squares, change, least, apart):
+    """Write the distances whose `squares` are given to `apart`; their sum less that of the rows' lengths, from each row's own gain."""
+    total = 0.0
+    for i in range(K.shape[0]):
+        apart[i] = np.sqrt(max(squares[i], least))
+        gain = change[i] + max(least - squares[i], 0.0) - max(least - K[i, i], 0.0)
+        total += gain / (apart[i] + np.sqrt(max(K[i, i], least)))
+    return total
+
+
+@_kernel()
+def weiszfeld(K, squares, change, least, steps, tol, far):
+    """The weights at the fixed point: `GeometricMedian._weiszfeld` says what the arguments are; `squares` and `change` are written over."""
+    n = K.shape[0]
+    weights, point, apart = squares.copy(), np.empty(n), np.empty(n)
+    total = beyond_lengths(K, squares, change, least, apart)
+    for _ in range(steps):
+        weights[:] = 1.0 / apart
+        weights /= weights.sum()
+        point[:] = 0.0
+        for i in range(n):
+            for k in range(n):
+                point[k] += weights[i] * K[i, k]
+        middle = (weights * point).sum()
+        for k in range(n):
+            change[k] = middle - 2.0 * point[k]
+            squares[k] = K[k, k] + change[k]
+        previous, total = total, beyond_lengths(K, squares, change, least, apart)
+        gain = previous - total
+        if tol > 0 and gain <= tol * apart.sum() and gain <= tol * far * np.median(apart):
+            break
+    return weights

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from flwr_byzantine.arrays import compiled
 from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
@@ -142,6 +143,8 @@ class GeometricMedian(Mixing):
             change: (n,) these less the ones to that row.
             floor: least value of a distance.
         """
+        if compiled.AVAILABLE:
+            return compiled.weiszfeld(K, squares, change, floor, self.max_iter, self.tol, FAR)
         weights, sum_of_distances = squares, _SumOfDistances(np.diag(K), floor)
         apart, total = sum_of_distances(squares, change)
         for _ in range(self.max_iter):
