@@ -78,10 +78,10 @@ class Scratch(threading.local):
 SCRATCH = Scratch()
 
 
-@lru_cache(maxsize=1)
-def _loops() -> Any:
-    """The module of the compiled loops; importing it loads Numba, which takes a while."""
-    return importlib.import_module("flwr_byzantine.arrays.loops")
+@lru_cache(maxsize=2)
+def _loops(module: str = "loops") -> Any:
+    """A module of compiled loops; importing it loads Numba, which takes a while."""
+    return importlib.import_module(f"flwr_byzantine.arrays.{module}")
 
 
 def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtype: Any, out: Array) -> None:
@@ -97,7 +97,7 @@ def distances_into(left: RowAddresses, right: RowAddresses, part: slice, out: Ar
 
 def moments_into(rows: RowAddresses, part: slice, mean: Array, deviation: Array) -> None:
     """Write the mean and the standard deviation of each of the columns `part` to the places of these columns."""
-    _loops().moments(rows.at(part.start), rows.like, part.stop - part.start, mean[part], deviation[part])
+    _loops("statistics").moments(rows.at(part.start), rows.like, part.stop - part.start, mean[part], deviation[part])
 
 
 def combine_into(rows: RowAddresses, weights: Array, origin: RowAddresses | None, rest: float, part: slice, out: Array) -> None:
@@ -118,5 +118,5 @@ def windows_into(rows: RowAddresses, pairs: Array, window: Any, part: slice, out
 
 def weiszfeld(K: Array, squares: Array, change: Array, floor: float, steps: int, tol: float, far: float) -> Array:
     """The weights that `GeometricMedian._weiszfeld` finds, where a step of a few rows would be spent in calling NumPy."""
-    found: Array = _loops().weiszfeld(np.ascontiguousarray(K), np.array(squares), np.array(change), floor**2, steps, tol, far)
+    found: Array = _loops("statistics").weiszfeld(np.ascontiguousarray(K), np.array(squares), np.array(change), floor**2, steps, tol, far)
     return found

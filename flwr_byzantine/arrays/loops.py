@@ -24,7 +24,7 @@ FAST = {"reassoc", "contract", "nsz"}  # vector sums and fused multiply-adds; Na
 uintp = types.uintp
 
 
-def _kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compiled without the interpreter's lock; kept on the disk where there is a place for it."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,13 +84,13 @@ def _fetch(_context: Any, place: Any) -> Any:
     return types.void(types.uintp), generate
 
 
-@_kernel()
+@kernel()
 def view(place, like, start, c):
     """The values start..start + c of the row at an address."""
     return numba.carray(_pointer(place, like), (start + c,))[start : start + c]
 
 
-@_kernel()
+@kernel()
 def copy(place, like, start, c, to, after):
     """`to[k] = row[start + k]` for all k below c, while the memory at `after` is asked for."""
     row, source, target = view(place, like, start, c), place + uintp(start * like.itemsize), uintp(to.ctypes.data)
@@ -103,7 +103,7 @@ def copy(place, like, start, c, to, after):
         to[k] = row[k]
 
 
-@_kernel(fastmath=FAST)
+@kernel(fastmath=FAST)
 def load(places, like, origin, start, stop, tile):
     """Columns of all rows into a tile: as they are, or as differences to the origin."""
     n, c = places.shape[0], stop - start
@@ -117,7 +117,7 @@ def load(places, like, origin, start, stop, tile):
                 to[k] -= tile.dtype.type(base[k])
 
 
-@_kernel(fastmath=FAST)
+@kernel(fastmath=FAST)
 def gram(places, like, origin, width, tile, out):
     """Add the products of all pairs of rows over `width` columns to the upper triangle of `out`."""
     zero = tile.dtype.type(0)
@@ -142,7 +142,7 @@ def gram(places, like, origin, width, tile, out):
                         out[i + p, j + q] += sums[p][q]
 
 
-@_kernel(fastmath=FAST)
+@kernel(fastmath=FAST)
 def distances(left, right, like, width, out):
     """Add the squared distance of each row of `left` to its partner in `right` to `out`."""
     for p in range(left.shape[0]):
@@ -154,30 +154,7 @@ def distances(left, right, like, width, out):
         out[p] += total
 
 
-@_kernel()
-def moments(places, like, width, mean, deviation):
-    """Write mean and standard deviation of each column, adding one row after another as NumPy does."""
-    n = places.shape[0]
-    for start in range(0, width, 1024):
-        c = min(1024, width - start)
-        centre, spread = mean[start : start + c], deviation[start : start + c]
-        for i in range(n):
-            row = view(places[i], like, start, c)
-            for k in range(c):
-                centre[k] = np.float64(row[k]) if i == 0 else centre[k] + np.float64(row[k])
-        spread[:] = 0.0
-        for k in range(c):
-            centre[k] /= n
-        for i in range(n):
-            row = view(places[i], like, start, c)
-            for k in range(c):
-                apart = np.float64(row[k]) - centre[k]
-                spread[k] += apart * apart
-        for k in range(c):
-            spread[k] = np.sqrt(spread[k] / n)
-
-
-@_kernel(fastmath=FAST)
+@kernel(fastmath=FAST)
 def combine(places, like, weights, origin, rest, width, limit, out):
     """Write the weighted sum of the rows, and of the origin `rest` times, to `out`."""
     total = np.zeros(4096)
@@ -200,7 +177,7 @@ def combine(places, like, weights, origin, rest, width, limit, out):
             to[k] = min(max(total[k], -limit), limit)
 
 
-@_kernel()
+@kernel()
 def mean_of_ranks(tile, ranks, total):
     """Write the means of the rows low..high-1 of a sorted tile, `ranks`, to `total`, adding one row after another."""
     total[:] = 0.0
@@ -211,7 +188,7 @@ def mean_of_ranks(tile, ranks, total):
         total[k] /= ranks[1] - ranks[0]
 
 
-@_kernel()
+@kernel()
 def nearest(tile, length, total, first):
     """Replace the centres in `total` by the means of the `length` values nearest to them, as `Window.first` finds them in each column."""
     n, lanes = tile.shape
@@ -228,7 +205,7 @@ def nearest(tile, length, total, first):
         total[k] /= length
 
 
-@_kernel()
+@kernel()
 def windows(places, like, width, pairs, ranks, length, tile, limit, out):
     """Write the window means of the sorted columns to `out`; whether all values are finite."""
     (n, lanes), base = tile.shape, uintp(tile.ctypes.data)
@@ -254,38 +231,3 @@ def windows(places, like, width, pairs, ranks, length, tile, limit, out):
         for k in range(c):
             to[k] = min(max(total[k], -limit), limit)
     return not np.isnan(poison.sum())
-
-
-@_kernel()
-def beyond_lengths(K, squares, change, least, apart):
-    """Write the distances whose `squares` are given to `apart`; their sum less that of the rows' lengths, from each row's own gain."""
-    total = 0.0
-    for i in range(K.shape[0]):
-        apart[i] = np.sqrt(max(squares[i], least))
-        gain = change[i] + max(least - squares[i], 0.0) - max(least - K[i, i], 0.0)
-        total += gain / (apart[i] + np.sqrt(max(K[i, i], least)))
-    return total
-
-
-@_kernel()
-def weiszfeld(K, squares, change, least, steps, tol, far):
-    """The weights at the fixed point: `GeometricMedian._weiszfeld` says what the arguments are; `squares` and `change` are written over."""
-    n = K.shape[0]
-    weights, point, apart = squares.copy(), np.empty(n), np.empty(n)
-    total = beyond_lengths(K, squares, change, least, apart)
-    for _ in range(steps):
-        weights[:] = 1.0 / apart
-        weights /= weights.sum()
-        point[:] = 0.0
-        for i in range(n):
-            for k in range(n):
-                point[k] += weights[i] * K[i, k]
-        middle = (weights * point).sum()
-        for k in range(n):
-            change[k] = middle - 2.0 * point[k]
-            squares[k] = K[k, k] + change[k]
-        previous, total = total, beyond_lengths(K, squares, change, least, apart)
-        gain = previous - total
-        if tol > 0 and gain <= tol * apart.sum() and gain <= tol * far * np.median(apart):
-            break
-    return weights

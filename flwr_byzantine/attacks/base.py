@@ -118,7 +118,7 @@ class Attack(Declared):
         rows = np.array(updates.blocks[0].rows)
         if rows.dtype.kind != "f":
             raise MalformedUpdate(f"{type(self).__name__} needs updates of a float dtype, got {rows.dtype}")
-        return like.restore(np.require(self.crafted(self.sanitized(rows), int(f), context, rows.dtype), requirements="CW"))
+        return like.restore(np.require(self.crafted(self.sanitized(rows), int(f), context, rows.dtype), requirements=("C", "W")))
 
     def crafted(self, honest: Array, f: int, context: AttackContext, dtype: Any) -> Array:
         """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is.

@@ -88,6 +88,16 @@ def test_compiled_gram_and_combination_agree_with_numpy(n, dtype, with_origin, m
     np.testing.assert_allclose(found[0][0], delta @ delta.T, rtol=1e-10, atol=1e-9)
 
 
+@needs_numba
+@pytest.mark.parametrize(("n", "d"), [(1, 5), (3, 2), (10, 1), (10, 79_510), (17, 300_001)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_moments_have_the_bits_of_numpys(n, d, dtype):
+    X = np.array(rows(n, d, dtype=dtype, spread=3.0, shift=1e3))
+    exact = X.astype(np.float64)
+    for found, expected in zip(kernels.moments(X), (exact.mean(axis=0), exact.std(axis=0)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 30.0, 1e3, 1e5])
 def test_float32_distances_are_right_to_1e_6_far_from_the_origin(ratio):
     """‖x_i‖ / ‖x_i - x_j‖ up to 1e5, wide and narrow rows."""
@@ -228,4 +238,4 @@ def test_what_one_process_compiled_the_next_one_finds(tmp_path):
 def test_kernels_are_compiled_where_nothing_can_be_kept():
     space: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", space)  # of no file, so that Numba finds no place beside it
-    assert importlib.import_module("flwr_byzantine.arrays.loops")._kernel()(space["twice"])(3) == 6
+    assert importlib.import_module("flwr_byzantine.arrays.loops").kernel()(space["twice"])(3) == 6

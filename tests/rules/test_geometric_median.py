@@ -6,6 +6,15 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import rules, theory
+from flwr_byzantine.arrays import compiled
+
+NEEDS_NUMBA = pytest.mark.skipif(not compiled.AVAILABLE, reason="Numba is not installed")
+
+
+@pytest.fixture(autouse=True, params=[pytest.param("compiled", marks=NEEDS_NUMBA), "numpy"])
+def _form(request, monkeypatch):
+    """Each test by the compiled steps and by NumPy's."""
+    monkeypatch.setattr(compiled, "AVAILABLE", request.param == "compiled")
 
 
 def normal(seed, n, d=3):
