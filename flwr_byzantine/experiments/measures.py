@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from flwr_byzantine.arrays.kernels import moments
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.detection import Round, auc, figures, mean_roc, precision, recall
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 FINAL_ROUNDS = 3  # rounds that the final values are the mean of
@@ -46,6 +47,8 @@ class History:
         attackers: how many malicious clients took part.
         over_f: 1 where they were more than the rule's f, else 0; NaN without a rule.
         skipped: 1 where the model stayed as it was, since too few replies were valid for the rule, else 0.
+        verdicts: for each round, what was said of each client; `precision`, `recall` and `auc` of a round, and the figures of
+            `detection.SCALARS` of the run, follow from them. Empty without a rule.
         notices: what the attack said of itself where it does nothing, each sentence once; no measure.
     """
 
@@ -60,23 +63,36 @@ class History:
     attackers: list[float] = field(default_factory=list)
     over_f: list[float] = field(default_factory=list)
     skipped: list[float] = field(default_factory=list)
+    verdicts: list[Round] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     def measures(self) -> dict[str, list[float]]:
         """The lists over rounds by name."""
-        return {name: values for name, values in asdict(self).items() if name != "notices"}
+        return {item.name: list(getattr(self, item.name)) for item in fields(self) if item.name not in ("notices", "verdicts")}
+
+    def detected(self) -> dict[str, list[float]]:
+        """Precision, recall and AUC over rounds; nothing without verdicts."""
+        seen = self.verdicts
+        shares = {name: [figure([one]) for one in seen] for name, figure in (("precision", precision), ("recall", recall))}
+        return shares | {"auc": [auc(one) for one in seen]} if seen else {}
+
+    def roc(self) -> list[float]:
+        """See `detection.mean_roc`."""
+        return mean_roc(self.verdicts)
 
     def final(self) -> dict[str, float | None]:
         """Mean of each measure over the last three rounds, the initial model apart; None where there is nothing.
 
         `attackers`, `over_f` and `skipped` are means over all rounds, the latter two so shares of the rounds. A round without
-        attackers counts for nothing in `malicious_kept`, one without honest clients in `honest_dropped`.
+        attackers counts for nothing in `malicious_kept`, one without honest clients in `honest_dropped`. The figures of
+        detection, where there are verdicts, are of the whole run: `detection.figures`.
 
         Example:
             >>> History(accuracy=[0.1, 0.5, 0.75]).final()["accuracy"]
             0.625
         """
-        return {name: _mean(self._last(name, values)) for name, values in self.measures().items()}
+        found = {name: _finite(value) for name, value in figures(self.verdicts).items()} if self.verdicts else {}
+        return {name: _mean(self._last(name, values)) for name, values in self.measures().items()} | found
 
     def _last(self, name: str, values: list[float]) -> list[float]:
         if name in WHOLE_RUN:
@@ -91,7 +107,8 @@ class History:
 
     def to_json(self) -> dict[str, list[float | None] | None]:
         """The lists with None for what is not finite, and None for an empty `attack_success`."""
-        found: dict[str, Any] = {name: [_finite(value) for value in values] for name, values in self.measures().items()}
+        lists = self.measures() | self.detected()
+        found: dict[str, Any] = {name: [_finite(value) for value in values] for name, values in lists.items()}
         return found | {"attack_success": found["attack_success"] or None}
 
 

@@ -11,6 +11,7 @@ from flwr.app import Message, MetricRecord
 from flwr.serverapp import Grid
 
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.detection import Verdict, verdicts
 from flwr_byzantine.experiments.measures import ReplyShares, kappa_seen, shares_of_average, shares_of_report
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.grids import wait_for_all
@@ -77,6 +78,10 @@ class RecordingGrid:
             return shares_of_report(report, self.partition, self.malicious)
         metrics = {client: cast(MetricRecord, reply.content["metrics"]) for client, reply in self.replies.items()}
         return shares_of_average({client: float(cast(int, record["num-examples"])) for client, record in metrics.items()}, self.malicious)
+
+    def verdicts(self, report: RoundReport) -> list[Verdict]:
+        """Who was left out of the last round."""
+        return verdicts(report, self.partition, self.malicious)
 
     def kappa(self, aggregate: Array) -> float:
         """`kappa_seen` of the last round, of the (d,) aggregate: a model where the clients send models, else a gradient."""

@@ -34,6 +34,7 @@ class Result:
         versions: of the packages that it ran on.
         notices: sentences of the attack, where it does nothing in this cell.
         profile: seconds of each part of the run, where it was looked for.
+        roc: mean ROC curve of the scores, at `detection.RATES`; empty where there is none.
         rule: the strategy with its options, as the tables name it.
         attack: the attack with its options, "none" without one.
 
@@ -54,6 +55,7 @@ class Result:
     attack: str = ""
     notices: list[str] = field(default_factory=list)
     profile: dict[str, float] = field(default_factory=dict)
+    roc: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Name the strategy and the attack by the configuration, where they have no other name, in words that are fit to print."""
@@ -76,13 +78,15 @@ class Result:
             versions=_snaked(line.get("versions")),
             notices=[escaped(str(text)) for text in line.get("notices") or ()],
             profile=dict(line.get("profile") or {}),
+            roc=list(line.get("roc") or ()),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The line of the results file as a dict."""
         head = {"key": self.key, "status": self.status, "error": self.error, "course": self.history, "final": self.final}
         line = {**head, "config": stored(self.config), "seconds": self.seconds, "versions": self.versions}
-        return {**line, **{name: found for name, found in (("notices", self.notices), ("profile", self.profile)) if found}}
+        more = {"notices": self.notices, "profile": self.profile, "roc": self.roc}
+        return {**line, **{name: found for name, found in more.items() if found}}
 
     def flat(self) -> dict[str, Any]:
         """The result in one row, for a data frame: each column's name is in snake_case.

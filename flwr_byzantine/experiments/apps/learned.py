@@ -71,6 +71,9 @@ class AppModel:
         """The error that the project's evaluation function finds, for it is the only one that a server can ask; None without one."""
         return None if self._central is None else self._harm
 
+    def server_loss(self) -> None:
+        """None: the app's data are its clients'."""
+
     def _harm(self, broadcast: Array, aggregate: Array) -> float:
         found = self.evaluate(1, unflat(self.first.arrays, broadcast + aggregate))
         loss = found["loss"]

@@ -35,6 +35,7 @@ class Content:
         choices: chosen hyper-parameters, or None.
         failures: failed cells, or None.
         unmatched: published entries that stand in no table.
+        detection: figures of detection of each setting in which any are known.
     """
 
     study: Study
@@ -46,6 +47,12 @@ class Content:
     choices: Table | None
     failures: Table | None
     unmatched: Sequence[Published]
+    detection: Sequence[Table] = ()
+
+    @property
+    def grids(self) -> list[Table]:
+        """All tables in the page's order."""
+        return [grid for grid in (self.overview, self.choices, *self.tables, *self.detection, self.failures) if grid]
 
 
 def page(content: Content, pictures: Sequence[Picture]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.report import detection
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.page import Content, page
@@ -84,14 +85,15 @@ def _content(content: Study, published: Sequence[Published], title: str, source:
     summary = overview(tables, content.rules).without_empty() if len(tables) > 1 else None
     chosen = choices_table(content) if content.choices else None
     failures = failures_table(content).without_empty() if content.failed else None
-    return Content(content, title, source, command, grids, summary, chosen, failures, unmatched(tables, published))
+    judged = [one.without_empty() for one in detection.tables(content)]
+    return Content(content, title, source, command, grids, summary, chosen, failures, unmatched(tables, published), judged)
 
 
 def _write(content: Content, published: Sequence[Published], out: Path) -> Report:
     pictures = illustrate(content.study, out)
     texts = {
         "index.html": page(content, pictures),
-        "tables.md": "\n".join(grid.markdown() for grid in (content.overview, content.choices, *content.tables, content.failures) if grid),
+        "tables.md": "\n".join(grid.markdown() for grid in content.grids),
         "worst-case.csv": worst_case_csv(content.study.tables(), published),
         "cells.csv": cells_csv(content.study),
     }
@@ -110,6 +112,7 @@ def drawings(content: Study, room: float = WIDE) -> Iterator[Drawing]:
     for measure in ("attack_success", "malicious_kept"):
         if content.has(measure):
             yield from matrices(content, measure, room)
+    yield from detection.rocs(content, room)
 
 
 def illustrate(content: Study, out: Path) -> list[Picture]:

@@ -204,7 +204,8 @@ def run(cell: Cell, data_root: str = "", processes: int | None = None, profile: 
         return failed(cell, f"{type(error).__name__}: {error}", time.monotonic() - start)
     parts = {} if looked is None else {part: round(seconds, 6) for part, seconds in looked.seconds.items()}
     taken = time.monotonic() - start
-    return _result(cell, taken, history=history.to_json(), final=history.final(), notices=history.notices, profile=parts)
+    measured = {"history": history.to_json(), "final": history.final(), "roc": history.roc()}
+    return _result(cell, taken, **measured, notices=history.notices, profile=parts)
 
 
 def failed(cell: Cell, error: str, seconds: float = 0.0) -> Result:

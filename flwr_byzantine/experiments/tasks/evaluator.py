@@ -10,6 +10,7 @@ from flwr.app import ArrayRecord, MetricRecord
 from flwr.serverapp.strategy import Strategy
 
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.experiments.detection import Verdict
 from flwr_byzantine.experiments.measures import History, ReplyShares
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.spans import span
@@ -30,6 +31,9 @@ class Recording(Protocol):
 
     def shares(self, report: RoundReport | None) -> ReplyShares:
         """How much of the honest and of the malicious replies was kept."""
+
+    def verdicts(self, report: RoundReport) -> list[Verdict]:
+        """Who of them was left out."""
 
     def kappa(self, aggregate: Array) -> float:
         """See `measures.kappa_seen`."""
@@ -94,6 +98,8 @@ class Evaluator:
         self.history.malicious_kept.append(shares.malicious_kept)
         self.history.malicious_share.append(shares.malicious_share)
         self.history.honest_dropped.append(shares.honest_dropped)
+        if report is not None:
+            self.history.verdicts.append(self.recorder.verdicts(report))
         moved = report is None or report.aggregated
         self.history.kappa_seen.append(self.recorder.kappa(self.aggregate(server_round, before, now)) if moved else math.nan)
         count = self.recorder.attackers

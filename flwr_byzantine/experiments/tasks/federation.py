@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Container, Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, evaluated
 from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
-from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
+from flwr_byzantine.experiments.tasks.learned import Learned, ServerLoss, TaskModel
 from flwr_byzantine.experiments.tasks.participation import Cohort, idle
 from flwr_byzantine.experiments.tasks.sampling import Present, average, client_numbers
 from flwr_byzantine.experiments.tasks.task import Task
@@ -75,7 +74,7 @@ def federate(
     torch.set_num_threads(1)
     learned = TaskModel(task, attack) if learned is None else learned
     cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
-    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None)
+    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.server_loss())
     attacked = None if attack is None else _attacked(attack, grid, task, rule, cohort, learned)
     recorder: Any = RecordingGrid(attacked or grid, cohort)
     step, due = ServerStep(task), evaluated(rounds, evaluate_every)
@@ -100,12 +99,12 @@ def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, maliciou
     return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
 
 
-def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool) -> Strategy:
+def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool, server_loss: ServerLoss | None = None) -> Strategy:
     """The strategy of a task with a rule, or None for the plain average, over a Flower strategy that averages."""
+    policy: Any = {"certificate": certificate, "max_skipped_rounds": UNENDING, "server_loss": server_loss}
     if task.method == "local-sgd":
-        return below if rule is None else Robust(rule, below, certificate=certificate, max_skipped_rounds=UNENDING)
-    descend = partial(ByzantineSGD, certificate=certificate, max_skipped_rounds=UNENDING)
-    return descend(Mean() if rule is None else rule, task.schedule, task.server_momentum, below)
+        return below if rule is None else Robust(rule, below, **policy)
+    return ByzantineSGD(Mean() if rule is None else rule, task.schedule, task.server_momentum, below, **policy)
 
 
 class ServerStep:

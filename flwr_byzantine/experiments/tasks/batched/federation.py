@@ -17,6 +17,7 @@ from flwr_byzantine.adversary import Adversary, Trained
 from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.experiments.detection import Verdict, verdicts
 from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
 from flwr_byzantine.experiments.tasks.batched.tables import Answers
@@ -94,7 +95,7 @@ class Federation:
         self.task, self.attack = task, attack
         self.learned = TaskModel(task, attack)
         below = below_of(task)
-        self.strategy = strategy_of(task, rule, below, certificate)
+        self.strategy = strategy_of(task, rule, below, certificate, self.learned.server_loss())
         self.server = InProcess(self.strategy) if isinstance(self.strategy, Wrapper) else Average(below)
         harm = self.learned.harm() if attack is not None and attack.knowledge == "rule" else None
         self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
@@ -221,8 +222,16 @@ class Recorder:
     def shares(self, report: RoundReport | None) -> ReplyShares:
         """See `RecordingGrid.shares`."""
         if report is not None:
-            return shares_of_report(report, {node: node - 1 for node in self.examples}, self.bad)
+            return shares_of_report(report, self._numbers, self.bad)
         return shares_of_average({node - 1: float(count) for node, count in self.examples.items()}, self.bad)
+
+    def verdicts(self, report: RoundReport) -> list[Verdict]:
+        """See `RecordingGrid.verdicts`."""
+        return verdicts(report, self._numbers, self.bad)
+
+    @property
+    def _numbers(self) -> dict[int, int]:
+        return {node: node - 1 for node in self.examples}
 
     def kappa(self, aggregate: Array) -> float:
         """See `RecordingGrid.kappa`."""
