@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_gradient_rounds_runs(capsys):
     module = script("gradient_rounds", DATASET="digits", TURNS=1, ROUNDS=2)
     module.main("fc_mnist")
     assert {"batched", "bare", "local"} <= {line.split()[1] for line in capsys.readouterr().out.splitlines()}
+
+
+@pytest.mark.slow
+def test_local_epochs_runs(capsys):
+    module = script("local_epochs", TURNS=1, CLIENTS=6, F=1, ROUNDS=3)
+    module.TASK = replace(module.TASK, dataset="digits", num_clients=6, num_malicious=1, hidden=(16,))
+    module.main()
+    assert "matrix products alone" in capsys.readouterr().out
 
 
 def test_state_cost_runs(capsys):
