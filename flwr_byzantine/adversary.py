@@ -88,6 +88,8 @@ class Adversary:
     ) -> list[dict[str, Array]]:
         """What the attackers send in place of what they have trained; to be called once a round, with one at least of those it sees.
 
+        Where the attack watches, rounds without attackers are among them.
+
         Args:
             honest: of the others, in the order of the partitions; not looked at by attackers of own knowledge.
             bad: of the attackers, in the order of the partitions.
@@ -203,7 +205,7 @@ class AdversarialGrid:
         bad = [pair for pair in pairs if self._is_bad(pair[0])]
         honest = [one for reply, one in pairs if not self._is_bad(reply)]
         self.attacked = sorted(_node(reply) for reply, _ in bad) if honest or self.adversary.own else []
-        if self.attacked:
+        if self.attacked or (honest and self.attack.watches):
             for (reply, _), arrays in zip(bad, self.adversary.replies(honest, [one for _, one in bad], first), strict=True):
                 replace_arrays(reply, arrays)
 

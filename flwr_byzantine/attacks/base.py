@@ -158,6 +158,11 @@ class Attack(Declared):
         """
         return {}
 
+    @property
+    def watches(self) -> bool:
+        """Whether it must see rounds without attackers too: colluders' mounts then call it there with f = 0."""
+        return False
+
     def idle(self, n: int, f: int, rounds: int | None = None) -> str:
         """Why this attack does nothing, and what to pass instead; empty where it does something.
 

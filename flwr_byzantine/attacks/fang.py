@@ -13,6 +13,7 @@ from flwr_byzantine.attacks.colluding import sq_distances
 from flwr_byzantine.declare.params import param
 
 FANG = "Fang, Cao, Jia, Gong, USENIX Security 2020"
+TENSORS, HIGHEST = 4, 999.0  # of FLANDERS' network; its largest λ
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class FangKrum(ColludingAttack):
     models, w_Re - λ s with w_Re the broadcast model; in updates that is the origin. All attackers send the same (its ε = 0).
 
     The form "flanders" is that of the code of FLANDERS: w_Re is in all rounds the model that an honest client sent in the
-    first one, and s the signs of its weights. Once training has left that model behind, Krum selects it for no λ, and the
-    attackers send an old model.
+    first one, whether anybody attacks in it or not, and s the signs of its weights. Once training has left that model behind,
+    Krum selects it for no λ, and the attackers send an old model. The first λ is of squared distances, and 999 at most: far
+    larger than the paper's, so that attackers whom Krum selects at any λ, as a majority, send something huge.
 
     Args:
         floor: λ below which the search ends, above 0.
@@ -49,10 +51,15 @@ class FangKrum(ColludingAttack):
         shifted = honest - start
         D = sq_distances(shifted, shifted.mean(axis=0))
         square, along = (shifted**2).sum(axis=1), (shifted * sign).sum(axis=1)
-        lam = self._bound(D, shifted, f)
+        lam = self._bound(D, shifted, f) if self.form == "paper" else self._flanders_bound(D, shifted, f)
         while lam >= self.floor and not _krum_selects(D, square + lam * (2 * along + lam * np.abs(sign).sum()), f):
             lam /= 2
         return np.asarray(start - lam * sign)
+
+    @property
+    def watches(self) -> bool:
+        """Whether the model of the first round is wanted, in which FLANDERS' code lets nobody attack."""
+        return self.form == "flanders"
 
     def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
         """For "flanders", the model that an honest client sent in the first round."""
@@ -77,6 +84,13 @@ class FangKrum(ColludingAttack):
         nearest = np.sort(np.sqrt(D), axis=1)[:, 1 : max(h - 1, 2)].sum(axis=1)
         far = np.linalg.norm(honest, axis=1).max()
         return float((nearest.min() / max(h - f - 1, 1) + far) / np.sqrt(d))
+
+    @staticmethod
+    def _flanders_bound(D: Array, honest: Array, f: int) -> float:
+        """The first λ of FLANDERS' code, for the four tensors of its network, whose joint norm stands for the sum of their norms."""
+        nearest = np.sort(D, axis=1)[:, 1 : max(len(D) - 1, 2)].sum(axis=1)
+        pairs = (len(D) + f - 2) * max(f - 1, 1)
+        return float(min((nearest.min() / pairs + (honest**2).sum(axis=1).max()) / np.sqrt(TENSORS), HIGHEST))
 
 
 def _broadcast(context: AttackContext) -> Array | float:

@@ -227,6 +227,15 @@ def test_flanders_fang_krum_starts_in_all_rounds_from_the_first_model_that_an_ho
         assert apart[0, 0] > 1e-3 if lam is None else 0 < apart[0, 0] < lam  # the model has left, and Krum takes nothing near the first
 
 
+def test_flanders_fang_krum_of_a_majority_sends_its_first_lambda_which_is_of_squared_distances():
+    X, n, f = problem(3)[:4], 12, 8
+    first = X[0]
+    scores = [sum(sorted(((x - y) ** 2).sum() for y in X)[1:3]) for x in X]
+    lam = (min(scores) / ((n - 2) * (f - 1)) + max(((x - first) ** 2).sum() for x in X)) / 2
+    np.testing.assert_allclose(attacks.FangKrum(form="flanders")(X, f), np.tile(first - lam * np.sign(first), (f, 1)))
+    np.testing.assert_allclose(attacks.FangKrum(form="flanders")(100 * X, f)[0], 100 * first - 999 * np.sign(first))
+
+
 def test_fang_trimmed_mean_lies_in_the_papers_intervals_on_the_side_against_the_mean():
     X = problem(2)
     for j, sent in enumerate(attacks.FangTrimmedMean(b=3.0)(X, 200).T):

@@ -107,6 +107,16 @@ def in_process(task, rule, attack, rounds):
 
 
 @pytest.mark.parametrize("run_it", [in_process, batched.federate])
+@pytest.mark.parametrize("watches", [False, True])
+def test_an_attack_that_watches_sees_the_rounds_without_attackers_too(run_it, watches, monkeypatch):
+    counts = []
+    monkeypatch.setattr(attacks.IPM, "watches", watches)
+    monkeypatch.setattr(attacks.IPM, "next_memory", lambda _attack, honest, f, _context: counts.append((len(honest), f)) or {})
+    run_it(replace(SMALL, clients_per_round="all", attack_from=3), None, attacks.IPM(), 4)
+    assert counts == [(12, 0), (12, 0)] * watches + [(8, 4), (8, 4)]
+
+
+@pytest.mark.parametrize("run_it", [in_process, batched.federate])
 @pytest.mark.parametrize("attack", [attacks.ALIE(z=1.0), attacks.IPM(), attacks.Mimic(), attacks.SignFlip(), attacks.MinMax()])
 def test_rounds_of_attackers_alone_or_without_any_do_not_break(attack, run_it):
     task = replace(SMALL, num_clients=6, num_malicious=3, clients_per_round=2)

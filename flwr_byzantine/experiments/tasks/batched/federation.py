@@ -152,7 +152,7 @@ class Federation:
         """What the round's attackers send."""
         adversary = cast(Adversary, self.adversary)
         adversary.enter(broadcast)
-        if not bad or not (honest or adversary.own):
+        if not (bad or adversary.attack.watches) or not (honest or adversary.own):
             return {}
         trained = [Trained(client, broadcast, replies.get(client, broadcast.model)) for client in (*honest, *bad)]
         updates = None if adversary.own else answers.rows if broadcast.gradients else _moves(answers.rows, broadcast.vector)
