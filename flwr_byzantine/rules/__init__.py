@@ -14,8 +14,15 @@ from flwr_byzantine.rules.base import PreAggregation, Rule
 from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
+from flwr_byzantine.rules.detectors.deepsight import DeepSight
+from flwr_byzantine.rules.detectors.flanders import FLANDERS
+from flwr_byzantine.rules.detectors.fldetector import FLDetector
+from flwr_byzantine.rules.detectors.martingale import MartingaleFilter
+from flwr_byzantine.rules.detectors.safeguard import SafeGuard
+from flwr_byzantine.rules.detectors.zeno import Zeno, ZenoPlusPlus
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
+from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
 from flwr_byzantine.rules.nearest import CGE, MoNNA
 from flwr_byzantine.rules.parsing import available, get, parse
@@ -29,6 +36,8 @@ __all__ = [
     "CAF",
     "CGE",
     "FLAME",
+    "FLANDERS",
+    "LASA",
     "MDA",
     "NNM",
     "SMEA",
@@ -39,13 +48,16 @@ __all__ = [
     "Chain",
     "ClippedClustering",
     "Clipping",
+    "DeepSight",
     "DnC",
+    "FLDetector",
     "FLTrust",
     "FoolsGold",
     "GeometricMedian",
     "InvalidParameter",
     "Krum",
     "MalformedUpdate",
+    "MartingaleFilter",
     "MeaMed",
     "Mean",
     "Median",
@@ -54,10 +66,13 @@ __all__ = [
     "Phocas",
     "PreAggregation",
     "Rule",
+    "SafeGuard",
     "SignGuard",
     "State",
     "TooFewUpdates",
     "TrimmedMean",
+    "Zeno",
+    "ZenoPlusPlus",
     "available",
     "chain",
     "get",

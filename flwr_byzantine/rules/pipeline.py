@@ -147,11 +147,12 @@ def _aggregated(stages: Sequence[Stage], updates: Updates, state: State, server:
     result = rest[-1].reduced(view, updates.n)
     if any("previous" in stage.anchors for stage in stages):
         memory["previous"] = view.updates.deltas(result.blocks)
+    scores = result.scores if first is None or first.scores is None else first.scores
     back = np.argsort(view.order)  # from the order worked in to the caller's
     return Outcome(
         result.blocks,
         None if result.weights is None else result.weights[back],
-        None if first is None or first.scores is None else first.scores[back],
+        None if scores is None else scores[back],
         None if first is None or first.selected is None else tuple(sorted(int(view.order[i]) for i in first.selected)),
         result.influence[back],
         State(state.round + 1, {**state.arrays, **found.memory, **memory}),

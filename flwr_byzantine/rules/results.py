@@ -106,11 +106,13 @@ class Reduced:
         blocks: the aggregate, one array for each block.
         weights: (n,) share of each update in it, or None for coordinate-wise rules.
         influence: (n,) as in `Aggregate`.
+        scores: (n,) badness of each update, or None where the rule has no scores, or the stage before it has.
     """
 
     blocks: list[Array]
     weights: Array | None
     influence: Array
+    scores: Array | None = None
 
 
 @dataclass(frozen=True)

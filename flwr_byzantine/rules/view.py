@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.geometry import Limits, sq_distances
+from flwr_byzantine.arrays.geometry import HUGE, Limits, sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.wrap import wrap
@@ -154,6 +154,14 @@ def sq_distances_between(updates: Updates) -> Array:
     """(n, n) squared distances between updates, as a rule sees them."""
     view = View(updates, (), State())
     return sq_distances(view.gram) * view.unit * view.unit
+
+
+def rows_of(view: View) -> Array:
+    """(n, d) float64 rows, a copy; one longer than 1e75 counts as one of that length, so that no square overflows."""
+    rows = view.at(np.arange(view.updates.d))
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(rows, axis=1) * view.unit
+    return np.asarray(rows * (view.unit * np.minimum(1.0, HUGE / np.maximum(lengths, HUGE)))[:, None])
 
 
 def node_ids(nodes: Any, n: int) -> list[int]:

@@ -6,11 +6,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from flwr_byzantine.arrays.geometry import HUGE
+from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.rules.base import PreAggregation
 from flwr_byzantine.rules.results import Combination
-from flwr_byzantine.rules.view import View
+from flwr_byzantine.rules.view import View, rows_of
+
+__all__ = ["Detector", "least", "nearest_half", "ratio", "recalled", "rows_of", "senders"]
+
+ROUNDED = 1e-9  # of the median length: rows no farther apart than this are one
+LARGEST = 1e300  # as a score
 
 
 class Detector(PreAggregation):
@@ -73,9 +78,33 @@ def senders(view: View) -> Array:
     return np.array(view.updates.ids[: view.n], np.uint64)
 
 
-def rows_of(view: View) -> Array:
-    """(n, d) float64 rows, a copy; one longer than 1e75 counts as one of that length, so that no square overflows."""
-    rows = view.at(np.arange(view.updates.d))
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(rows, axis=1) * view.unit
-    return np.asarray(rows * (view.unit * np.minimum(1.0, HUGE / np.maximum(lengths, HUGE)))[:, None])
+def least(scores: Array, count: int) -> tuple[Array, float]:
+    """(n,) bool of the `count` least scores, the first of equal ones; and the largest of these, which others are compared with.
+
+    Example:
+        >>> kept, threshold = least(np.array([3.0, 1.0, 2.0]), 2)
+        >>> kept.tolist(), threshold
+        ([False, True, True], 2.0)
+    """
+    order = np.argsort(scores, kind="stable")[:count]
+    kept = np.zeros(len(scores), bool)
+    kept[order] = True
+    return kept, float(scores[order[-1]]) if count else -np.inf
+
+
+def nearest_half(rows: Array) -> tuple[int, float, Array]:
+    """The row with the smallest ball that holds more than half of the (n, d) rows, that ball's radius, and (n,) distances to the row.
+
+    Two rows are often each other's last neighbour within the ball, and so tie: the one nearer to all is taken.
+    """
+    apart = np.sqrt(sq_distances(rows @ rows.T))
+    reach = np.sort(apart, axis=1)[:, len(rows) // 2]
+    middle = int(np.argmin(np.where(reach <= reach.min() * (1 + 1e-6), apart.sum(axis=1), np.inf)))
+    rounding = ROUNDED * float(np.median(np.linalg.norm(rows, axis=1)))
+    return middle, max(float(reach[middle]), rounding), np.linalg.norm(rows - rows[middle], axis=1)
+
+
+def ratio(sizes: Array, bound: Array | float) -> Array:
+    """Sizes as multiples of a bound; 0 where both are zero."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.asarray(np.where(sizes == 0, 0.0, np.minimum(sizes / bound, LARGEST)))

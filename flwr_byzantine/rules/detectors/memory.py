@@ -57,6 +57,21 @@ class Senders:
             found[inside] = self.known[name][at]
         return found
 
+    def recall_seen(self, ids: Array, fresh: int) -> Array:
+        """(n,) round in which each of these senders was last seen; `fresh` for those that are not known."""
+        inside, at = self.places(ids)
+        found = np.full(len(ids), fresh, np.int64)
+        found[inside] = self.seen[at]
+        return found
+
+    def recall_aligned(self, name: str, ids: Array, blank: Array, now: int) -> Array:
+        """(n, window, ...) series of these senders, one entry a round, the last round's at the end; NaN in rounds without them."""
+        found, seen = self.recall(name, ids, blank), self.recall_seen(ids, now - 1)
+        for i in np.flatnonzero(seen < now - 1):
+            away = min(int(now - 1 - seen[i]), found.shape[1])
+            found[i] = np.concatenate([found[i, away:], np.full_like(found[i, :away], np.nan)])
+        return found
+
     def after(self, ids: Array, round: int, values: Mapping[str, Array], most: int) -> Senders:
         """The same after a round in which these senders were seen, with their entries as they are now.
 
