@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         SignGuard,
         TrimmedMean,
     )
+    from flwr_byzantine.strategy.lora import LoRA
     from flwr_byzantine.strategy.trained import trained_names
 
 __version__ = "0.1.0"
@@ -70,6 +71,7 @@ __all__ = [  # noqa: RUF022 (plainly sorted)
     "InfeasibleRound",
     "InvalidParameter",
     "Krum",
+    "LoRA",
     "LocalGrid",
     "MDA",
     "MalformedUpdate",
@@ -111,6 +113,7 @@ _MODULES = {
 _PLACES = {  # other names, and the modules that hold them
     "citation": "declare.citations",
     "LocalGrid": "flower.local",
+    "LoRA": "strategy.lora",
     "trained_names": "strategy.trained",
 }
 

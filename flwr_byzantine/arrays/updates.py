@@ -93,6 +93,10 @@ class Updates(Geometry):
         ]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
+    def length(self, values: Sequence[Array]) -> float:
+        """The norm of a result's difference to the origin."""
+        return float(np.linalg.norm(self.deltas(values)))
+
     def at(self, coordinates: Array) -> Array:
         """(n, len(coordinates)) float64 deltas at these coordinates, which ascend, each times its block's scale."""
         parts, start = [], 0

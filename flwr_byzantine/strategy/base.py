@@ -15,8 +15,9 @@ from flwr_byzantine.flower import compat, console, loops
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.parsing import AUTO
+from flwr_byzantine.strategy.adapted import refuse_rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
-from flwr_byzantine.strategy.below import SECURE, check_bases, check_wrapped, standing_on
+from flwr_byzantine.strategy.below import SECURE, check_bases, check_wrapped, refuse_below_lora, standing_on
 from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.metrics import aggregate_metrics
@@ -43,6 +44,9 @@ class RobustStrategy(Policy):
         self.rule_at(100)  # parameters that the rule refuses are refused now
         self.core = Core(self, self.rule_at, self._server_step(), compat.log, self._below)
         self.core.keeper.refuse_overwriting()
+        if self.lora is not None:
+            refuse_below_lora(self._below(), self.core.step.gradients)
+            refuse_rule(self.rule_at(100))
 
     if not TYPE_CHECKING:
 

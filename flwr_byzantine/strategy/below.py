@@ -23,6 +23,10 @@ SECURE = (
     "strategy: secure aggregation (SecAgg, SecAgg+) hides the clients' updates and shows a strategy their average alone: no rule can tell "
     "a liar from it; use the default workflow with a robust strategy, or secure aggregation with FedAvg"
 )
+OF_FACTORS = (
+    "strategy: lora= goes with a server that takes the aggregate as it is (FedAvg): {what} takes its steps in the factors A and B, "
+    "which mean nothing by themselves; leave out lora=, or take FedAvg()"
+)
 LEAST = ("min_available_nodes", "min_train_nodes", "min_evaluate_nodes")  # attributes of the Message API's strategies
 CONTAINERS = (dict, list, tuple, set, frozenset)
 RATES = {
@@ -47,6 +51,18 @@ def standing_on(strategy: Any) -> Iterator[Any]:
             if id(part) not in seen and (isinstance(part, CONTAINERS) or _is_strategy(part)):
                 seen.add(id(part))
                 waiting.append(part)
+
+
+def refuse_below_lora(strategy: Any, gradients: bool) -> None:
+    """Refuse what would move the factors of adapters as if they were weights.
+
+    Raises:
+        InvalidParameter: one sentence names it.
+    """
+    names = {base.__name__ for found in standing_on(strategy) for base in type(found).__mro__}
+    optimisers = sorted(names & {"FedOpt", "FedAvgM", "FedAdam", "FedAdagrad", "FedYogi"})
+    if gradients or optimisers:
+        raise InvalidParameter(OF_FACTORS.format(what="a descent along gradients" if gradients else optimisers[0]))
 
 
 def _parts(thing: Any) -> Iterable[Any]:

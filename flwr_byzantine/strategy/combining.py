@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
-
+from flwr_byzantine.arrays.adapters import Adapters
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.rules.server import Server
 from flwr_byzantine.rules.view import sq_distances_between
+from flwr_byzantine.strategy.adapted import FACTORS, Adapted, by_products
 from flwr_byzantine.strategy.carried import all_carried
 from flwr_byzantine.strategy.inspection import Inspected
 from flwr_byzantine.strategy.metrics import reported_noise
@@ -26,6 +28,8 @@ from flwr_byzantine.strategy.sizes import Samples, per_array
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.weighting import capped
 from flwr_byzantine.theory.certificate import Certificate, certify
+
+RANKS_DIFFER = "this round's rule works on LoRA's factors, and their ranks differ; a rule that weighs whole updates takes any ranks"
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Aggregated:
         state: of the other arrays, flat, in the model's order.
         certificate: whether the resilience condition held, where the policy asks for that.
         remarks: what is to be noted of the arrays, see `remarks`.
+        truncation: share of a layer's length that the adapter's rank leaves out, the most of any layer; None without LoRA.
     """
 
     outcome: Outcome
     state: list[Array]
     certificate: Certificate | None
     remarks: dict[str, str]
+    truncation: float | None = None
 
 
 def combine(
@@ -58,27 +64,57 @@ def combine(
         state: the rule's own, or None before its first round.
         server: what the server has of its own, of the judged arrays.
         spill: the file that holds the rows, which is closed, or None.
+
+    Raises:
+        InfeasibleRound: adapters of which no next model can be made; one sentence says why.
     """
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
     with spill or nullcontext():
-        blocks = _judged(template, seen)
-        samples = Samples(blocks, after_part)
-        updates = Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part)
+        rows, adapted = list(seen.rows.values()), template.adapted if by_products(rule) else None
+        blocks = _judged(template, rows) if adapted is None else adapted.blocks(rows)
+        samples = Samples(blocks, after_part) if blocks else None
+        updates = (
+            Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part)
+            if adapted is None
+            else adapted.updates(rows, nodes, after_part)
+        )
         with span("rule"):
             outcome = run(rule, updates, state, server)
         if policy.weighting == "capped":
             outcome = capped(rule, updates, outcome, [reply.examples for reply in used])
         certificate = None
         if policy.certificate:
-            norm = float(np.linalg.norm(updates.deltas(outcome.blocks)))
+            norm = updates.length(outcome.blocks)
             certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used), squares=updates.sq_norms())
-        noted = remarks(rule, template.roles, samples, outcome.blocks, bool(policy.scale))
-        return Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate, noted)
+        noted = _noted(policy, rule, template, samples, outcome.blocks[: len(blocks)], adapted)
+        made = Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate, noted)
+        return made if template.adapted is None else _with_adapters(made, template.adapted, updates, rule)
 
 
-def _judged(template: Template, seen: Inspected) -> list[Block]:
-    judged = zip(*(template.roles.judged(row) for row in seen.rows.values()), strict=True)
-    return [Block(list(rows), origin) for rows, origin in zip(judged, template.roles.judged(template.origins), strict=True)]
+def _noted(
+    policy: Policy, rule: Rule, template: Template, samples: Samples | None, made: Sequence[Array], adapted: Adapted | None
+) -> dict[str, str]:
+    """What is to be noted of the ordinary arrays; beside adapters they are not all that clients are apart in."""
+    names = template.roles.judged(template.names) if adapted is None else adapted.ordinary
+    return {} if samples is None else remarks(rule, template.roles, names, samples, made, adapted is not None or bool(policy.scale))
+
+
+def _with_adapters(made: Aggregated, adapted: Adapted, updates: Updates, rule: Rule) -> Aggregated:
+    """What is broadcast next of the aggregate's adapters."""
+    if not isinstance(updates, Adapters):
+        return replace(made, remarks=made.remarks | {"factors": FACTORS.format(rule=rule)})
+    judged, left_out, said = adapted.settled(updates, made.outcome.blocks)
+    if left_out > (1.0 if adapted.lora.max_error is None else adapted.lora.max_error):
+        raise InfeasibleRound(f"{said}, more than max_error={adapted.lora.max_error:g}")
+    noted = made.remarks | ({"truncation": said} if said else {})
+    return replace(made, outcome=replace(made.outcome, blocks=judged), remarks=noted, truncation=left_out)
+
+
+def _judged(template: Template, rows: Sequence[list[Array]]) -> list[Block]:
+    judged, origins = [template.roles.judged(row) for row in rows], template.roles.judged(template.origins)
+    if template.adapted is not None and len({tuple(row.size for row in own) for own in judged}) > 1:
+        raise InfeasibleRound(RANKS_DIFFER)
+    return [Block(list(own), origin) for own, origin in zip(zip(*judged, strict=True), origins, strict=True)]
 
 
 def _state(template: Template, seen: Inspected, f: int, after_part: AfterPart | None) -> list[Array]:

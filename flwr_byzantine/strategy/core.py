@@ -214,10 +214,13 @@ class Core(Run):
         except TooFewLeft as error:
             self._skip(report, str(error), replace(seen, dropped=seen.dropped | detected(nodes, error.detections)), veto)
             return None
+        except InfeasibleRound as error:
+            self._skip(report, str(error), seen, "")
+            return None
         self.state.rule = None if self.fresh else made.outcome.state  # whole models are no memory for differences
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
         notes = self.remark(server_round, made.remarks)
-        return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes)
+        return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes, truncation=made.truncation)
 
     def _skip(self, report: RoundReport, short: str, seen: Inspected, veto: str) -> None:
         nodes = dict.fromkeys(seen.rows, NodeReport("kept")) | seen.dropped

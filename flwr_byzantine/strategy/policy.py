@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.strategy.lora import LoRA
 from flwr_byzantine.strategy.places import file_place, folder_place
 from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.roles import Choice, check_choice
@@ -79,6 +80,8 @@ class Policy:
             FedBN): a reply may leave them out or send anything in their place, which nobody reads; the server's model keeps them as
             they were broadcast, and arrays beyond the model's are no fault. Replies without names (legacy API) hold all arrays, or the
             shared ones alone, in the model's order. What is judged is judged among the shared.
+        lora: a `LoRA`, where clients train adapters: these are compared and aggregated as the products that they are, whatever their
+            rank; None treats their factors as ordinary arrays.
         spill: folder on a disk to whose temporary file each reply's arrays are moved when they arrive (legacy API: when they
             are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
@@ -104,6 +107,7 @@ class Policy:
     judge: Choice = "trained"
     shared: Choice | None = None
     scale: Literal["per-array"] | None = None
+    lora: LoRA | None = None
     spill: str | Path | None = None
 
     if not TYPE_CHECKING:  # a type checker would take it to mean that any attribute may be set
@@ -144,6 +148,10 @@ class Policy:
         """
         if self.resume and self.checkpoint is None:
             raise InvalidParameter("strategy: resume=True needs checkpoint=, the file to go on from")
+        if self.lora is not None and self.scale:
+            raise InvalidParameter("strategy: lora= needs scale=None: products are compared in the model's own norm")
+        if self.lora is not None and (self.server_loss or self.server_predict):
+            raise InvalidParameter("strategy: lora= goes without server_loss= and server_predict=, which move a model by coordinates")
         if self.scale and self.certificate:
             raise InvalidParameter("strategy: certificate=True needs scale=None: a guarantee in the scaled norm says nothing of descent")
         if self.weighting == "capped" and self.certificate:
@@ -169,5 +177,6 @@ CONSTRAINTS = {
     "resume": Constraint(bool),
     "run_name": Constraint(str, optional=True),
     "quarantine": Constraint(Quarantine, optional=True),
+    "lora": Constraint(LoRA, optional=True),
 }
 PLACES = {"report_path": file_place, "checkpoint": file_place, "spill": folder_place}

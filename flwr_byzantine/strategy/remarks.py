@@ -26,17 +26,18 @@ MOVES = "; nnm+trimmed-mean moves it"
 OTHER = "the clients that are followed leave it as it is, or the changes cancel out or are lost in rounding to the array's dtype"
 
 
-def remarks(rule: Rule, roles: Roles, samples: Samples, aggregate: Sequence[Array], scaled: bool) -> dict[str, str]:
+def remarks(rule: Rule, roles: Roles, names: Sequence[str], samples: Samples, aggregate: Sequence[Array], scaled: bool) -> dict[str, str]:
     """Key -> sentence, for a round; the key is the same in each round that has the same to say.
 
     Args:
         rule: as run.
         roles: of the model's arrays.
-        samples: of the judged arrays of the valid replies.
+        names: of the judged arrays that are looked at.
+        samples: of these arrays of the valid replies.
         aggregate: what became of these.
-        scaled: whether the rule compared each array in its own unit.
+        scaled: whether the rule compared each array in its own unit, or others beside these.
     """
-    names, lengths = roles.judged(roles.sizes), samples.typical_sizes(centred=False)
+    lengths = samples.typical_sizes(centred=False)
     least = NOTHING * float(np.median(lengths / np.sqrt(samples.widths)))
     found = {"state": str(roles)} if roles.kinds or roles.unshared else {}
     if _compares(rule) and not scaled:

@@ -93,6 +93,8 @@ class RoundReport:
         planned: the last round of the run, where the loop that runs it says.
         seconds: from the choice of nodes to the report, or None.
         ended: when the report was made, in seconds since 1970 (UTC), or None.
+        truncation: share (0 to 1) of a layer's length that the rank of the server's adapter leaves out of the aggregate, the most of any
+            layer; None without `lora=`.
         evaluation: of the model that the round began with, which is that after the round before: "clients" and "server" -> what an
             evaluation there found. That of the last round is in no report; callbacks of `on_report=` are told of it.
 
@@ -122,6 +124,7 @@ class RoundReport:
     seconds: float | None = field(default=None, compare=False)
     ended: float | None = field(default=None, compare=False)
     evaluation: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
+    truncation: float | None = None
 
     def __post_init__(self) -> None:
         """Make rule and note fit to print: a rule may be the user's own."""

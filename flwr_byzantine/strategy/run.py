@@ -13,6 +13,7 @@ import numpy as np
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.strategy.adapted import Adapted
 from flwr_byzantine.strategy.attributes import Attributes
 from flwr_byzantine.strategy.counting import RuleFor
 from flwr_byzantine.strategy.identity import Identity
@@ -108,8 +109,10 @@ class Run:
         snapshot = self.keeper.open(idle)
         if snapshot is None:
             return None
+        lora, saved = self.policy.lora, snapshot.group("model")
+        expected = model if lora is None or model is None else lambda: lora.of_ranks(model(), saved)
         try:
-            found = self.state.restore(snapshot, self.keeper.target, self.policy.quarantine, self.step, model)
+            found = self.state.restore(snapshot, self.keeper.target, self.policy.quarantine, self.step, expected)
         except InvalidParameter:
             self.keeper.close()
             raise
@@ -171,6 +174,7 @@ class Run:
         judge = self._settled("judge", state.judged if shared == state.shared else None, arrays)
         masks = [name for name, count in state.infinite.items() if name in arrays and count > FEW * arrays[name].size]
         template = template.of_shared(shared, decide(arrays, judge, masks, shared))
+        template.adapted = None if self.policy.lora is None else Adapted.of(self.policy.lora, template, self.rule(100))
         judged = template.roles.judged(template.names)
         if lost := [name for name, count in infinite.items() if name in judged and count > state.infinite.get(name, 0)]:
             raise InvalidParameter(NOT_FINITE.format(lost[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from flwr_byzantine.flower.words import printable
 from flwr_byzantine.strategy.majority import majority
 from flwr_byzantine.strategy.numbers import NOT_AVERAGED, own_model
 from flwr_byzantine.strategy.roles import Item, Roles
+
+if TYPE_CHECKING:
+    from flwr_byzantine.strategy.adapted import Adapted
 
 
 class Template:
@@ -37,6 +40,7 @@ class Template:
         fixed: name -> which values of a judged array are infinite or NaN, and these: they stay, whatever replies hold there; flat
             values and origins have zeros in their place.
         gradients: whether replies are vectors of their own.
+        adapted: which arrays are factors of adapters, whose ranks may differ; None where all are ordinary ones.
 
     Complex arrays are pairs of real numbers in all flat arrays.
 
@@ -61,6 +65,7 @@ class Template:
         self.gradients, self.fixed = False, dict[str, tuple[Array, Array]]()
         self.size = sum(value.nbytes for value in sent.values())
         self.roles = Roles({name: value.size for name, value in sent.items()}, {})
+        self.adapted: Adapted | None = None
 
     def of_shared(self, shared: Collection[str] | None, roles: Roles) -> Template:
         """The same model, of which clients share these arrays, in these roles."""
@@ -124,7 +129,8 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
             )
         given = self._shared(payloads)
         sizes = [_size(data) for data in given.values()]
-        if sum(sizes) > RATIO * self.size + PER_ARRAY * (1 + len(sizes)):
+        largest = self.size + (0 if self.adapted is None else self.adapted.extra)
+        if sum(sizes) > RATIO * largest + PER_ARRAY * (1 + len(sizes)):
             raise MalformedUpdate(f"expected about {self.size} bytes like the model, got {sum(sizes)}; not decoded")
         return self._checked({name: decode(given[name]) for name in self.names})
 
@@ -133,10 +139,13 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         return self._checked(self._shared(arrays))
 
     def _checked(self, arrays: Mapping[str, Array]) -> list[Array]:
-        return [
+        rows = [
             self._check_one(name, arrays[name], shape, dtype, own)
             for name, shape, dtype, own in zip(self.names, self.shapes, self.dtypes, self.values, strict=True)
         ]
+        if self.adapted is not None:
+            self.adapted.check(rows)
+        return rows
 
     def _shared(self, given: Mapping[str, Item]) -> Mapping[str, Item]:
         """The shared arrays of a reply, or the server's own update, by their names in the model."""
@@ -160,8 +169,10 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         return dict(zip(self.names, given.values(), strict=True))
 
     def _check_one(self, name: str, value: Array, shape: tuple[int, ...], dtype: np.dtype[Any], own: Array) -> Array:
-        if value.shape != shape and not (name in self.roles.kinds and max(value.ndim, len(shape)) < 2):
-            raise MalformedUpdate(f"array {name!r}: expected shape {shape}, got {value.shape}")
+        grown = name in self.roles.kinds and max(value.ndim, len(shape)) < 2
+        if value.shape != shape and not grown and not (self.adapted is not None and self.adapted.fits(name, value.shape)):
+            also = "" if self.adapted is None else self.adapted.but_rank(name)
+            raise MalformedUpdate(f"array {name!r}: expected shape {shape}{also}, got {value.shape}")
         row = flat(value if value.dtype == dtype else _convert(name, value, dtype))
         if name in self.fixed:
             row = np.where(self.fixed[name][0], row.dtype.type(0), row)
@@ -176,18 +187,34 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
             InvalidParameter: one of them is missing, or of another size.
         """
         forms = self.roles.judged(list(zip(self.names, self.shapes, self.values, strict=True)))
-        return self.unflatten(self.roles.merged([_made(name, arrays, shape, own) for name, shape, own in forms], state))
+        return self.unflatten(self.roles.merged([self._made(name, arrays, shape, own) for name, shape, own in forms], state))
 
     def unflatten(self, blocks: Sequence[Array]) -> dict[str, Array]:
         """Name -> array of the model's shape and dtype from flat blocks of the shared ones; the others as they were broadcast.
 
-        State that has grown stays flat.
+        State that has grown stays flat; factors of adapters have the rank that they have.
         """
         whole = [self._refilled(name, block) for name, block in zip(self.names, blocks, strict=True)]
         forms = zip(self.names, whole, self.values, self.dtypes, self.shapes, strict=True)
-        made = {name: block.view(dtype).reshape(shape if block.size == own.size else -1) for name, block, own, dtype, shape in forms}
+        made = {
+            name: block.view(dtype).reshape(shape if block.size == own.size else self._free(name) or -1)
+            for name, block, own, dtype, shape in forms
+        }
         made |= self.unshared
         return {name: made[name] for name in self.model}
+
+    def _free(self, name: str) -> tuple[int, ...] | None:
+        """The shape, with -1 for the rank, of an adapter's factor; None of other arrays."""
+        return None if self.adapted is None else self.adapted.shape(name)
+
+    def _made(self, name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], own: Array) -> Array:
+        """One array of a strategy's model, flat and in the dtype of the server's own."""
+        if name not in arrays:
+            raise InvalidParameter(f"a model without array {name!r} was made of the aggregate; keep the arrays that come in")
+        row, got = flat(arrays[name]), f"{arrays[name].dtype} of shape {arrays[name].shape}; keep the shapes that come in"
+        if row.size != own.size and self._free(name) is None:
+            raise InvalidParameter(f"array {name!r} made of the aggregate must be of shape {shape}, got {got}")
+        return rounded(row, own)
 
     def _refilled(self, name: str, block: Array) -> Array:
         """A flat block with the values that stay."""
@@ -208,17 +235,6 @@ def _repeats(row: Array, own: Array) -> bool:
     """Whether what is not finite is the broadcast model's: a mask, an observer that saw nothing."""
     odd = ~np.isfinite(row)
     return row.size == own.size and np.array_equal(row[odd], own[odd], equal_nan=True)
-
-
-def _made(name: str, arrays: Mapping[str, Array], shape: tuple[int, ...], own: Array) -> Array:
-    """One array of a strategy's model, flat and in the dtype of the server's own."""
-    if name not in arrays:
-        raise InvalidParameter(f"a model without array {name!r} was made of the aggregate; keep the arrays that come in")
-    row = flat(arrays[name])
-    if row.size != own.size:
-        got = f"{arrays[name].dtype} of shape {arrays[name].shape}"
-        raise InvalidParameter(f"array {name!r} made of the aggregate must be of shape {shape}, got {got}; keep the shapes that come in")
-    return rounded(row, own)
 
 
 def rounded(values: Array, like: Array) -> Array:

@@ -45,6 +45,8 @@ def brought(policy: Policy, rule: Rule, server_round: int, broadcast: Any, templ
 
 def _layout(template: Template) -> Layout:
     """Names and shapes of the judged arrays; flat where they are pairs of numbers."""
+    if template.adapted is not None and not template.adapted.strict:
+        return template.adapted.layout
     forms = template.roles.judged(zip(template.names, template.shapes, template.values, strict=True))
     return Layout({name: shape if math.prod(shape) == value.size else (value.size,) for name, shape, value in forms})
 
@@ -89,6 +91,8 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
         rows = template.check(_by_name(train(server_round, model), template))
     except (MalformedUpdate, ValueError, TypeError) as error:
         raise InvalidParameter(f"server_update must return the model as trained in round {server_round}: {error}") from error
+    if template.adapted is not None and not template.adapted.strict:
+        return template.adapted.packed(rows)
     deltas = [
         row.astype(np.float64) if origin is None else np.subtract(row, origin, dtype=np.float64)
         for row, origin in zip(template.roles.judged(rows), template.roles.judged(template.origins), strict=True)

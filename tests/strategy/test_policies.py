@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from flwr_byzantine import InvalidParameter
+from flwr_byzantine import InvalidParameter, LoRA
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.quarantine import Ledger, Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
@@ -32,6 +32,7 @@ DEFAULTS = {
     "judge": "trained",
     "shared": None,
     "scale": None,
+    "lora": None,
 }
 EDGES = {
     "on_infeasible": (["skip", "error"], ["raise", None]),
@@ -50,6 +51,7 @@ EDGES = {
     "resume": ([True], [1]),
     "run_name": (["seed 1", None], [1]),
     "quarantine": ([Quarantine(), None], [True]),
+    "lora": ([LoRA(alpha=8), None], [8, "svd"]),
 }
 
 

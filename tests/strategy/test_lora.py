@@ -1,0 +1,268 @@
+"""Adapters under a robust strategy: compared as products, broadcast as factors, and no reply can break that."""
+
+import numpy as np
+import pytest
+from flwr.serverapp.strategy import FedAdam
+
+from flwr_byzantine import ByzantineSGD, FedMedian, InfeasibleRound, InvalidParameter, LoRA, MultiKrum, Robust, rules
+from flwr_byzantine.strategy.lora import Pair
+from tests.support.adapters import ALPHA, LAYERS, PREFIX, adapter, one_round, rank_of, replies, turned
+
+A, B, HEAD = f"{PREFIX}mlp.up.lora_A.weight", f"{PREFIX}mlp.up.lora_B.weight", f"{PREFIX}head.weight"
+STACK = LoRA(alpha=8, aggregate="stack")
+MIXING = [
+    rules.Krum(f=1),
+    rules.MultiKrum(f=1),
+    rules.GeometricMedian(f=1),
+    rules.parse("nnm+krum", 1),
+    rules.parse("nnm+geometric-median", 1),
+]
+
+
+def weighed(lora, report, given, layer="mlp.up"):
+    return sum(report.nodes[node].weight * lora.products(arrays)[layer] for node, arrays in given.items())
+
+
+@pytest.mark.parametrize("rule", MIXING, ids=str)
+def test_the_stacked_aggregate_is_the_mixture_of_products(rule):
+    given = replies()
+    model, report = one_round(rule, given, STACK)
+    for layer in LAYERS:
+        assert STACK.products(model)[layer] == pytest.approx(weighed(STACK, report, given, layer), abs=1e-5)
+    assert model[HEAD] == pytest.approx(sum(report.nodes[node].weight * arrays[HEAD] for node, arrays in given.items()), abs=1e-6)
+    assert report.truncation == 0
+
+
+def test_stacking_adds_the_ranks_of_those_that_are_kept():
+    ranks = (1, 1, 1, 2, 2)
+    assert rank_of(one_round(rules.Mean(), replies(ranks[:3]), STACK)[0]) == 3
+    assert rank_of(one_round(rules.Mean(), replies(ranks), STACK)[0]) == 6, "no more than the smaller side of the layer"
+
+
+@pytest.mark.parametrize("rule", MIXING, ids=str)
+def test_the_servers_adapter_is_the_best_of_its_rank_and_the_report_says_what_is_left_out(rule):
+    given = replies()
+    model, report = one_round(rule, given)
+    worst = 0.0
+    for layer in LAYERS:
+        u, sizes, v = np.linalg.svd(weighed(ALPHA, report, given, layer), full_matrices=False)
+        assert ALPHA.products(model)[layer] == pytest.approx((u[:, :4] * sizes[:4]) @ v[:4], abs=1e-5)
+        worst = max(worst, np.linalg.norm(sizes[4:]) / np.linalg.norm(sizes))
+    assert report.truncation == pytest.approx(worst, abs=1e-6)
+    assert rank_of(model) == 4
+    assert ("leaves out" in " ".join(report.notes)) == (worst > 1e-6)
+
+
+@pytest.mark.parametrize("rule", MIXING, ids=str)
+@pytest.mark.parametrize("size", [1.0, 1e6, 1e-12])
+def test_the_basis_of_the_factors_changes_no_choice(rule, size):
+    given = replies()
+    plain, report = one_round(rule, given)
+    model, again = one_round(rule, {node: turned(arrays, node, size) for node, arrays in given.items()})
+    assert [entry.status for entry in again.nodes.values()] == [entry.status for entry in report.nodes.values()]
+    assert [entry.weight for entry in again.nodes.values()] == pytest.approx([entry.weight for entry in report.nodes.values()], abs=1e-5)
+    assert ALPHA.products(model)["mlp.up"] == pytest.approx(ALPHA.products(plain)["mlp.up"], abs=1e-4)
+
+
+def test_zeros_that_fill_up_a_rank_change_nothing_where_the_scale_is_one():
+    given, lora = replies((2, 2, 2, 2, 2)), LoRA(scaling=2.0)
+    padded = given | {1: dict(given[1])}
+    padded[1][A], padded[1][B] = np.pad(given[1][A], ((0, 3), (0, 0))), np.pad(given[1][B], ((0, 0), (0, 3)))
+    (one, first), (other, second) = one_round(rules.Krum(f=1), given, lora), one_round(rules.Krum(f=1), padded, lora)
+    assert first.nodes[1].score == pytest.approx(second.nodes[1].score)
+    assert lora.products(one)["mlp.up"] == pytest.approx(lora.products(other)["mlp.up"], abs=1e-6)
+
+
+def test_the_scale_is_the_servers_word():
+    """A client that doubles its B to pretend another alpha sends twice the product, which is what is compared."""
+    given = replies((4,) * 7)
+    loud = given | {1: given[1] | {B: 50 * given[1][B]}}
+    _, report = one_round(rules.MultiKrum(f=1), loud)
+    assert report.nodes[1].status == "rejected"
+    assert LoRA(alpha=16, rslora=True).scale("x", 4) == 8.0
+    assert LoRA(alpha=16, alpha_pattern={r"mlp\.up": 4}).scale("mlp.up", 4) == 1.0
+    assert LoRA(alpha=16, alpha_pattern={r"up": 4}).scale("block.up", 2) == 2.0
+
+
+def test_fresh_adapters_are_added_to_the_broadcast_one():
+    lora, given, start = LoRA(alpha=8, aggregate="stack", fresh=True), replies((1, 1, 1)), adapter(1, 0)
+    model, report = one_round(rules.Mean(), given, lora, start)
+    assert lora.products(model)["mlp.up"] == pytest.approx(lora.products(start)["mlp.up"] + weighed(lora, report, given), abs=1e-5)
+    assert rank_of(model) == 4
+
+
+def broken(name, change):
+    return lambda arrays: arrays | {name: change(arrays[name])}
+
+
+HOSTILE = {
+    "rank 0": lambda arrays: arrays | {A: np.zeros((0, 6), np.float32), B: np.zeros((9, 0), np.float32)},
+    "rank beyond max_rank": lambda arrays: arrays | {A: np.zeros((65, 6), np.float32), B: np.zeros((9, 65), np.float32)},
+    "ranks that differ": broken(A, lambda a: a[:1]),
+    "A transposed": broken(A, lambda a: a.T.copy()),
+    "B transposed": broken(B, lambda b: b.T.copy()),
+    "A and B exchanged": lambda arrays: arrays | {A: arrays[B], B: arrays[A]},
+    "no A": lambda arrays: {name: value for name, value in arrays.items() if name != A},
+    "no B": lambda arrays: {name: value for name, value in arrays.items() if name != B},
+    "one more layer": lambda arrays: arrays | {"x.lora_A.weight": arrays[A], "x.lora_B.weight": arrays[B]},
+    "flat": broken(A, np.ravel),
+    "three axes": broken(A, lambda a: a[None]),
+    "a number": broken(A, lambda a: np.float32(1.0)),
+    "NaN": broken(A, lambda a: np.full_like(a, np.nan)),
+    "infinite": broken(B, lambda b: np.full_like(b, -np.inf)),
+    "complex": broken(B, lambda b: b.astype(complex)),
+    "text": broken(B, lambda b: b.astype(str)),
+    "a product beyond any": lambda arrays: arrays | {A: np.full_like(arrays[A], 1e30), B: np.full_like(arrays[B], 1e30)},
+    "the head of another shape": broken(HEAD, lambda h: h[:1]),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_reply_that_is_no_adapter_is_invalid_and_costs_nobody_else(kind):
+    given = replies((4, 4, 4, 4, 4, 4, 4))
+    model, report = one_round(rules.Krum(f=1), given | {3: HOSTILE[kind](given[3])})
+    assert report.nodes[3].status == "invalid"
+    assert report.nodes[3].reason
+    assert report.aggregated
+    assert all(np.isfinite(value).all() for value in model.values())
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_too_many_such_replies_skip_the_round(kind):
+    given, start = replies((4, 4, 4, 4, 4)), adapter(4, 0)
+    model, report = one_round(rules.Krum(f=1), {node: HOSTILE[kind](arrays) for node, arrays in given.items()}, model=start)
+    assert not report.aggregated
+    assert model is start
+
+
+def test_values_at_the_edge_of_float32_do_not_stop_a_round():
+    given = replies((4,) * 7)
+    edge = given[2] | {A: np.full_like(given[2][A], 1e36), B: np.full_like(given[2][B], 1e-20)}
+    model, report = one_round(rules.parse("nnm+geometric-median", 1), given | {2: edge})
+    assert report.aggregated
+    assert np.abs(ALPHA.products(model)["mlp.up"]).max() < 1e3
+
+
+def test_a_truncation_beyond_the_limit_skips_the_round():
+    start = adapter(4, 0)
+    model, report = one_round(rules.Mean(), replies(), LoRA(alpha=8, max_error=0.01), start)
+    assert (model is start, report.aggregated) == (True, False)
+    assert "more than max_error=0.01" in report.note
+    with pytest.raises(InfeasibleRound, match="more than max_error"):
+        one_round(rules.Mean(), replies(), LoRA(alpha=8, max_error=0.01), start, on_infeasible="error")
+    assert one_round(rules.Mean(), replies(), LoRA(alpha=8, max_error=0.9), start)[1].aggregated
+
+
+def test_too_few_replies_skip_the_round():
+    start = adapter(4, 0)
+    model, report = one_round(rules.Krum(f=2), replies((4, 4, 4)), model=start)
+    assert (model is start, report.aggregated) == (True, False)
+
+
+@pytest.mark.parametrize("rule", [rules.Median(), rules.TrimmedMean(f=1), rules.parse("nnm+trimmed-mean", 1)], ids=str)
+def test_coordinate_wise_rules_take_one_rank_and_say_so(rule):
+    model, report = one_round(rule, replies((4, 4, 2, 4, 4, 4, 4)))
+    assert report.nodes[3].status == "invalid"
+    assert "expected shape (4, 6), got (2, 6)" in report.nodes[3].reason
+    assert any("works coordinate by coordinate" in note for note in report.notes)
+    assert rank_of(model) == 4
+
+
+def test_a_rule_that_turns_coordinate_wise_meets_differing_ranks():
+    def changing(n):
+        return rules.Mean() if n > 10 else rules.Median()
+
+    start = adapter(4, 0)
+    model, report = one_round(changing, replies(), model=start)
+    assert (model is start, "ranks differ" in report.note) == (True, True)
+
+
+def test_capped_weights_and_certificates_are_of_products():
+    _, report = one_round(rules.MultiKrum(f=1), replies(), weighting="capped")
+    assert report.aggregated
+    _, report = one_round(rules.parse("nnm+krum", 1), replies(), certificate=True)
+    assert report.certificate is not None
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: LoRA(), "give alpha="),
+        (lambda: LoRA(alpha=8, scaling=2.0), "give alpha="),
+        (lambda: LoRA(scaling=2.0, rslora=True), "go with alpha="),
+        (lambda: LoRA(alpha=8, aggregate="stack", rank=4), "its rank grows"),
+        (lambda: LoRA(alpha=8, aggregate="mean"), "aggregate must be"),
+        (lambda: LoRA(alpha=8, max_rank=0), "max_rank must be"),
+        (lambda: LoRA(alpha=8, alpha_pattern={"x": -1.0}), "alpha_pattern"),
+        (lambda: Robust(rules.Krum(f=1), lora=8), "lora must be"),
+        (lambda: Robust(rules.Krum(f=1), lora=ALPHA, scale="per-array"), "scale=None"),
+        (lambda: Robust(rules.Krum(f=1), FedAdam(), lora=ALPHA), "FedAdam takes its steps in the factors"),
+        (lambda: ByzantineSGD(rules.Krum(f=1), 0.1, lora=ALPHA), "gradients takes its steps in the factors"),
+        (lambda: Robust(rules.FLAME(f=1), lora=ALPHA), "FLAME: noise=0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_run(make, words):
+    with pytest.raises(InvalidParameter, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"base_model.model.x.lora_magnitude_vector": np.ones(3, np.float32)}, "DoRA"),
+        ({f"{PREFIX}mlp.up.lora_B.bias": np.ones(3, np.float32)}, "lora_bias"),
+        ({f"{PREFIX}other.lora_A.weight": np.ones((2, 3), np.float32)}, "in pairs"),
+        ({A: np.ones((3, 6), np.float32)}, "finite float factors"),
+        ({A: np.full((4, 6), np.nan, np.float32)}, "finite float factors"),
+    ],
+)
+def test_a_model_of_other_adapters_is_refused(extra, words):
+    with pytest.raises(InvalidParameter, match=words):
+        one_round(rules.Mean(), replies(), model=adapter(4, 0) | extra)
+
+
+def test_a_model_without_adapters_is_refused():
+    with pytest.raises(InvalidParameter, match="lora= needs arrays called"):
+        one_round(rules.Mean(), {1: {"w": np.ones(2)}}, model={"w": np.ones(2)})
+
+
+def test_names_of_every_kind_that_peft_saves_are_paired():
+    names = ["m.0.lora_A.weight", "m.0.lora_B.weight", "m.1.lora_A.default.weight", "m.1.lora_B.default.weight", "m.e.lora_embedding_A"]
+    names += ["m.e.lora_embedding_B", "m.f.lora_embedding_A.default", "m.f.lora_embedding_B.default", "m.classifier.weight"]
+    assert ALPHA.pairs(names) == [Pair(f"m.{layer}", a, b) for layer, a, b in zip("01ef", names[:8:2], names[1:8:2], strict=True)]
+
+
+def test_convolutions_are_products_too():
+    rng = np.random.default_rng(0)
+    start = {"c.lora_A.weight": rng.normal(size=(2, 3, 5, 5)), "c.lora_B.weight": np.zeros((4, 2, 1, 1))}
+    given = {
+        k: {"c.lora_A.weight": rng.normal(size=(r, 3, 5, 5)), "c.lora_B.weight": rng.normal(size=(4, r, 1, 1))}
+        for k, r in enumerate((1, 2, 3))
+    }
+    model, _ = one_round(rules.Mean(), given, LoRA(scaling=1.0, rank=4), start)
+    assert [model[name].shape for name in start] == [(4, 3, 5, 5), (4, 4, 1, 1)]
+    kernels = [np.einsum("orxy,rihw->oihw", arrays["c.lora_B.weight"], arrays["c.lora_A.weight"]) for arrays in given.values()]
+    assert LoRA(scaling=1.0).products(model)["c"].reshape(4, 3, 5, 5) == pytest.approx(np.mean(kernels, axis=0), abs=1e-6)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 4, 6])
+def test_a_client_begins_with_the_best_of_its_rank(rank):
+    server, own = adapter(4, 0), adapter(rank, 5)
+    begun = ALPHA.fitted(server, own)
+    assert {name: value.shape for name, value in begun.items()} == {name: value.shape for name, value in own.items()}
+    u, sizes, v = np.linalg.svd(ALPHA.products(server)["mlp.up"], full_matrices=False)
+    assert ALPHA.products(begun)["mlp.up"] == pytest.approx((u[:, :rank] * sizes[:rank]) @ v[:rank], abs=1e-5)
+    assert (np.linalg.norm(begun[A], axis=1) > 0.1).all(), "no direction is dead"
+    assert begun[HEAD] is not server[HEAD]
+    assert np.array_equal(begun[HEAD], server[HEAD])
+
+
+def test_with_fresh_adapters_a_client_begins_with_its_own():
+    begun = LoRA(alpha=8, fresh=True).fitted(adapter(4, 0), adapter(2, 5))
+    assert np.array_equal(begun[A], adapter(2, 5)[A])
+    assert np.array_equal(begun[HEAD], adapter(4, 0)[HEAD])
+
+
+def test_named_strategies_take_it():
+    assert MultiKrum(f=1, lora=ALPHA).lora is ALPHA
+    assert FedMedian(lora=ALPHA).lora is ALPHA
