@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
 from logging import INFO, WARNING
 
 from flwr_byzantine.flower.patience import Quorum
@@ -87,8 +88,13 @@ def largest_that_came(rule_for: RuleFor, n: int) -> tuple[Rule | None, str]:
     rule = rule_or_reason(rule_for, n)
     if isinstance(rule, str):
         return None, rule
-    nobody = rule.robust and rule.f == 0 and not too_few(rule, n)
+    nobody = not too_few(rule, n) and _would_withstand(rule)
     return rule, f"f={AUTO!r} is 0 at {n} replies: {rule} withstands no Byzantine one; ask more nodes" if nobody else ""
+
+
+def _would_withstand(rule: Rule) -> bool:
+    """Whether f is 0, of a rule that takes an f: a plain mean takes none, and nobody expects it to withstand anybody."""
+    return rule.f == 0 and any("f" in {item.name for item in fields(stage)} for stage in rule.stages())
 
 
 def enough(rule_for: RuleFor, n: int) -> bool:
@@ -149,7 +155,7 @@ def silence(rule_for: RuleFor, n: int, auto: bool = False) -> tuple[int, str]:
 
 def _allowed(rule_for: RuleFor, rule: Rule, n: int) -> tuple[int, str]:
     """What `silence` says where f is "auto"."""
-    if rule.f == 0 and rule.robust:
+    if _would_withstand(rule):
         return WARNING, f"{n} nodes are asked, at which f={AUTO!r} is 0: {rule} withstands no Byzantine one; ask more nodes"
     waits = quorum(rule_for, n, True, True).enough
     return INFO, f"of {n} nodes asked f={AUTO!r} allows {rule.f} to be Byzantine, {_faults(rule_for, waits)} where {waits} answer"

@@ -92,6 +92,14 @@ def test_mean_withstands_nobody_and_says_so_no_more_than_ever():
     assert {(report.f, report.note) for report in reported(strategy)} == {(0, "")}
 
 
+def test_a_detector_before_a_mean_is_told_nothing_and_that_is_said():
+    strategy = Robust(rules.chain(rules.FLANDERS(f=2), rules.Mean()), flower.FedAvg(fraction_evaluate=0.0), f="auto")
+    (note,) = {report.note for report in reported(strategy)}
+    assert note == "f='auto' is 0 at 11 replies: FLANDERS(f=0) + Mean() withstands no Byzantine one; ask more nodes"
+    robust = Robust(rules.chain(rules.FLANDERS(f=2), rules.TrimmedMean(f=2)), flower.FedAvg(fraction_evaluate=0.0), f="auto")
+    assert {(report.f, report.note) for report in reported(robust)} == {(3, "")}
+
+
 def test_a_legacy_round_reports_it_too():
     strategy = legacy.Krum(f="auto")
     one_round(strategy)
