@@ -13,7 +13,15 @@ from flwr_byzantine.monitor.heatmap import HeatMap, heat_map
 from flwr_byzantine.monitor.reading import Reports, read
 from flwr_byzantine.monitor.records import COLOURS, NodeRecord, records
 from flwr_byzantine.monitor.show.html import render
-from flwr_byzantine.monitor.tables import nodes_table, notes_table, quarantine_table, reasons_table, rounds_table, slowest_table
+from flwr_byzantine.monitor.tables import (
+    detectors_table,
+    nodes_table,
+    notes_table,
+    quarantine_table,
+    reasons_table,
+    rounds_table,
+    slowest_table,
+)
 from flwr_byzantine.strategy.report import RoundReport
 
 NAMED = 40  # nodes whose rows have names; of more, the rest has thin rows in a map of its own
@@ -124,6 +132,7 @@ def html(run: Run, title: str) -> str:
         others=nodes_table([node for node in run.nodes if node not in run.suspects], run.rounds),
         shown=SHOWN,
         reasons=reasons_table(run.nodes),
+        detected=detectors_table(run.reports),
         bans=quarantine_table(run.nodes),
         slowest=slowest_table(run.nodes),
         notes=notes_table(run.reports),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from flwr_byzantine.monitor.records import QUARANTINE, SKIPPED, STATUSES, NodeRecord
 from flwr_byzantine.monitor.show.table import Field, Table
-from flwr_byzantine.strategy.report import RoundReport
+from flwr_byzantine.strategy.report import RoundReport, Suspicion
 
 SLOWEST = 15  # nodes
 REASONS = 200  # rows
@@ -56,6 +56,27 @@ def quarantine_table(records: Sequence[NodeRecord]) -> Table | None:
         for ban, name in bans
     ]
     return Table("Quarantine", ("node", "rounds", "why"), tuple(rows)) if rows else None
+
+
+def detectors_table(reports: Sequence[RoundReport]) -> Table | None:
+    """Whom a detector left out in some round: how often, in which rounds, and what it said last; the most often left out first."""
+    found: dict[tuple[str, str], list[tuple[int, Suspicion]]] = {}
+    for report in reports:
+        for node, entry in report.nodes.items():
+            for name, said in entry.detections.items():
+                found.setdefault((str(node), name), []).append((report.server_round, said))
+    rows = [(Field(node), Field(name), *_said(rounds)) for (node, name), rounds in found.items()]
+    rows = sorted((row for row in rows if row[2].number), key=lambda row: -row[2].number)
+    return (
+        Table("Left out by detectors", ("node", "detector", "times", "of", "rounds", "last score", "threshold"), tuple(rows))
+        if rows
+        else None
+    )
+
+
+def _said(rounds: Sequence[tuple[int, Suspicion]]) -> tuple[Field, ...]:
+    out, last = [number for number, said in rounds if not said.kept], rounds[-1][1]
+    return _count(len(out)), _count(len(rounds)), Field(spells(out)), _number(last.score, 3), _number(last.threshold, 3)
 
 
 def slowest_table(records: Sequence[NodeRecord]) -> Table | None:

@@ -17,7 +17,8 @@ from flwr_byzantine.experiments import cli
 from flwr_byzantine.monitor import page
 from flwr_byzantine.monitor.reading import read
 from flwr_byzantine.monitor.records import COLOURS, QUARANTINE, SKIPPED, records
-from flwr_byzantine.strategy.report import NodeReport, RoundReport
+from flwr_byzantine.monitor.tables import detectors_table
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, Suspicion
 
 DEPLOYMENT = Path(__file__).parents[2] / "docs" / "examples" / "rounds.jsonl"  # SuperLink, six SuperNodes, one node of an attacker's
 HOSTILE = "2919482968681426024"
@@ -90,6 +91,15 @@ def test_the_page_needs_nothing_from_outside(text):
     "Certificate", "Times", "Evaluation", "Slowest nodes", "Notes", "Rounds"])  # fmt: skip
 def test_it_has_all_that_the_reports_have(text, heading):
     assert f"<h2>{heading}</h2>" in text
+
+
+def test_whom_detectors_left_out_is_shown_with_what_they_said():
+    out, kept = (NodeReport("kept", detections={"FLDetector": Suspicion(score, 1.5, keep)}) for score, keep in ((2.0, False), (1.0, True)))
+    run = run_of(report(1, {7: out, 8: kept}), report(2, {7: kept, 8: kept}), report(3, {7: out, 8: kept}))
+    table = detectors_table(run.reports)
+    assert [[item.text for item in row] for row in table.rows] == [["7", "FLDetector", "2", "3", "1, 3", "2.000", "1.500"]]
+    assert 'id="detected"' in page.html(run, "run")
+    assert detectors_table(run.reports[1:2]) is None
 
 
 def test_a_stay_in_quarantine_is_shown_with_its_reasons(deployed):
