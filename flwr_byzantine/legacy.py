@@ -1,5 +1,6 @@
 """The same strategies for Flower's legacy API (`flwr.server.strategy`), working with `NumPyClient`."""
 
+from flwr_byzantine.strategy.legacy_further import CRFL, CTMA, GAS, RLR, SLSGD, Aksel, AutoGM, FedRDF, SignSGD
 from flwr_byzantine.strategy.legacy_named import (
     CAF,
     CGE,
@@ -30,9 +31,16 @@ from flwr_byzantine.strategy.legacy_wrapper import ByzantineSGD, Robust
 __all__ = [
     "CAF",
     "CGE",
+    "CRFL",
+    "CTMA",
     "FLAME",
+    "GAS",
     "MDA",
+    "RLR",
+    "SLSGD",
     "SMEA",
+    "Aksel",
+    "AutoGM",
     "Bulyan",
     "ByzantineSGD",
     "CenteredClipping",
@@ -40,6 +48,7 @@ __all__ = [
     "DnC",
     "FLTrust",
     "FedMedian",
+    "FedRDF",
     "FedTrimmedAvg",
     "FoolsGold",
     "GeometricMedian",
@@ -52,5 +61,6 @@ __all__ = [
     "Phocas",
     "Robust",
     "SignGuard",
+    "SignSGD",
     "TrimmedMean",
 ]

@@ -5,7 +5,7 @@ Loaded only where such a tensor is given. All that is n × n, and every rule, is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flwr_byzantine.arrays import conversion
 from flwr_byzantine.arrays.conversion import check_rows
+from flwr_byzantine.arrays.parallel import cache_sized_parts
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
 from flwr_byzantine.arrays.window import Window
@@ -88,6 +89,10 @@ class TensorUpdates(Updates):
         dtype = self.common if self.common in (torch.float32, torch.float64) else self.wide
         extra = [torch.from_numpy(vector).to(dtype).to(self.device) for vector in vectors]
         return TensorUpdates([*self.tensors, *extra], [*self.ids, *(-1 for _ in vectors)])
+
+    def origins(self) -> Array:
+        """(d,) zeros: there is no origin."""
+        return np.zeros(self.d)
 
     def deltas(self, values: Sequence[Any]) -> Array:
         """(d,) float64 NumPy copy of a result."""
@@ -179,6 +184,15 @@ class TensorUpdates(Updates):
             raise NotFinite("updates must be finite")
         return [out]
 
+    def columns(self, reduce: Callable[[Array], Array], mixing: Array | None = None) -> list[Any]:
+        """(d,) what `reduce` makes of the columns of (n, c) float64 NumPy values (of `mixing @ values` where given), on the host."""
+        out = self._empty_result()
+        for part in self._parts(self.n):
+            values = _to_host(self._gather(part, self.common))
+            found = [reduce(block if mixing is None else mixing @ block) for block in _cache_sized(values)]
+            out[part] = _rounded(self._to_device(np.concatenate(found)), out.dtype)
+        return [out]
+
     def _window_mean(self, values: Tensor, window: Window) -> Tensor:
         """(c,) means of the windows of (n, c) ascending values; as `Window.mean`, on the device."""
         total = torch.zeros_like(values[0], dtype=self.wide)
@@ -212,6 +226,11 @@ class TensorUpdates(Updates):
 def _tiled(block: Tensor) -> Tensor:
     """(n, tiles, TILE) columns of an (n, c) block, the last tile filled up with zeros."""
     return torch.nn.functional.pad(block, (0, -block.shape[1] % TILE)).reshape(len(block), -1, TILE)
+
+
+def _cache_sized(values: Array) -> Iterator[Array]:
+    """The columns of (n, c) values, few enough at a time."""
+    return (values[:, part] for part in cache_sized_parts(*values.shape))
 
 
 def _to_host(tensor: Tensor) -> Array:

@@ -7,7 +7,7 @@ form (`compiled`, with Numba) and a NumPy form for every dtype; coordinate-wise 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -174,6 +174,25 @@ def windows(
         return bool(np.isfinite(values[:, [0, -1]]).all())
 
     return all(run(partial, equal_parts(len(out)) if direct else cache_sized_parts(n, len(out)), after_part, direct))
+
+
+def columns(
+    rows: Rows,
+    mixing: Array | None,
+    reduce: Callable[[Array], Array],
+    origin: Array | None,
+    out: Array,
+    after_part: AfterPart | None = None,
+) -> None:
+    """Write the origin plus what `reduce` makes of each (n, c) float64 part of the deltas, or of `mixing @ deltas`, to `out`."""
+
+    def partial(part: slice) -> None:
+        block = centred_block(rows, origin, part)
+        value = reduce(block if mixing is None else mixing @ block)
+        with np.errstate(over="ignore"):  # `round_into` brings infinity back into the range
+            round_into(value if origin is None else value + origin[part], out[part])
+
+    run(partial, cache_sized_parts(len(rows), len(out)), after_part)
 
 
 def mixed_block(rows: Rows, mixing: Array | None, origin: Array | None, part: slice) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +84,10 @@ class Updates(Geometry):
             blocks.append(replace(block, rows=[*block.rows, *extra]))
             start += block.width
         return Updates(blocks, [*self.ids, *(-1 for _ in vectors)], self.after_part)
+
+    def origins(self) -> Array:
+        """(d,) float64 values that deltas are measured from."""
+        return np.concatenate([np.zeros(block.width) if block.origin is None else block.origin.astype(np.float64) for block in self.blocks])
 
     def deltas(self, values: Sequence[Array]) -> Array:
         """(d,) float64 difference of per-block `values` to the origin."""
@@ -170,6 +174,13 @@ class Updates(Geometry):
         for block, out in zip(self.blocks, outs, strict=True):
             if not kernels.windows(block.rows, mixing, window, block.origin, out, self.after_part):
                 raise NotFinite("updates must be finite")
+        return outs
+
+    def columns(self, reduce: Callable[[Array], Array], mixing: Array | None = None) -> list[Array]:
+        """Per block, the origin plus what `reduce` makes of the columns of (n, c) float64 deltas (of `mixing @ deltas` where given)."""
+        outs = self._empty()
+        for block, out in zip(self.blocks, outs, strict=True):
+            kernels.columns(block.rows, mixing, reduce, block.origin, out, self.after_part)
         return outs
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:

@@ -108,7 +108,7 @@ class Sybil(WrappingAttack):
         [[-1.0, -2.0], [-1.0, -2.0]]
     """
 
-    attack: OwnAttack = param(SignFlip(), kind=OwnAttack)  # noqa: RUF009
+    attack: OwnAttack = param(SignFlip(), kind=OwnAttack)
     noise: float = param(0.0, kind=float, ge=0)
     shares_update: ClassVar[bool] = True
     reference: ClassVar[str] = "Fung, Yoon, Beschastnikh, RAID 2020"

@@ -78,7 +78,7 @@ class OnOff(WrappingAttack):
         [1.0, -10.0, 1.0, -10.0]
     """
 
-    attack: OwnAttack = param(SignFlip(scale=10.0), kind=OwnAttack)  # noqa: RUF009
+    attack: OwnAttack = param(SignFlip(scale=10.0), kind=OwnAttack)
     start: int = param(6, ge=1)
     on: int = param(5, ge=1)
     period: int = param(10, ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -27,8 +28,20 @@ def citation(*items: Any) -> str:
         >>> citation(rules.Krum, rules.MultiKrum(f=2)).count("@")
         1
     """
-    pieces = [piece for item in items for part in getattr(item, "parts", (item,)) for piece in references_of(part)]
+    pieces = [piece for item in items for part in _parts(item) for piece in references_of(part)]
     return "\n\n".join(dict.fromkeys(entry_of(piece) or f"% {piece}" for piece in pieces))
+
+
+def _parts(item: Any) -> Iterator[Any]:
+    """A chain's parts, and of each rule over another that one."""
+    if found := getattr(item, "parts", ()):
+        for part in found:
+            yield from _parts(part)
+        return
+    yield item
+    base = None if isinstance(item, type) else getattr(item, "base", None)
+    if base is not None:
+        yield from _parts(base)
 
 
 def references_of(item: Any) -> list[str]:

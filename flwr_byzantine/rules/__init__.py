@@ -10,9 +10,11 @@ nor torch.
 from __future__ import annotations
 
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
+from flwr_byzantine.rules.after import CRFL, RLR, SLSGD
 from flwr_byzantine.rules.base import PreAggregation, Rule
 from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
+from flwr_byzantine.rules.columns import FedRDF, SignSGD
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
 from flwr_byzantine.rules.detectors.deepsight import DeepSight
 from flwr_byzantine.rules.detectors.flanders import FLANDERS
@@ -24,24 +26,34 @@ from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
-from flwr_byzantine.rules.nearest import CGE, MoNNA
+from flwr_byzantine.rules.nearest import CGE, Aksel, MoNNA
+from flwr_byzantine.rules.over import CTMA, GAS
 from flwr_byzantine.rules.parsing import available, get, parse
 from flwr_byzantine.rules.results import Aggregate, State
 from flwr_byzantine.rules.spectral import CAF, DnC
 from flwr_byzantine.rules.subsets import MDA, SMEA
+from flwr_byzantine.rules.synthetic import FoundationFL
 from flwr_byzantine.rules.trust import FLTrust, FoolsGold
+from flwr_byzantine.rules.weighted import AutoGM
 
 __all__ = [
     "ARC",
     "CAF",
     "CGE",
+    "CRFL",
+    "CTMA",
     "FLAME",
     "FLANDERS",
     "LASA",
+    "GAS",
     "MDA",
     "NNM",
+    "RLR",
+    "SLSGD",
     "SMEA",
     "Aggregate",
+    "Aksel",
+    "AutoGM",
     "Bucketing",
     "Bulyan",
     "CenteredClipping",
@@ -52,7 +64,9 @@ __all__ = [
     "DnC",
     "FLDetector",
     "FLTrust",
+    "FedRDF",
     "FoolsGold",
+    "FoundationFL",
     "GeometricMedian",
     "InvalidParameter",
     "Krum",
@@ -68,6 +82,7 @@ __all__ = [
     "Rule",
     "SafeGuard",
     "SignGuard",
+    "SignSGD",
     "State",
     "TooFewUpdates",
     "TrimmedMean",

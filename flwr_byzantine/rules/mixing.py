@@ -117,19 +117,19 @@ class GeometricMedian(Mixing):
         """Weights proportional to the inverse distances at the fixed point."""
         G = view.gram
         distances = np.sqrt(sq_distances(G))
-        medoid = _medoid(distances)
-        floor = self.nu * (float(np.median(distances[medoid])) if self.smoothing == "relative" else 1.0 / view.unit)
+        middle = medoid(distances)
+        floor = self.nu * (float(np.median(distances[middle])) if self.smoothing == "relative" else 1.0 / view.unit)
         if floor == 0.0:  # more than half of the rows are equal: that row is the median
-            return Combination(np.eye(view.n)[[medoid]], distances[medoid])
-        centre = int(np.argmin(np.diag(G))) if self.start == "origin" else medoid  # what is near it is computed best
+            return Combination(np.eye(view.n)[[middle]], distances[middle])
+        centre = int(np.argmin(np.diag(G))) if self.start == "origin" else middle  # what is near it is computed best
         K = G - G[centre] - G[:, [centre]] + G[centre, centre]
         starts = {
             "medoid": (np.diag(K), np.zeros(len(K))),
-            "mean": _squares(K, np.full(len(K), 1.0 / len(K))),
+            "mean": squares_to(K, np.full(len(K), 1.0 / len(K))),
             "origin": (np.diag(G), 2.0 * G[centre] - G[centre, centre]),
         }
         weights = self._weiszfeld(K, *starts[self.start], floor)
-        return Combination(weights[None, :], np.sqrt(np.maximum(_squares(K, weights)[0], 0.0)))
+        return Combination(weights[None, :], np.sqrt(np.maximum(squares_to(K, weights)[0], 0.0)))
 
     def _weiszfeld(self, K: Array, squares: Array, change: Array, floor: float) -> Array:
         """Weights of the rows at the fixed point.
@@ -150,21 +150,21 @@ class GeometricMedian(Mixing):
         for _ in range(self.max_iter):
             weights = 1.0 / apart
             weights /= weights.sum()
-            previous, (apart, total) = total, sum_of_distances(*_squares(K, weights))
+            previous, (apart, total) = total, sum_of_distances(*squares_to(K, weights))
             gain = previous - total
             if self.tol > 0 and gain <= self.tol * float(apart.sum()) and gain <= self.tol * FAR * float(np.median(apart)):
                 break
         return weights
 
 
-def _medoid(distances: Array) -> int:
+def medoid(distances: Array) -> int:
     """The row with the least sum of distances, none of which counts for more than 10,000 typical ones: sums of huge ones are all alike."""
     medians = np.median(distances, axis=1)
     longest = FAR * float(medians.min())
     return int(np.argmin(np.minimum(distances, longest).sum(axis=1) if longest > 0 else medians))
 
 
-def _squares(K: Array, weights: Array) -> tuple[Array, Array]:
+def squares_to(K: Array, weights: Array) -> tuple[Array, Array]:
     """(n,) squared distances of rows with inner products K to the combination `weights` of them; and these less the squared norms."""
     to_point = K @ weights
     change = weights @ to_point - 2.0 * to_point  # accurate for far rows of little weight too

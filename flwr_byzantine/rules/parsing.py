@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any, Final
+
+import numpy as np
 
 from flwr_byzantine.declare.names import by_name, check_options, construct
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.rules.after import CRFL, RLR, SLSGD
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.chains import chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
+from flwr_byzantine.rules.columns import FedRDF, SignSGD
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
-from flwr_byzantine.rules.nearest import CGE, MoNNA
+from flwr_byzantine.rules.nearest import CGE, Aksel, MoNNA
+from flwr_byzantine.rules.over import CTMA, GAS, Over
 from flwr_byzantine.rules.spectral import CAF, DnC
 from flwr_byzantine.rules.subsets import MDA, SMEA
+from flwr_byzantine.rules.synthetic import FoundationFL
 from flwr_byzantine.rules.trust import FLTrust, FoolsGold
+from flwr_byzantine.rules.weighted import AutoGM
 
 AUTO: Final = "auto"  # an f that nobody knows: the largest that the rule allows at the replies that came
 FEDAVG = "fedavg"  # the strategy without a rule: Flower's weighted average
 RULES: tuple[type[Rule], ...] = (
     *(Mean, Krum, MultiKrum, Bulyan, Median, TrimmedMean, GeometricMedian, MeaMed, Phocas, CenteredClipping, CGE, MDA, SMEA, MoNNA, CAF),
     *(DnC, FLTrust, FoolsGold, SignGuard, ClippedClustering, FLAME),
-    *(NNM, Bucketing, Clipping, ARC),
+    *(Aksel, AutoGM, CTMA, GAS, FedRDF, SignSGD, RLR, SLSGD, CRFL),
+    *(NNM, Bucketing, Clipping, ARC, FoundationFL),
 )
 
 
@@ -36,7 +46,7 @@ def available() -> list[type[Rule]]:
 
     Example:
         >>> [rule.__name__ for rule in available()][:2]
-        ['ARC', 'Bucketing']
+        ['ARC', 'Aksel']
     """
     return sorted(RULES, key=lambda rule: rule.__name__)
 
@@ -57,8 +67,10 @@ def get(name: str) -> type[Rule]:
 def parse(text: str, f: int, **options: Any) -> Rule:
     """The rule or chain called `text`: names joined by "+", each with this f and those of the options it has.
 
+    A rule over another has that one in brackets, or as its option `base`.
+
     Args:
-        text: e.g. "krum", "multi-krum", "nnm+trimmed-mean".
+        text: e.g. "krum", "multi-krum", "nnm+trimmed-mean", "gas(krum)", "arc+ctma(nnm+krum)".
         f: number of Byzantine updates to withstand.
         options: further parameters, e.g. s=2 for bucketing.
 
@@ -68,6 +80,8 @@ def parse(text: str, f: int, **options: Any) -> Rule:
     Example:
         >>> str(parse("nnm+trimmed-mean", f=2))
         'NNM(f=2) + TrimmedMean(f=2)'
+        >>> str(parse("ctma(median)", f=2))
+        'CTMA(f=2, base=Median(f=2))'
     """
     return _built(text, f, options)
 
@@ -93,14 +107,51 @@ def parse_strategy(name: str, f: int, options: Mapping[str, Any] | None = None) 
     return _built(name, f, options or {})
 
 
+def names_in(text: str) -> list[str]:
+    """The names of all rules in `text`, in their order.
+
+    Example:
+        >>> names_in("arc+gas(nnm+krum)")
+        ['arc', 'gas', 'nnm', 'krum']
+    """
+    return [name.strip() for name in re.split(r"[+()]", text) if name.strip()]
+
+
+def parts_of(text: str) -> list[str]:
+    """The parts of a chain, each with what it has in brackets.
+
+    Example:
+        >>> parts_of("arc+gas(nnm+krum)")
+        ['arc', 'gas(nnm+krum)']
+    """
+    depths = np.cumsum([(sign == "(") - (sign == ")") for sign in text])
+    cuts = [-1, *(k for k, sign in enumerate(text) if sign == "+" and depths[k] == 0), len(text)]
+    return [text[start + 1 : stop] for start, stop in pairwise(cuts)]
+
+
 def _built(text: str, f: int, options: Mapping[str, Any]) -> Rule:
-    classes = [get(name) for name in text.split("+")]
+    classes = [get(name) for name in names_in(text) or [text]]
     check_options(text, options, {item.name for cls in classes for item in fields(cls)} - {"f"})
-    return chain(*(_one(cls, {"f": f, **options}) for cls in classes))
+    return _parts(text, f, options)
 
 
-def _one(cls: type[Rule], given: Mapping[str, Any]) -> Rule:
-    return construct(cls, {item.name: given[item.name] for item in fields(cls) if item.name in given})
+def _parts(text: str, f: int, options: Mapping[str, Any]) -> Rule:
+    return chain(*(_one(part, f, options) for part in parts_of(text)))
+
+
+def _one(part: str, f: int, options: Mapping[str, Any]) -> Rule:
+    """One rule of a chain, over the one in its brackets where there is one."""
+    name, _, inner = part.partition("(")
+    cls, given = get(name.strip()), {"f": f, **options}
+    known = {item.name for item in fields(cls)}
+    if inner:
+        if "base" not in known or not inner.endswith(")"):
+            over = ", ".join(cls.__name__ for cls in RULES if issubclass(cls, Over))
+            raise InvalidParameter(f"{part!r}: brackets are for the rule that a rule works over, as in 'gas(krum)'; those are {over}")
+        given["base"] = _parts(inner[:-1], f, {name: value for name, value in options.items() if name != "base"})
+    elif isinstance(given.get("base"), str):
+        given["base"] = parse(str(given["base"]), f)
+    return construct(cls, {name: given[name] for name in known if name in given})
 
 
 def largest(rule: Rule, n: int) -> Rule:

@@ -74,6 +74,15 @@ class View:
             None if found.selected is None else tuple(int(place[i]) for i in found.selected),
         )
 
+    def beside(self, vectors: Sequence[Array]) -> View:
+        """The same rows and anchors, and below them these (d,) deltas to the origin, as further anchors."""
+        found, k = copy.copy(self), len(vectors)
+        found.updates, found.anchors = self.updates.append(vectors), self.anchors + k
+        found._gram = found.limits = None
+        if self.matrix is not None:
+            found.matrix = np.block([[self.matrix, np.zeros((len(self.matrix), k))], [np.zeros((k, self.matrix.shape[1])), np.eye(k)]])
+        return found
+
     @property
     def norms(self) -> Array:
         """(n,) norms of the deltas to the origin: one cheap pass where the Gram matrix is not there yet."""

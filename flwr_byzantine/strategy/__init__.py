@@ -2,7 +2,7 @@
 
 The mathematics is in `rules`; here is what a server does round after round. `core` runs the rounds and knows no Flower type;
 `message` and `legacy` translate for Flower's two APIs; `fedavg` and `wrapper` are the two ways to stand on a Flower strategy
-(to be one, to wrap one), `named` and `catalogue` the strategies by name. May import: errors, arrays, declare, rules, theory, flower.
+(to be one, to wrap one), `named`, `catalogue`, `further` those by name. May import: errors, arrays, declare, rules, theory, flower.
 """
 
 from flwr_byzantine.strategy.catalogue import (
@@ -23,6 +23,7 @@ from flwr_byzantine.strategy.catalogue import (
     SignGuard,
     TrimmedMean,
 )
+from flwr_byzantine.strategy.further import CRFL, CTMA, GAS, RLR, SLSGD, Aksel, AutoGM, FedRDF, SignSGD
 from flwr_byzantine.strategy.named import Bulyan, FedMedian, FedTrimmedAvg, FLTrust, Krum, Mean, MultiKrum
 from flwr_byzantine.strategy.quarantine import Quarantine
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
@@ -31,9 +32,16 @@ from flwr_byzantine.strategy.wrapper import ByzantineSGD, Robust
 __all__ = [
     "CAF",
     "CGE",
+    "CRFL",
+    "CTMA",
     "FLAME",
+    "GAS",
     "MDA",
+    "RLR",
+    "SLSGD",
     "SMEA",
+    "Aksel",
+    "AutoGM",
     "Bulyan",
     "ByzantineSGD",
     "CenteredClipping",
@@ -41,6 +49,7 @@ __all__ = [
     "DnC",
     "FLTrust",
     "FedMedian",
+    "FedRDF",
     "FedTrimmedAvg",
     "FoolsGold",
     "GeometricMedian",
@@ -56,5 +65,6 @@ __all__ = [
     "Robust",
     "RoundReport",
     "SignGuard",
+    "SignSGD",
     "TrimmedMean",
 ]

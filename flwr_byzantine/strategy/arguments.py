@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
@@ -76,8 +76,12 @@ class RuleArguments:
         """The rule for this number f, with the parameters that were given."""
         known = [item.name for item in fields(self.rule_type)]
         names = {name: self.renamed.get(name, name) for name in known if name != "f"}
-        given = {name: getattr(self, ours) for name, ours in names.items() if hasattr(self, ours)}
+        given = {name: self.argument(ours, f) for name, ours in names.items() if hasattr(self, ours)}
         return self.rule_type(**given, **({"f": f} if "f" in known else {}))
+
+    def argument(self, name: str, f: int) -> Any:
+        """The rule's parameter that is called `name` here, for this f."""
+        return getattr(self, name)
 
     def faults_at(self, n: int) -> int:
         """The number f at n replies.

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flwr_byzantine.declare.params import Constraint, check
-from flwr_byzantine.rules import ARC, MDA, NNM, Bucketing, Clipping, Rule
+from flwr_byzantine.rules import ARC, MDA, NNM, Bucketing, Clipping, FoundationFL, Rule
 from flwr_byzantine.rules.parsing import RULES, parse
 from flwr_byzantine.theory.sampling import failure_probability
 
 ALL_SIZES = 200  # samples up to this size are all looked at, larger ones in steps of 2 %
 
-LEFT_OUT = (NNM, ARC, Bucketing, Clipping, MDA)  # before another rule; MDA limits f, and has no smaller κ than others
+LEFT_OUT = (NNM, ARC, Bucketing, Clipping, FoundationFL, MDA)  # before another rule; MDA limits f, and has no smaller κ than others
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def test_moves_and_scales_with_the_data(rule):
 
 @every_rule
 def test_equal_rows_give_that_row(rule):
-    if not stated(rule, "scales") or trusted(rule, data()):
-        pytest.skip("clips to a fixed radius, or to the reference's norm")
+    if not stated(rule, "scales") or trusted(rule, data()) or isinstance(rule, rules.SLSGD):
+        pytest.skip("clips to a fixed radius, or to the reference's norm; or goes a part of the way")
     row = data(1)[0]
     np.testing.assert_allclose(call(rule, np.tile(row, (13, 1))), row, rtol=1e-14)
 
@@ -232,7 +232,7 @@ def test_rules_load_neither_flwr_nor_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-PRE = [rules.NNM(f=2), rules.ARC(f=2), rules.Clipping(radius=0.5), rules.Bucketing(s=3)]
+PRE = [rules.NNM(f=2), rules.FoundationFL(m=3), rules.ARC(f=2), rules.Clipping(radius=0.5), rules.Bucketing(s=3)]
 
 
 @pytest.mark.parametrize("rule", PRE, ids=str)

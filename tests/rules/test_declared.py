@@ -23,6 +23,13 @@ VARIANTS = [
     rules.GeometricMedian(f=F, start="origin", nu=0.1, smoothing="absolute", max_iter=3, tol=0.0),
     rules.GeometricMedian(f=F, start="mean", max_iter=3),
     rules.MoNNA(f=F, trusted=None),
+    rules.Aksel(f=F, keep="mid"),
+    rules.AutoGM(f=F, lam=0.5),
+    rules.CTMA(f=F, base=rules.Krum(f=F)),
+    rules.GAS(f=F, base=rules.Median(), p=3),
+    rules.RLR(f=F, base=rules.Median()),
+    rules.SLSGD(f=F, alpha=1.0),
+    rules.FedRDF(f=F, select="index"),
     rules.chain(rules.NNM(f=F), rules.CenteredClipping(f=F)),
     rules.chain(rules.ARC(f=F), rules.NNM(f=F), rules.Median(f=F)),
 ]

@@ -112,7 +112,7 @@ SEEDED = [cls for cls in rules.available() if "seed" in cls.__dataclass_fields__
 
 @pytest.mark.parametrize("cls", SEEDED, ids=lambda cls: cls.__name__)
 def test_a_seed_makes_other_draws_and_each_round_its_own(cls):
-    options = {rules.DnC: {"f": 2, "b": 3}, rules.FLAME: {"noise": 0.1}}.get(cls, {})
+    options = {rules.DnC: {"f": 2, "b": 3}, rules.FLAME: {"noise": 0.1}, rules.GAS: {"f": 2, "p": 3}}.get(cls, {})
     X = rows(9, 60, shift=0.2)
 
     def answer(seed, round=0):

@@ -21,6 +21,11 @@ MIN_N = {  # a rule for f, and the smallest n by its paper
     "monna, trusted 6": (lambda f: rules.MoNNA(f=f, trusted=6), lambda f: max(7, 2 * f + 1)),
     "monna, none trusted": (lambda f: rules.MoNNA(f=f, trusted=None), lambda f: 2 * f + 1),
     "nearest median": (lambda f: NearestMedian(drop=f), lambda f: f + 1),
+    "gas(krum)": (lambda f: rules.GAS(f=f), lambda f: 2 * f + 3),
+    "gas(median)": (lambda f: rules.GAS(f=f, base=rules.Median()), lambda f: 2 * f + 1),
+    "ctma(bulyan)": (lambda f: rules.CTMA(f=f, base=rules.Bulyan(f=f)), lambda f: 4 * f + 3),
+    "rlr, θ = 4": (lambda f: rules.RLR(f=f, theta=4), lambda f: max(2 * f + 1, f + 4)),
+    "foundation": (lambda f: rules.FoundationFL(), lambda f: 1),
     "mean": (lambda f: rules.Mean(), lambda f: 1),
     "bucketing + krum": (lambda f: rules.chain(rules.Bucketing(s=2), rules.Krum(f=f)), lambda f: 2 * (2 * f + 3) - 1),
     "bucketing + bucketing + median": (
@@ -30,7 +35,8 @@ MIN_N = {  # a rule for f, and the smallest n by its paper
     "nnm + krum": (lambda f: rules.chain(rules.NNM(f=f), rules.Krum(f=f)), lambda f: 2 * f + 3),
     "nnm + bulyan": (lambda f: rules.chain(rules.NNM(f=f), rules.Bulyan(f=f)), lambda f: 4 * f + 3),
 }
-OTHERS = [cls for cls in rules.available() if "f" in cls.__dataclass_fields__ and cls not in (rules.Krum, rules.MultiKrum, rules.Bulyan)]
+APART = (rules.Krum, rules.MultiKrum, rules.Bulyan, rules.GAS)
+OTHERS = [cls for cls in rules.available() if "f" in cls.__dataclass_fields__ and cls not in APART]
 
 
 def needs(rule, n):
@@ -189,6 +195,16 @@ KAPPA = {
     "arc + trimmed mean": (lambda f: rules.chain(rules.ARC(f=f), rules.TrimmedMean(f=f)), adaptively_clipped(trimmed)),
     "arc + nnm + median": (lambda f: rules.chain(rules.ARC(f=f), rules.NNM(f=f), rules.Median(f=f)), adaptively_clipped(mixed(median))),
     "nnm + arc + median": (lambda f: rules.chain(rules.NNM(f=f), rules.ARC(f=f), rules.Median(f=f)), mixed(adaptively_clipped(median))),
+    "aksel": (lambda f: rules.Aksel(f=f), mixed(median)),
+    "aksel, the nearer half": (lambda f: rules.Aksel(f=f, keep="mid"), lambda n, f: (sqrt(median(n, f)) + sqrt(1 + median(n, f))) ** 2),
+    "ctma(median)": (lambda f: rules.CTMA(f=f), mixed(median)),
+    "ctma(krum)": (lambda f: rules.CTMA(f=f, base=rules.Krum(f=f)), mixed(krum)),
+    "ctma(nnm + median)": (lambda f: rules.CTMA(f=f, base=rules.chain(rules.NNM(f=f), rules.Median())), mixed(mixed(median))),
+    "nnm + ctma(median)": (lambda f: rules.chain(rules.NNM(f=f), rules.CTMA(f=f)), mixed(mixed(median))),
+    "slsgd, α = 1": (lambda f: rules.SLSGD(f=f, alpha=1.0), trimmed),
+    "slsgd": (lambda f: rules.SLSGD(f=f), unknown),
+    "gas(krum)": (lambda f: rules.GAS(f=f), unknown),
+    "autogm": (lambda f: rules.AutoGM(f=f), unknown),
     "bucketing + median": (lambda f: rules.chain(rules.Bucketing(s=2), rules.Median(f=f)), unknown),
     "clipping + median": (lambda f: rules.chain(rules.Clipping(), rules.Median(f=f)), unknown),
     "nnm + cge": (lambda f: rules.chain(rules.NNM(f=f), rules.CGE(f=f)), unknown),

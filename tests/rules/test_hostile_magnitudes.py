@@ -17,7 +17,16 @@ from tests.support.devices import through_torch
 from tests.support.magnitudes import HUGE, ORDINARY, PATTERNS, honest, mixed, off, result, withstands
 
 PLACES = ("first", "amid", "last")
-CHAINS = ("nnm+trimmed-mean", "nnm+geometric-median", "arc+krum", "arc+nnm+trimmed-mean", "clipping+caf", "bucketing+centered-clipping")
+CHAINS = (
+    "nnm+trimmed-mean",
+    "nnm+geometric-median",
+    "arc+krum",
+    "arc+nnm+trimmed-mean",
+    "clipping+caf",
+    "nnm+ctma(krum)",
+    "gas(trimmed-mean)",
+    "bucketing+centered-clipping",
+)
 CATALOGUE = list(magnitudes.catalogue(CHAINS))
 
 

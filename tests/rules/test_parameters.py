@@ -10,10 +10,21 @@ from tests.support.rules import RULES
 COUNT = "an integer >= 0"
 PARAMETERS = {  # of each rule: what a parameter may be, and its default where it has one
     "ARC": {"f": (COUNT,)},
+    "Aksel": {"f": (COUNT,), "keep": ("one of 'n-f', 'mid'", "n-f")},
+    "AutoGM": {"f": (COUNT, 0), "lam": ("a number > 0 or None", None), "max_iter": ("an integer >= 1", 100)},
     "Bucketing": {"s": ("an integer >= 1", 2), "seed": (COUNT, 0)},
     "Bulyan": {"f": (COUNT,), "iterated": ("True or False", True)},
     "CAF": {"f": (COUNT,)},
     "CGE": {"f": (COUNT,)},
+    "CRFL": {
+        "f": (COUNT, 0),
+        "base": ("a Rule", rules.Mean()),
+        "radius": ("a number > 0", 2.0),
+        "growth": ("a number >= 0", 0.1),
+        "noise": ("a number >= 0", 0.01),
+        "seed": (COUNT, 0),
+    },
+    "CTMA": {"f": (COUNT,), "base": ("a Rule", rules.Median())},
     "CenteredClipping": {"f": (COUNT, 0), "tau": ("a number > 0", 10.0), "max_iter": ("an integer >= 1", 1)},
     "ClippedClustering": {"f": (COUNT, 0)},
     "Clipping": {"radius": ("a number > 0", 2.0)},
@@ -26,7 +37,10 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
     },
     "FLAME": {"f": (COUNT, 0), "noise": ("a number >= 0", 0.001), "seed": (COUNT, 0)},
     "FLTrust": {"f": (COUNT, 0)},
+    "FedRDF": {"f": (COUNT, 0), "select": ("one of 'density', 'index'", "density"), "harmonics": ("an integer >= 1", 8)},
     "FoolsGold": {"f": (COUNT, 0), "confidence": ("a number > 0", 1.0)},
+    "FoundationFL": {"m": ("an integer >= 1 or None", None)},
+    "GAS": {"f": (COUNT,), "base": ("a Rule", rules.Krum(f=0)), "p": ("an integer >= 1", 1000), "seed": (COUNT, 0)},
     "GeometricMedian": {
         "f": (COUNT, 0),
         "nu": ("a number > 0", 1e-6),
@@ -50,6 +64,8 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
     },
     "NNM": {"f": (COUNT,)},
     "Phocas": {"f": (COUNT,)},
+    "RLR": {"f": (COUNT,), "base": ("a Rule", rules.Mean()), "theta": ("an integer >= 1 or None", None)},
+    "SLSGD": {"f": (COUNT,), "alpha": ("a number > 0 and <= 1", 0.5)},
     "SMEA": {"f": (COUNT,)},
     "SignGuard": {
         "f": (COUNT, 0),
@@ -58,9 +74,12 @@ PARAMETERS = {  # of each rule: what a parameter may be, and its default where i
         "share": ("a number > 0 and <= 1", 0.1),
         "seed": (COUNT, 0),
     },
+    "SignSGD": {"f": (COUNT, 0), "eta": ("a number > 0", 1.0)},
     "TrimmedMean": {"f": (COUNT,)},
 }
 EDGES = {
+    "a Rule": ([rules.Median(), rules.Krum(f=0)], [None, "krum", rules.Krum]),
+    "a number > 0 or None": ([1e-9, None], [0.0]),
     "one of 2, 4": ([2, 4], [1, 3, "2", None]),  # what a constraint takes, and what it refuses
     "an integer >= 0": ([0, 1], [-1, 0.5]),
     "an integer >= 1": ([1, 2], [0]),

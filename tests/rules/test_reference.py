@@ -11,7 +11,18 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 
 from flwr_byzantine import rules
+from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.rules.pipeline import run
+from flwr_byzantine.rules.weighted import simplex
 from tests.support import reference
+
+FEW = 7
+
+
+def few(rule):
+    """The rule on a few coordinates, where naive loops over all would take long."""
+    return lambda X: rule(X[:, :FEW])
+
 
 CASES = {
     "mean": (lambda f: rules.Mean(), reference.mean),
@@ -44,6 +55,36 @@ CASES = {
     "dnc": (lambda f: rules.DnC(f=f), reference.dnc),
     "centered clipping": (lambda f: rules.CenteredClipping(tau=2.0, max_iter=3), lambda X, f: reference.centered_clipping(X, 2.0, 3)),
     "clipping + mean": (lambda f: rules.chain(rules.Clipping(radius=1.0), rules.Mean()), lambda X, f: reference.clip(X, 1.0).mean(0)),
+    "aksel": (lambda f: rules.Aksel(f=f), reference.aksel),
+    "aksel mid": (lambda f: rules.Aksel(f=f, keep="mid"), lambda X, f: reference.nearest_rows(X, reference.median(X), (len(X) + 1) // 2)),
+    "ctma(median)": (lambda f: rules.CTMA(f=f), lambda X, f: reference.ctma(X, f, reference.median)),
+    "ctma(krum)": (lambda f: rules.CTMA(f=f, base=rules.Krum(f=f)), lambda X, f: reference.ctma(X, f, reference.krum)),
+    "ctma(arc + trimmed mean)": (
+        lambda f: rules.parse("ctma(arc+trimmed-mean)", f=f),
+        lambda X, f: reference.ctma(X, f, lambda X, f: reference.trimmed_mean(reference.arc(X, f), f)),
+    ),
+    "arc + ctma(trimmed mean)": (
+        lambda f: rules.parse("arc+ctma(trimmed-mean)", f=f),
+        lambda X, f: reference.ctma(reference.arc(X, f), f, reference.trimmed_mean),
+    ),
+    "gas(krum), one group": (lambda f: rules.GAS(f=f, p=1), lambda X, f: reference.gas(X, f, [list(range(X.shape[1]))], reference.krum)),
+    "gas(median), a group each": (
+        lambda f: few(rules.GAS(f=f, base=rules.Median())),
+        lambda X, f: reference.gas(X, f, [[k] for k in range(len(X[0, :FEW]))], reference.median)[:FEW],
+    ),
+    "signsgd": (lambda f: rules.SignSGD(f=f), lambda X, f: reference.majority(X)),
+    "rlr": (lambda f: rules.RLR(f=f), lambda X, f: reference.rlr(X, f + 1, np.mean(X, axis=0))),
+    "rlr(median) θ = 3": (
+        lambda f: rules.RLR(f=f, base=rules.Median(), theta=3),
+        lambda X, f: reference.rlr(X, 3, reference.median(X)),
+    ),
+    "nnm + rlr(median)": (
+        lambda f: rules.chain(rules.NNM(f=f), rules.RLR(f=f, base=rules.Median())),
+        lambda X, f: reference.rlr(reference.nnm(X, f), f + 1, reference.median(reference.nnm(X, f))),
+    ),
+    "slsgd": (lambda f: rules.SLSGD(f=f, alpha=0.3), lambda X, f: 0.3 * reference.trimmed_mean(X, f)),
+    "fedrdf": (lambda f: few(rules.FedRDF(f=f)), lambda X, f: reference.fedrdf(X[:, :FEW], 8)),
+    "crfl": (lambda f: rules.CRFL(radius=1.0, growth=0.5, noise=0.0), lambda X, f: reference.clip([np.mean(X, axis=0)], 1.5)[0]),
     "arc + mean": (lambda f: rules.chain(rules.ARC(f=f), rules.Mean()), lambda X, f: reference.arc(X, f).mean(0)),
 }
 
@@ -230,3 +271,87 @@ def test_bucketing_averages_disjoint_random_buckets_of_which_the_last_may_be_sho
     sizes = (M > 0).sum(axis=1)
     assert sizes.tolist() == [2] * (n // 2) + [1] * (n % 2)
     np.testing.assert_allclose(M @ X * sizes[:, None], (M > 0) @ X)
+
+
+@pytest.mark.parametrize("m", [None, 2])
+def test_foundationfl_copies_the_row_that_is_farthest_from_the_nearer_extreme(m):
+    for seed in range(20):
+        X = np.random.default_rng(seed).normal(size=(9, 10))
+        X[2] *= 5
+        found = reference.foundation(X, m or 4)
+        for base, naive in ((rules.TrimmedMean(f=2), reference.trimmed_mean), (rules.Median(f=2), reference.median)):
+            np.testing.assert_allclose(rules.chain(rules.FoundationFL(m=m), base)(X), naive(found, 2), atol=1e-12)
+
+
+def test_foundationfl_copies_colluders_at_both_extremes_which_is_why_it_is_no_guarantee():
+    X = np.random.default_rng(0).normal(size=(11, 40))
+    X[:2] = 1e6 * np.where(np.arange(40) % 2, 1.0, -1.0)
+    assert np.linalg.norm(rules.parse("foundation-fl+trimmed-mean", f=2)(X)) > 1e5
+    assert np.linalg.norm(rules.TrimmedMean(f=2)(X)) < 10
+
+
+@pytest.mark.parametrize("lam", [0.5, 3.0, None])
+def test_autogm_is_a_point_and_weights_neither_of_which_alone_can_be_bettered(lam):
+    for seed in range(2):
+        X = np.random.default_rng(seed).normal(size=(9, 5))
+        X[:2] += 30
+        value, scale = rules.AutoGM(lam=lam)(X), lam or 9.0
+        np.testing.assert_allclose(value, reference.auto_gm(X, scale), atol=1e-4)
+        alpha = simplex(np.linalg.norm(X - value, axis=1), scale)
+        best = reference.auto_gm_cost(X, value, alpha, scale)
+        rng = np.random.default_rng(seed)
+        assert all(reference.auto_gm_cost(X, value + 0.1 * rng.normal(size=5), alpha, scale) >= best - 1e-9 for _ in range(50))
+        assert all(reference.auto_gm_cost(X, value, rng.dirichlet(np.ones(9)), scale) >= best - 1e-9 for _ in range(50))
+
+
+def test_autogm_with_a_large_lambda_is_the_geometric_median():
+    X = np.random.default_rng(0).normal(size=(9, 5))
+    np.testing.assert_allclose(rules.AutoGM(lam=1e9)(X), rules.GeometricMedian()(X), atol=1e-5)
+
+
+def test_crfl_clips_the_model_more_widely_each_round_and_blurs_it():
+    X, rule = 100 + np.random.default_rng(0).normal(size=(5, 4000)), rules.CRFL(radius=2.0, growth=0.5, noise=0.1)
+    for number in (0, 3):
+        value, plain = (each.step(X, rules.State(number))[0] for each in (rule, rules.CRFL(radius=2.0, growth=0.5, noise=0.0)))
+        assert np.linalg.norm(plain) == pytest.approx(2.0 + 0.5 * (number + 1))
+        assert np.std(value - plain) == pytest.approx(0.1, rel=0.1)
+    small = np.full((5, 3), 0.01)
+    np.testing.assert_allclose(rules.CRFL(noise=0.0)(small), small[0])
+
+
+def test_models_are_clipped_and_moved_from_where_they_were_broadcast():
+    """With an origin: CRFL clips origin plus aggregate, SLSGD and RLR act on the deltas, signSGD adds signs."""
+    rng = np.random.default_rng(1)
+    origin, deltas = rng.normal(size=12), rng.normal(size=(7, 12))
+    updates = Updates([Block([row[part] for row in origin + deltas], origin[part]) for part in (slice(0, 5), slice(5, 12))])
+    found = {rule: np.concatenate(run(rule, updates).blocks) for rule in (rules.CRFL(noise=0.0), *map(lambda cls: cls(f=1), MOVING))}
+    model = origin + deltas.mean(axis=0)
+    expected = [reference.clip([model], 2.1)[0], origin + 0.5 * reference.trimmed_mean(deltas, 1)]
+    expected += [origin + reference.rlr(deltas, 2, deltas.mean(axis=0)), origin + reference.majority(deltas)]
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-12)
+
+
+MOVING = (rules.SLSGD, rules.RLR, rules.SignSGD)
+
+
+def test_gas_deals_the_coordinates_anew_each_round():
+    X, rule = np.random.default_rng(0).normal(size=(9, 30)), rules.GAS(f=2, base=rules.Median(), p=4)
+    for number in range(3):
+        groups = np.array_split(np.random.default_rng([0, number]).permutation(30), 4)
+        np.testing.assert_allclose(rule.step(X, rules.State(number))[0], reference.gas(X, 2, groups, reference.median))
+
+
+@pytest.mark.parametrize("base", [rules.CenteredClipping(), rules.FLTrust(), rules.NNM(f=2), rules.Krum(f=1)], ids=str)
+def test_a_rule_over_another_refuses_one_that_it_cannot_work_over(base):
+    with pytest.raises(rules.InvalidParameter, match=r"^CTMA: base must (be a rule that aggregates by this round|have the same f)"):
+        rules.CTMA(f=2, base=base)
+
+
+def test_a_rule_over_another_is_parsed_with_it_in_brackets_or_as_an_option():
+    expected = rules.GAS(f=2, base=rules.chain(rules.NNM(f=2), rules.Krum(f=2)), p=7)
+    assert rules.parse("gas(nnm+krum)", f=2, p=7) == rules.parse("gas", f=2, p=7, base="nnm+krum") == expected
+    assert rules.parse("arc+ctma(gas(median))", f=1).with_f(2) == rules.parse("ARC + CTMA(GAS(Median))", f=2)
+    assert str(rules.parse("gas(nnm+krum)", f=2)) == "GAS(f=2, base=NNM(f=2) + Krum(f=2))"
+    for text in ("krum(median)", "gas(krum", "gas(krumm)", "gas()"):
+        with pytest.raises(rules.InvalidParameter, match=r"brackets are for the rule|unknown rule"):
+            rules.parse(text, f=2)

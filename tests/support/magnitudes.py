@@ -12,8 +12,8 @@ HUGE = {
     "float32": (1e8, 1e16, 1e19, 1e30, 3.4e38),
     "float16": (1e3, 6.5e4),
 }
-OPTIONS = {"FLAME": {"noise": 0.0}, "MoNNA": {"trusted": None}}  # without randomness; trusting no client
-FIRST = ("nnm", "arc", "clipping", "bucketing", "arc+nnm", "bucketing+nnm")
+OPTIONS = {"FLAME": {"noise": 0.0}, "CRFL": {"noise": 0.0}, "MoNNA": {"trusted": None}}  # without randomness; trusting no client
+FIRST = ("nnm", "arc", "clipping", "bucketing", "foundation-fl", "arc+nnm", "bucketing+nnm")
 NEAREST = ("trimmed-mean", "median", "meamed", "krum", "multi-krum", "geometric-median", "mda", "cge")
 LAST = (*NEAREST, "caf", "smea", "dnc", "centered-clipping", "fltrust")
 CHAINS = [f"{first}+{last}" for first in FIRST for last in LAST]

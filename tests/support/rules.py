@@ -12,6 +12,8 @@ def instances():
         rule = cls(f=F) if "f" in cls.__dataclass_fields__ else cls()
         if cls is rules.FLAME:
             yield rules.FLAME(f=F, noise=0.0)
+        elif cls is rules.CRFL:
+            yield rules.CRFL(f=F, noise=0.0)
         elif isinstance(rule, rules.PreAggregation):
             yield rules.chain(rule, rules.TrimmedMean(f=F))
             yield rules.chain(rule, rules.Krum(f=F))

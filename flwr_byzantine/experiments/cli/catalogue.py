@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, fields
+from itertools import zip_longest
 from typing import Any
 
 from flwr_byzantine import attacks as attacking
@@ -11,6 +13,7 @@ from flwr_byzantine import rules as catalogue
 from flwr_byzantine.declare.documented import documentation, paragraphs, parameters, signature
 from flwr_byzantine.declare.names import construct
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.parsing import names_in
 
 F, N = 2, 25  # where conditions and κ are given as numbers
 Entry = dict[str, Any]
@@ -27,10 +30,11 @@ def rule_entry(cls: type[Rule]) -> Entry:
 
 
 def chain_entry(name: str) -> Entry:
-    """All that there is to say of a chain such as "nnm+krum"; its parts are entries of rules."""
+    """All that there is to say of a chain such as "nnm+krum", or of a rule over another; its parts are entries of rules."""
     chain = catalogue.parse(name, F)
-    parts = [rule_entry(catalogue.get(part)) for part in name.split("+")]
-    written = "+".join(part["name"] for part in parts)
+    parts = [rule_entry(catalogue.get(part)) for part in names_in(name)]
+    signs, names = re.split(r"[^+()]+", name), [part["name"] for part in parts]
+    written = "".join(sign + part for sign, part in zip_longest(signs, names, fillvalue=""))
     example = f'>>> from flwr_byzantine import rules\n>>> rules.parse("{written}", f={F})\n{chain}'
     return {"name": written, "kind": "chain", **_bounds(chain, chain.robust), "example": example, "cite": _cite(written), "parts": parts}
 

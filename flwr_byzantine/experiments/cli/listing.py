@@ -29,13 +29,15 @@ def _either(incomplete: str) -> list[str]:
 
 def _beginning(incomplete: str, classes: Iterable[type]) -> list[str]:
     """The names that a shell may complete to, as "multi-krum"; of a chain, its last part is completed."""
-    before, plus, last = incomplete.rpartition("+")
+    *_, before, last = re.split("(.*[+(])|^", incomplete, maxsplit=1)
     names = [re.sub("(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower() for cls in classes]
-    return [f"{before}{plus}{name}" for name in names if name.startswith(last)]
+    return [f"{before or ''}{name}" for name in names if name.startswith(last)]
 
 
 def rules(
-    name: Annotated[str | None, typer.Argument(help="A rule, or a chain such as nnm+krum: tell all of it.", autocompletion=_rules)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A rule, a chain (nnm+krum), gas(krum): tell all of it.", autocompletion=_rules)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """All rules with their conditions and references, or all about one: parameters, guarantees, an example."""
@@ -46,7 +48,7 @@ def rules(
         entries = [catalogue.rule_entry(cls) for cls in known.available()]
         describing.tell_all(entries, describing.rules_table, json, console)
     else:
-        entry = catalogue.chain_entry(name) if "+" in name else catalogue.rule_entry(known.get(name))
+        entry = catalogue.chain_entry(name) if set("+(") & set(name) else catalogue.rule_entry(known.get(name))
         describing.tell(entry, json, console)
 
 
@@ -72,6 +74,7 @@ def cite(
     from flwr_byzantine import attacks, rules
     from flwr_byzantine.declare.citations import citation
     from flwr_byzantine.declare.names import by_name
+    from flwr_byzantine.rules.parsing import names_in
 
     known = [*rules.available(), *attacks.available()]
-    typer.echo(citation(*(by_name("rule or attack", part, known) for name in names for part in name.split("+"))))
+    typer.echo(citation(*(by_name("rule or attack", part, known) for name in names for part in names_in(name))))

@@ -1,0 +1,148 @@
+"""Rules that are made of another rule: its aggregate is a centre to average around, or tells parts of the model apart."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+
+from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.declare.params import param
+from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.rules.base import Mixing, Rule
+from flwr_byzantine.rules.coordinatewise import Median
+from flwr_byzantine.rules.krum import Krum
+from flwr_byzantine.rules.pipeline import combine, run
+from flwr_byzantine.rules.results import Combination, Reduced, State, mean_of
+from flwr_byzantine.rules.view import View
+
+MEDIAN, KRUM = Median(), Krum(f=0)  # bases where none is given
+FLAGS = ("equivariant", "scales", "symmetric", "robust")
+
+
+class Over(Rule):
+    """A rule over `base`, any rule or chain that aggregates this round's updates by themselves; both withstand one f.
+
+    By name: "ctma(median)", "gas(nnm+krum)". What holds of the base only holds of the rule only: see `FLAGS`.
+    """
+
+    base: Rule
+
+    def __post_init__(self) -> None:
+        """Give the base this f, and declare of the rule what both are."""
+        super().__post_init__()
+        if self.base.rows(1 << 20) != 1 or any(stage.stateful or stage.anchors for stage in self.base.stages()):
+            wanted = "a rule that aggregates by this round's updates alone, such as Krum(f=2)"
+            raise InvalidParameter(f"{type(self).__name__}: base must be {wanted}, got {self.base}")
+        if self.base.f not in (0, self.f):
+            raise InvalidParameter(f"{type(self).__name__}: base must have the same f, got {self.base} for f={self.f}")
+        object.__setattr__(self, "base", self.base.with_f(self.f))
+        for flag in FLAGS:
+            object.__setattr__(self, flag, getattr(type(self), flag) and all(getattr(stage, flag) for stage in self.base.stages()))
+
+    def min_n(self) -> int:
+        """2f + 1, and what the base needs."""
+        return max(super().min_n(), self.base.min_n())
+
+    def check(self, n: int) -> None:
+        """As `Rule.check`, and as the base's."""
+        super().check(n)
+        self.base.check(n)
+
+    def with_f(self, f: int) -> Self:
+        """Rule and base for another f."""
+        return replace(self, f=f, base=self.base.with_f(f))
+
+    def inner(self, view: View, n: int) -> Reduced:
+        """The base's aggregate of the view's rows, which are mixtures of n updates; the view is not changed."""
+        seen = copy.copy(view)
+        combine(self.base.stages(), seen)
+        return self.base.stages()[-1].reduced(seen, n)
+
+    def __str__(self) -> str:
+        return super().__str__().replace(repr(self.base), str(self.base))
+
+
+@dataclass(frozen=True)
+class CTMA(Over, Mixing):
+    """Centered trimmed meta-aggregator: the mean of the n - f rows nearest to what another rule answers.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 1, and what the base needs.
+        base: the rule whose answer is the centre.
+
+    Source: Dahan, Levy, ICML 2024. κ: see `kappa`.
+
+    Example:
+        >>> import numpy as np
+        >>> CTMA(f=1, base=Median())(np.array([[1.0], [2.0], [6.0], [90.0]])).tolist()
+        [3.0]
+    """
+
+    f: int = param(ge=0)
+    base: Rule = param(MEDIAN, kind=Rule)
+    reference: ClassVar[str] = "Dahan, Levy, ICML 2024"
+
+    def kappa(self, n: int) -> float | None:
+        """4f / (n - f) (1 + κ) with the base's κ; none where that has none.
+
+        Derived here: of the h = n - f rows kept, the Byzantine ones, at most f, are no farther from the base's answer y than the honest
+        rows k whose place they took. So the result is within 2/h Σ ‖x_k - y‖ of the honest mean, over at most f honest rows, and by
+        Cauchy-Schwarz its square is at most 4f/h² times the sum of ‖x_k - y‖² over all h, which is h (σ² + ‖y - x̄‖²) <= h (1 + κ) σ².
+        """
+        centre = self.base.kappa(n) if n >= self.min_n() and (self.robust or self.f == 0) else None
+        return None if centre is None else 4 * self.f / (n - self.f) * (1 + centre)
+
+    def mix(self, view: View) -> Combination:
+        """1/(n - f) on the nearest."""
+        return nearest_to(self.inner(view, view.updates.n - view.anchors), view, view.n - self.f)
+
+
+def nearest_to(centre: Reduced, view: View, keep: int) -> Combination:
+    """The mean of the `keep` rows nearest to an aggregate of them."""
+    apart = view.beside([view.updates.deltas(centre.blocks)]).distances_to(view.n + view.anchors)
+    return mean_of(np.argsort(apart, kind="stable")[:keep].tolist(), view.n, apart)
+
+
+@dataclass(frozen=True)
+class GAS(Over, Mixing):
+    """Gradient splitting: the mean of the n - f rows that lie nearest to another rule's answers on random groups of coordinates.
+
+    The coordinates are dealt to p groups at random, anew in each round. On each group the base rule aggregates; a row's score is the sum,
+    over the groups, of its distances to these aggregates.
+
+    Args:
+        f: number of Byzantine rows to withstand; needs n >= 2f + 3 with Krum as base, else what that needs and 2f + 1.
+        base: the rule that aggregates each group.
+        p: how many groups; no more than there are coordinates.
+        seed: of the groups.
+
+    Source: Liu, Chen, Lyu, Wu, Wu, Chen, ICML 2023.
+
+    Example:
+        >>> import numpy as np
+        >>> GAS(f=1, base=Median(), p=2).aggregate(np.array([[1.0, 2.0], [1.0, 3.0], [2.0, 2.0], [9.0, 2.0]])).selected
+        (0, 1, 2)
+    """
+
+    f: int = param(ge=0)
+    base: Rule = param(KRUM, kind=Rule)
+    p: int = param(1000, ge=1)
+    seed: int = param(0, ge=0)
+    cost: ClassVar[str] = "n²d"
+    reference: ClassVar[str] = "Liu, Chen, Lyu, Wu, Wu, Chen, ICML 2023"
+
+    def mix(self, view: View) -> Combination:
+        """1/(n - f) on the rows of lowest score."""
+        d = view.updates.d
+        groups = np.array_split(view.rng.permutation(d), max(1, min(self.p, d)))
+        scores = np.sum([self._apart(view.at(np.sort(group)), view.state.round) for group in groups], axis=0)
+        return mean_of(np.argsort(scores, kind="stable")[: view.n - self.f].tolist(), view.n, scores)
+
+    def _apart(self, rows: Array, number: int) -> Array:
+        """(n,) distances of (n, c) rows to the base's aggregate of them."""
+        centre = run(self.base, Updates([Block(list(rows))]), State(number)).blocks[0]
+        return np.asarray(np.linalg.norm(rows - centre, axis=1))
