@@ -34,7 +34,7 @@ class Over(Rule):
     def __post_init__(self) -> None:
         """Give the base this f, and declare of the rule what both are."""
         super().__post_init__()
-        if self.base.rows(1 << 20) != 1 or any(stage.stateful or stage.anchors for stage in self.base.stages()):
+        if self.base.rows(1 << 20) != 1 or any(stage.stateful or stage.anchors or stage.detects for stage in self.base.stages()):
             wanted = "a rule that aggregates by this round's updates alone, such as Krum(f=2)"
             raise InvalidParameter(f"{type(self).__name__}: base must be {wanted}, got {self.base}")
         if self.base.f not in (0, self.f):

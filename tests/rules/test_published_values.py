@@ -15,6 +15,7 @@ from flwr.app import ArrayRecord, RecordDict
 from flwr_byzantine import attacks, rules, strategy
 from flwr_byzantine.flower.compat import aggregation
 from flwr_byzantine.rules.coordinatewise import NearestMedian
+from flwr_byzantine.rules.weighted import simplex
 
 X = np.arange(1.0, 10.0).reshape(3, 3)
 MEAN, LOW = [4.0, 5.0, 6.0], [2.5, 3.5, 4.5]
@@ -238,6 +239,39 @@ def epfl_mimic():
     signed, z = attacks.Mimic(choice="epfl"), attacks.Mimic().next_memory(rows, 1, attacks.AttackContext())["direction"]
     np.testing.assert_array_equal(signed(rows, 1)[0], rows[np.argmax(rows @ z)])
     np.testing.assert_array_equal(attacks.Mimic()(rows, 1)[0], rows[np.argmax(np.abs(rows @ z))])
+
+
+def epfl_aksel():
+    rows = crowd()
+    nearest = np.argsort(((rows - np.median(rows, axis=0)) ** 2).sum(axis=1))
+    np.testing.assert_allclose(rules.Aksel(f=2, keep="mid")(rows), rows[nearest[:6]].mean(axis=0))
+    np.testing.assert_allclose(rules.Aksel(f=2)(rows), rows[nearest[:9]].mean(axis=0))
+
+
+def blades_autogm():
+    """η from the distances as they come: its last one that is not below its distance may belong to no proper weights."""
+    apart, lam = np.array([1.0, 9.0, 1.0, 1.0]), 2.0
+    etas = [(apart[: p + 1].sum() + lam) / (p + 1) for p in range(4)]
+    stop = next(p for p in range(4) if etas[p] < apart[p])
+    theirs = np.maximum(etas[stop - 1] - apart, 0) / lam
+    assert theirs.sum() > 1.5
+    assert simplex(apart, lam).sum() == pytest.approx(1)
+
+
+def flower_fedrdf():
+    for n in (9, 10):
+        rows = np.random.default_rng(n).normal(size=(n, 5))
+        theirs = np.sort(rows, axis=0)[np.argmax(np.abs(np.fft.fftfreq(n)))]
+        np.testing.assert_array_equal(rules.FedRDF(select="index")(rows), theirs)
+        assert (rules.FedRDF()(rows) != theirs).any()
+
+
+def fedml_slsgd():
+    rows = np.array([[1.0], [2.0], [3.0], [90.0]])
+    samples = [1, 9, 5, 3]
+    theirs = rows[np.argsort(samples)[1:-1]].mean(axis=0)
+    assert theirs[0] > 40
+    np.testing.assert_allclose(rules.SLSGD(f=1, alpha=1.0)(rows), [2.5])
 
 
 def flower_average():

@@ -296,9 +296,10 @@ def test_autogm_is_a_point_and_weights_neither_of_which_alone_can_be_bettered(la
         X = np.random.default_rng(seed).normal(size=(9, 5))
         X[:2] += 30
         value, scale = rules.AutoGM(lam=lam)(X), lam or 9.0
-        np.testing.assert_allclose(value, reference.auto_gm(X, scale), atol=1e-4)
-        alpha = simplex(np.linalg.norm(X - value, axis=1), scale)
+        naive = reference.auto_gm(X, scale)
+        alpha, theirs = (simplex(np.linalg.norm(X - z, axis=1), scale) for z in (value, naive))
         best = reference.auto_gm_cost(X, value, alpha, scale)
+        assert best == pytest.approx(reference.auto_gm_cost(X, naive, theirs, scale), rel=1e-3)
         rng = np.random.default_rng(seed)
         assert all(reference.auto_gm_cost(X, value + 0.1 * rng.normal(size=5), alpha, scale) >= best - 1e-9 for _ in range(50))
         assert all(reference.auto_gm_cost(X, value, rng.dirichlet(np.ones(9)), scale) >= best - 1e-9 for _ in range(50))

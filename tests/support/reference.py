@@ -247,7 +247,7 @@ def auto_gm_cost(X, z, alpha, lam):
     return sum(a * np.sqrt(sq(x, z)) for a, x in zip(alpha, X, strict=True)) + lam / 2 * sum(a * a for a in alpha)
 
 
-def weiszfeld(X, alpha, steps=300):
+def weiszfeld(X, alpha, steps=100):
     y = np.average(X, axis=0, weights=alpha)
     for _ in range(steps):
         weights = [a / max(1e-12, np.sqrt(sq(x, y))) for a, x in zip(alpha, X, strict=True)]
