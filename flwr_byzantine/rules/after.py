@@ -117,7 +117,8 @@ class CRFL(Over):
 
     Convention: it is the model that is clipped, not the updates: origin plus aggregate, over the arrays that are judged. So it is for
     strategies whose clients send models; of gradients it would clip the gradient. radius and growth are the authors' for MNIST (theirs
-    for EMNIST: 4 and 0.25, for LOAN: 2 and 0.025). They add no noise after the last round, and smooth the model when it predicts.
+    for EMNIST: 4 and 0.25, for LOAN: 2 and 0.025); a radius that does not follow the rows ends whatever bound the base has. They add
+    no noise after the last round, and smooth the model when it predicts.
 
     Args:
         f: number of Byzantine rows to withstand; needs n >= 2f + 1, and what the base needs. Only these conditions use it.
@@ -143,6 +144,7 @@ class CRFL(Over):
     seed: int = param(0, ge=0)
     equivariant: ClassVar[bool] = False
     scales: ClassVar[bool] = False
+    robust: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "Xie, Chen, Chen, Li, ICML 2021"
 

@@ -54,6 +54,7 @@ def test_every_argument_is_an_attribute_that_can_be_set(cls):
 
 
 CHOICES = {
+    "select",
     "resume",
     "on_infeasible",
     "on_missing",
