@@ -26,8 +26,8 @@ from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
-from flwr_byzantine.rules.nearest import CGE, Aksel, MoNNA
-from flwr_byzantine.rules.over import CTMA, GAS
+from flwr_byzantine.rules.nearest import CGE, MoNNA
+from flwr_byzantine.rules.over import CTMA, GAS, Aksel
 from flwr_byzantine.rules.parsing import available, get, parse
 from flwr_byzantine.rules.results import Aggregate, State
 from flwr_byzantine.rules.spectral import CAF, DnC

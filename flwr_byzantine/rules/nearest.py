@@ -1,4 +1,4 @@
-"""Rules that average the rows nearest to one point: to the origin, to a trusted row, or to the coordinate-wise median."""
+"""Rules that average the n - f rows nearest to one point: to the origin, or to a trusted row."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import numpy as np
 from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Mixing
-from flwr_byzantine.rules.coordinatewise import Median
-from flwr_byzantine.rules.over import nearest_to
 from flwr_byzantine.rules.results import Combination, mean_of
 from flwr_byzantine.rules.view import View
 
@@ -100,44 +98,3 @@ class MoNNA(Mixing):
         apart = view.distances_to(middle) ** 2
         order = np.argsort(np.where(np.arange(view.n) == middle, -1.0, apart), kind="stable")
         return mean_of(order[: view.n - self.f].tolist(), view.n, apart)
-
-
-@dataclass(frozen=True)
-class Aksel(Mixing):
-    """The mean of the n - f rows nearest to the coordinate-wise median.
-
-    Convention: EPFL's code averages by default the nearer half, ⌊(n + 1) / 2⌋ rows: keep="mid"; its median is the lower middle value
-    where n is even, ours the mean of both.
-
-    Args:
-        f: number of Byzantine rows to withstand, and of rows left out; needs n >= 2f + 1.
-        keep: how many rows are averaged: "n-f", or "mid", the nearer half.
-
-    Source: Boussetta, El-Mhamdi, Guerraoui, Maurer, Rouault, OPODIS 2020. κ: see `kappa`.
-
-    Example:
-        >>> import numpy as np
-        >>> Aksel(f=1)(np.array([[1.0], [2.0], [6.0], [90.0]])).tolist()
-        [3.0]
-    """
-
-    f: int = param(ge=0)
-    keep: str = param("n-f", kind=str, choices=("n-f", "mid"))
-    cost: ClassVar[str] = "n log(n) d"
-    reference: ClassVar[str] = "Boussetta, El-Mhamdi, Guerraoui, Maurer, Rouault, OPODIS 2020"
-
-    def kappa(self, n: int) -> float | None:
-        """4f / (n - f) (1 + κ), κ the median's, as of `CTMA`; of the nearer half (√κ + √(1 + κ))².
-
-        Derived here for the half: its c rows are nearer to the median y than any c honest ones, of which there are c <= n - f; so their
-        mean is within √(σ² + ‖y - x̄‖²) <= √(1 + κ) σ of y by Jensen, and y within √κ σ of the honest mean.
-        """
-        centre = Median(f=self.f).kappa(n)
-        if centre is None:
-            return None
-        return 4 * self.f / (n - self.f) * (1 + centre) if self.keep == "n-f" else (sqrt(centre) + sqrt(1 + centre)) ** 2
-
-    def mix(self, view: View) -> Combination:
-        """Equal weights on the nearest."""
-        keep = view.n - self.f if self.keep == "n-f" else (view.n + 1) // 2
-        return nearest_to(Median(f=self.f).reduced(view, view.updates.n - view.anchors), view, keep)

@@ -1,9 +1,10 @@
-"""Rules that are made of another rule: its aggregate is a centre to average around, or tells parts of the model apart."""
+"""Rules that are made of another rule: they average the rows nearest its answer, on the whole model or on groups of coordinates."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import ClassVar, Self
 
 import numpy as np
@@ -105,6 +106,47 @@ def nearest_to(centre: Reduced, view: View, keep: int) -> Combination:
     """The mean of the `keep` rows nearest to an aggregate of them."""
     apart = view.beside([view.updates.deltas(centre.blocks)]).distances_to(view.n + view.anchors)
     return mean_of(np.argsort(apart, kind="stable")[:keep].tolist(), view.n, apart)
+
+
+@dataclass(frozen=True)
+class Aksel(Mixing):
+    """The mean of the n - f rows nearest to the coordinate-wise median.
+
+    Convention: EPFL's code averages by default the nearer half, ⌊(n + 1) / 2⌋ rows: keep="mid"; its median is the lower middle value
+    where n is even, ours the mean of both.
+
+    Args:
+        f: number of Byzantine rows to withstand, and of rows left out; needs n >= 2f + 1.
+        keep: how many rows are averaged: "n-f", or "mid", the nearer half.
+
+    Source: Boussetta, El-Mhamdi, Guerraoui, Maurer, Rouault, OPODIS 2020. κ: see `kappa`.
+
+    Example:
+        >>> import numpy as np
+        >>> Aksel(f=1)(np.array([[1.0], [2.0], [6.0], [90.0]])).tolist()
+        [3.0]
+    """
+
+    f: int = param(ge=0)
+    keep: str = param("n-f", kind=str, choices=("n-f", "mid"))
+    cost: ClassVar[str] = "n log(n) d"
+    reference: ClassVar[str] = "Boussetta, El-Mhamdi, Guerraoui, Maurer, Rouault, OPODIS 2020"
+
+    def kappa(self, n: int) -> float | None:
+        """4f / (n - f) (1 + κ), κ the median's, as of `CTMA`; of the nearer half (√κ + √(1 + κ))².
+
+        Derived here for the half: its c rows are nearer to the median y than any c honest ones, of which there are c <= n - f; so their
+        mean is within √(σ² + ‖y - x̄‖²) <= √(1 + κ) σ of y by Jensen, and y within √κ σ of the honest mean.
+        """
+        centre = Median(f=self.f).kappa(n)
+        if centre is None:
+            return None
+        return 4 * self.f / (n - self.f) * (1 + centre) if self.keep == "n-f" else (sqrt(centre) + sqrt(1 + centre)) ** 2
+
+    def mix(self, view: View) -> Combination:
+        """Equal weights on the nearest."""
+        keep = view.n - self.f if self.keep == "n-f" else (view.n + 1) // 2
+        return nearest_to(Median(f=self.f).reduced(view, view.updates.n - view.anchors), view, keep)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedM
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
-from flwr_byzantine.rules.nearest import CGE, Aksel, MoNNA
-from flwr_byzantine.rules.over import CTMA, GAS, Over
+from flwr_byzantine.rules.nearest import CGE, MoNNA
+from flwr_byzantine.rules.over import CTMA, GAS, Aksel, Over
 from flwr_byzantine.rules.spectral import CAF, DnC
 from flwr_byzantine.rules.subsets import MDA, SMEA
 from flwr_byzantine.rules.synthetic import FoundationFL
@@ -36,8 +36,8 @@ FEDAVG = "fedavg"  # the strategy without a rule: Flower's weighted average
 RULES: tuple[type[Rule], ...] = (
     *(Mean, Krum, MultiKrum, Bulyan, Median, TrimmedMean, GeometricMedian, MeaMed, Phocas, CenteredClipping, CGE, MDA, SMEA, MoNNA, CAF),
     *(DnC, FLTrust, FoolsGold, SignGuard, ClippedClustering, FLAME),
-    *(Aksel, AutoGM, CTMA, GAS, FedRDF, SignSGD, RLR, SLSGD, CRFL),
-    *(NNM, Bucketing, Clipping, ARC, FoundationFL),
+    *(NNM, Bucketing, Clipping, ARC),
+    *(Aksel, AutoGM, CTMA, GAS, FedRDF, SignSGD, RLR, SLSGD, CRFL, FoundationFL),
 )
 
 

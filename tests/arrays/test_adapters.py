@@ -63,7 +63,9 @@ def formed(updates, layers, vector):
 def test_a_rule_on_factors_is_the_rule_on_products(rule, blocks):
     updates, whole = Adapters(layers(), blocks), dense(layers(), blocks)
     trusted = updates.deltas(updates.combine(np.eye(N)[0]))
-    found, expected = (run(rule, rows, None, Server(own)) for rows, own in [(updates, trusted), (whole, formed(updates, layers(), trusted))])
+    found, expected = (
+        run(rule, rows, None, Server(own)) for rows, own in [(updates, trusted), (whole, formed(updates, layers(), trusted))]
+    )
     assert found.weights == pytest.approx(expected.weights, abs=1e-9)
     assert found.selected == expected.selected
     assert flat(updates, found.blocks) == pytest.approx(np.concatenate(expected.blocks), abs=1e-7)
