@@ -1,10 +1,12 @@
 """The same strategies for Flower's legacy API (`flwr.server.strategy`), working with `NumPyClient`."""
 
+from flwr_byzantine.strategy.legacy_detecting import FLANDERS, DeepSight, FLDetector, MartingaleFilter, SafeGuard, Zeno, ZenoPlusPlus
 from flwr_byzantine.strategy.legacy_further import CRFL, CTMA, GAS, RLR, SLSGD, Aksel, AutoGM, FedRDF, SignSGD
 from flwr_byzantine.strategy.legacy_named import (
     CAF,
     CGE,
     FLAME,
+    LASA,
     MDA,
     SMEA,
     Bulyan,
@@ -34,7 +36,9 @@ __all__ = [
     "CRFL",
     "CTMA",
     "FLAME",
+    "FLANDERS",
     "GAS",
+    "LASA",
     "MDA",
     "RLR",
     "SLSGD",
@@ -45,7 +49,9 @@ __all__ = [
     "ByzantineSGD",
     "CenteredClipping",
     "ClippedClustering",
+    "DeepSight",
     "DnC",
+    "FLDetector",
     "FLTrust",
     "FedMedian",
     "FedRDF",
@@ -53,6 +59,7 @@ __all__ = [
     "FoolsGold",
     "GeometricMedian",
     "Krum",
+    "MartingaleFilter",
     "MeaMed",
     "Mean",
     "Median",
@@ -60,7 +67,10 @@ __all__ = [
     "MultiKrum",
     "Phocas",
     "Robust",
+    "SafeGuard",
     "SignGuard",
     "SignSGD",
     "TrimmedMean",
+    "Zeno",
+    "ZenoPlusPlus",
 ]

@@ -58,7 +58,7 @@ def test_blocks_say_their_language(page):
     assert PAGES[page].count("```") == 2 * len(FENCE.findall(PAGES[page]))
 
 
-@pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*rules.available(), *rules.detectors()], ids=lambda rule: rule.__name__)
 def test_the_table_of_rules_has_every_rule(rule):
     assert re.search(rf"^\|.*`{rule.__name__}`", PAGES["choose.md"], re.MULTILINE), f"the table of docs/choose.md lacks {rule.__name__}"
 

@@ -30,7 +30,7 @@ def test_top_level_names_are_sorted():
     assert flwr_byzantine.__all__ == sorted(flwr_byzantine.__all__)
 
 
-@pytest.mark.parametrize("rule", rules.available(), ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*rules.available(), *rules.detectors()], ids=lambda rule: rule.__name__)
 def test_every_rule_is_found_by_name_and_has_an_example(rule):
     assert rules.get(rule.__name__) is rule
     assert ">>>" in rule.__doc__

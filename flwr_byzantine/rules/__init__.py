@@ -28,7 +28,7 @@ from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
 from flwr_byzantine.rules.nearest import CGE, MoNNA
 from flwr_byzantine.rules.over import CTMA, GAS, Aksel
-from flwr_byzantine.rules.parsing import available, get, parse
+from flwr_byzantine.rules.parsing import available, detectors, get, parse
 from flwr_byzantine.rules.results import Aggregate, State
 from flwr_byzantine.rules.spectral import CAF, DnC
 from flwr_byzantine.rules.subsets import MDA, SMEA
@@ -90,6 +90,7 @@ __all__ = [
     "ZenoPlusPlus",
     "available",
     "chain",
+    "detectors",
     "get",
     "parse",
 ]

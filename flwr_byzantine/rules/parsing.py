@@ -20,8 +20,16 @@ from flwr_byzantine.rules.chains import chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.columns import FedRDF, SignSGD
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
+from flwr_byzantine.rules.detectors.base import Detector
+from flwr_byzantine.rules.detectors.deepsight import DeepSight
+from flwr_byzantine.rules.detectors.flanders import FLANDERS
+from flwr_byzantine.rules.detectors.fldetector import FLDetector
+from flwr_byzantine.rules.detectors.martingale import MartingaleFilter
+from flwr_byzantine.rules.detectors.safeguard import SafeGuard
+from flwr_byzantine.rules.detectors.zeno import Zeno, ZenoPlusPlus
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
+from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
 from flwr_byzantine.rules.nearest import CGE, MoNNA
 from flwr_byzantine.rules.over import CTMA, GAS, Aksel, Over
@@ -38,11 +46,24 @@ RULES: tuple[type[Rule], ...] = (
     *(DnC, FLTrust, FoolsGold, SignGuard, ClippedClustering, FLAME),
     *(NNM, Bucketing, Clipping, ARC),
     *(Aksel, AutoGM, CTMA, GAS, FedRDF, SignSGD, RLR, SLSGD, CRFL, FoundationFL),
+    LASA,
 )
+
+DETECTORS: tuple[type[Detector], ...] = (FLDetector, FLANDERS, DeepSight, SafeGuard, MartingaleFilter, Zeno, ZenoPlusPlus)
+
+
+def detectors() -> list[type[Detector]]:
+    """Every detector class, sorted by name; a rule follows it: `parse("fldetector+median", f=2)`.
+
+    Example:
+        >>> [detector.__name__ for detector in detectors()][:2]
+        ['DeepSight', 'FLANDERS']
+    """
+    return sorted(DETECTORS, key=lambda detector: detector.__name__)
 
 
 def available() -> list[type[Rule]]:
-    """Every rule class, sorted by name.
+    """Every rule class but the detectors, sorted by name.
 
     Example:
         >>> [rule.__name__ for rule in available()][:2]
@@ -52,7 +73,7 @@ def available() -> list[type[Rule]]:
 
 
 def get(name: str) -> type[Rule]:
-    """The rule class called `name`, whatever its case, hyphens or underscores.
+    """The class of the rule or detector called `name`, whatever its case, hyphens or underscores.
 
     Raises:
         InvalidParameter: there is none; the message names the nearest and lists all.
@@ -61,7 +82,7 @@ def get(name: str) -> type[Rule]:
         >>> get("multi-krum").__name__
         'MultiKrum'
     """
-    return by_name("rule", name, RULES)
+    return by_name("rule", name, (*RULES, *DETECTORS))
 
 
 def parse(text: str, f: int, **options: Any) -> Rule:

@@ -9,6 +9,7 @@ from flwr_byzantine.strategy.catalogue import (
     CAF,
     CGE,
     FLAME,
+    LASA,
     MDA,
     SMEA,
     CenteredClipping,
@@ -23,6 +24,7 @@ from flwr_byzantine.strategy.catalogue import (
     SignGuard,
     TrimmedMean,
 )
+from flwr_byzantine.strategy.detecting import FLANDERS, DeepSight, FLDetector, MartingaleFilter, SafeGuard, Zeno, ZenoPlusPlus
 from flwr_byzantine.strategy.further import CRFL, CTMA, GAS, RLR, SLSGD, Aksel, AutoGM, FedRDF, SignSGD
 from flwr_byzantine.strategy.named import Bulyan, FedMedian, FedTrimmedAvg, FLTrust, Krum, Mean, MultiKrum
 from flwr_byzantine.strategy.quarantine import Quarantine
@@ -35,7 +37,9 @@ __all__ = [
     "CRFL",
     "CTMA",
     "FLAME",
+    "FLANDERS",
     "GAS",
+    "LASA",
     "MDA",
     "RLR",
     "SLSGD",
@@ -46,7 +50,9 @@ __all__ = [
     "ByzantineSGD",
     "CenteredClipping",
     "ClippedClustering",
+    "DeepSight",
     "DnC",
+    "FLDetector",
     "FLTrust",
     "FedMedian",
     "FedRDF",
@@ -54,6 +60,7 @@ __all__ = [
     "FoolsGold",
     "GeometricMedian",
     "Krum",
+    "MartingaleFilter",
     "MeaMed",
     "Mean",
     "Median",
@@ -64,7 +71,10 @@ __all__ = [
     "Quarantine",
     "Robust",
     "RoundReport",
+    "SafeGuard",
     "SignGuard",
     "SignSGD",
     "TrimmedMean",
+    "Zeno",
+    "ZenoPlusPlus",
 ]

@@ -121,6 +121,19 @@ class GeometricMedian(FedAvgArguments, arguments.GeometricMedianArguments, Robus
 
 
 @dataclass(eq=False, repr=False)
+class LASA(FedAvgArguments, arguments.LASAArguments, RobustFedAvg):
+    """LASA: layer by layer, the mean of the clients with ordinary lengths and signs.
+
+    See `rules.LASA` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
+    them: running statistics and counters decide nothing.
+
+    Example:
+        >>> LASA(f=2).rule_at(11).f
+        2
+    """
+
+
+@dataclass(eq=False, repr=False)
 class MDA(FedAvgArguments, RuleArguments, RobustFedAvg):
     """MDA: the mean of the n - f updates of the smallest diameter.
 

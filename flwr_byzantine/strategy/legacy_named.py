@@ -167,6 +167,14 @@ class GeometricMedian(FedAvgArguments, arguments.GeometricMedianArguments, Robus
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
+class LASA(FedAvgArguments, arguments.LASAArguments, RobustFedAvg):
+    """LASA: layer by layer, the mean of the clients with ordinary lengths and signs.
+
+    As `flwr_byzantine.LASA`; where there are running statistics, pass the positions of what is trained: `judge=[0, 1, ...]`.
+    """
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class MDA(FedAvgArguments, RuleArguments, RobustFedAvg):
     """MDA: the mean of the n - f updates of the smallest diameter.
 

@@ -55,6 +55,7 @@ class Quarantine(Declared):
         """What a round's verdict on a node adds to its record.
 
         Example:
+            >>> from flwr_byzantine.strategy.report import Suspicion
             >>> said = {"FLDetector": Suspicion(3.2, 1.1, kept=False)}
             >>> Quarantine(rejected=0.5, detected=1.0).weight(NodeReport("rejected", detections=said))
             1.5

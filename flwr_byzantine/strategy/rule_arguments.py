@@ -96,6 +96,17 @@ class GeometricMedianArguments(RuleArguments):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
+class LASAArguments(RuleArguments):
+    """Of LASA: the share of weights that its filter does not look at, and how far lengths and signs may be from the median."""
+
+    rule_type = rules.LASA
+
+    sparsity: float = 0.3
+    length: float = 2.0
+    sign: float = 1.0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class MeaMedArguments(RuleArguments):
     """Of MeaMed: how many values nearest the median are averaged."""
 

@@ -11,7 +11,7 @@ from flwr_byzantine.declare.citations import citation, entries, entry_of, refere
 from flwr_byzantine.errors import InvalidParameter
 
 BIB = Path(flwr_byzantine.__file__).parent / "declare" / "papers.bib"
-CITED = [*rules.available(), *attacks.available()]
+CITED = [*rules.available(), *rules.detectors(), *attacks.available()]
 
 
 def keys(text):

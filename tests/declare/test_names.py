@@ -23,13 +23,14 @@ def test_the_nearest_name_is_proposed_as_it_is_written():
 
 
 def test_every_exported_rule_and_attack_is_found_by_name():
-    abstract = (rules.Rule, rules.PreAggregation, rules.Chain)
+    abstract = (rules.Rule, rules.PreAggregation, rules.Chain, *rules.detectors())
     exported = [getattr(rules, name) for name in rules.__all__]
     assert rules.available() == sorted(
         (item for item in exported if isinstance(item, type) and issubclass(item, rules.Rule) and item not in abstract),
         key=lambda item: item.__name__,
     )
     assert all(rules.get(item.__name__) is item for item in rules.available())
+    assert all(rules.get(item.__name__) is item for item in rules.detectors())
     assert all(attacks.get(item.__name__) is item for item in attacks.available())
 
 

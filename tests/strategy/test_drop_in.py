@@ -31,7 +31,8 @@ OTHER = {int: 3, float: 0.25, bool: True, str: "other"}  # a value unlike the de
 
 def made(cls, **arguments):
     needed = {"f": F} if cls.__name__ not in ("Mean", "FedMedian", "FedTrimmedAvg") else {}
-    needed |= {"server_update": lambda number, model: model} if cls.__name__ == "FLTrust" else {}
+    needed |= {"server_update": lambda number, model: model} if cls.__name__ in ("FLTrust", "ZenoPlusPlus") else {}
+    needed |= {"server_loss": lambda number, arrays: 0.0} if cls.__name__ == "Zeno" else {}
     return cls(**needed | arguments)
 
 
@@ -46,7 +47,13 @@ def test_every_argument_is_an_attribute_that_can_be_set(cls):
     built = made(cls)
     for name, parameter in inspect.signature(cls).parameters.items():
         assert hasattr(built, name), name
-        known = {"f", "server_update", "train_metrics_aggr_fn", "evaluate_metrics_aggr_fn"}  # given above, or None means Flower's own
+        known = {
+            "f",
+            "server_update",
+            "server_loss",
+            "train_metrics_aggr_fn",
+            "evaluate_metrics_aggr_fn",
+        }  # given above, or None means Flower's own
         assert name in known or getattr(built, name) == parameter.default
         if type(parameter.default) in OTHER and name not in CHOICES:
             setattr(built, name, OTHER[type(parameter.default)])
@@ -55,6 +62,7 @@ def test_every_argument_is_an_attribute_that_can_be_set(cls):
 
 CHOICES = {
     "select",
+    "then",
     "resume",
     "on_infeasible",
     "on_missing",

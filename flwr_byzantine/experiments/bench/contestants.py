@@ -162,6 +162,7 @@ CONTESTS = [
     Contest("signguard", lambda f: rules.SignGuard()),
     Contest("clipped-clustering", lambda f: rules.ClippedClustering()),
     Contest("flame", lambda f: rules.FLAME(noise=0.0)),
+    Contest("lasa", lambda f: rules.LASA()),
     Contest("fltrust", lambda f: rules.FLTrust()),
     Contest("aksel", lambda f: rules.Aksel(f=f)),
     Contest("autogm", lambda f: rules.AutoGM(f=f)),

@@ -22,7 +22,7 @@ Entry = dict[str, Any]
 def rule_entry(cls: type[Rule]) -> Entry:
     """All that there is to say of a rule."""
     rule = construct(cls, {"f": F} if "f" in {item.name for item in fields(cls)} else {})
-    kind = "pre-aggregation" if isinstance(rule, catalogue.PreAggregation) else "aggregation"
+    kind = "detector" if rule.detects else "pre-aggregation" if isinstance(rule, catalogue.PreAggregation) else "aggregation"
     bounds = _bounds(rule, kind == "aggregation" and rule.robust)
     known = bounds["kappa_at_n_25_f_2"] is not None
     texts = {"condition": _method(cls, "min_n"), "kappa": _method(cls, "kappa") if known else None, "cost": rule.cost}

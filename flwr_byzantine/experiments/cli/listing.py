@@ -14,7 +14,7 @@ from flwr_byzantine.experiments.cli.terminal import console
 def _rules(incomplete: str) -> list[str]:
     from flwr_byzantine import rules
 
-    return _beginning(incomplete, rules.available())
+    return _beginning(incomplete, [*rules.available(), *rules.detectors()])
 
 
 def _attacks(incomplete: str) -> list[str]:
@@ -45,7 +45,7 @@ def rules(
     from flwr_byzantine.experiments.cli import catalogue, describing
 
     if name is None:
-        entries = [catalogue.rule_entry(cls) for cls in known.available()]
+        entries = [catalogue.rule_entry(cls) for cls in (*known.available(), *known.detectors())]
         describing.tell_all(entries, describing.rules_table, json, console)
     else:
         entry = catalogue.chain_entry(name) if set("+(") & set(name) else catalogue.rule_entry(known.get(name))
@@ -76,5 +76,5 @@ def cite(
     from flwr_byzantine.declare.names import by_name
     from flwr_byzantine.rules.parsing import names_in
 
-    known = [*rules.available(), *attacks.available()]
+    known = [*rules.available(), *rules.detectors(), *attacks.available()]
     typer.echo(citation(*(by_name("rule or attack", part, known) for name in names for part in names_in(name))))

@@ -10,8 +10,9 @@ import numpy as np
 
 from flwr_byzantine.arrays.geometry import HUGE, cosines
 from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.declare.extras import missing
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.errors import InvalidParameter, MissingExtra
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.clipping import clip_factors
 from flwr_byzantine.rules.detectors.base import Detector, rows_of
 from flwr_byzantine.rules.results import Verdict
@@ -87,8 +88,8 @@ class DeepSight(Detector):
         """(n,) labels by HDBSCAN, -1 outside all clusters."""
         try:
             from sklearn.cluster import HDBSCAN
-        except ModuleNotFoundError:
-            raise MissingExtra("DeepSight clusters by scikit-learn's HDBSCAN: pip install 'flwr-byzantine[detect]'") from None
+        except ModuleNotFoundError as error:
+            raise missing("DeepSight", error, "detect") from None
         metric = "precomputed" if precomputed else "euclidean"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -38,7 +38,7 @@ class FLANDERS(Detector):
         remember: how many clients are remembered.
         seed: of the choice of coordinates.
 
-    Source: Gabrielli, Pica, Tolomei, arXiv 2303.16668, 2023.
+    Source: Gabrielli, Belli, Matrullo, Miori, Tolomei, arXiv 2303.16668, 2023.
 
     Example:
         >>> from flwr_byzantine import rules
@@ -59,7 +59,7 @@ class FLANDERS(Detector):
     equivariant: ClassVar[bool] = True
     stateful: ClassVar[bool] = True
     cost: ClassVar[str] = "nd + max_iter window sampling² (n + sampling)"
-    reference: ClassVar[str] = "Gabrielli, Pica, Tolomei, arXiv 2303.16668, 2023"
+    reference: ClassVar[str] = "Gabrielli, Belli, Matrullo, Miori, Tolomei, arXiv 2303.16668, 2023"
 
     def min_n(self) -> int:
         """More than twice as many as are left out."""

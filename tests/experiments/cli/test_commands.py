@@ -14,7 +14,7 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize(("command", "names"), [("rules", rules.available()), ("attacks", attacks.available())])
+@pytest.mark.parametrize(("command", "names"), [("rules", [*rules.available(), *rules.detectors()]), ("attacks", attacks.available())])
 def test_tables_list_everything(command, names):
     done = run(command)
     assert done.returncode == 0, done.stderr

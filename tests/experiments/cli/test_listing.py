@@ -11,9 +11,10 @@ from flwr_byzantine.declare.documented import documentation, parameters
 from flwr_byzantine.experiments import cli
 from flwr_byzantine.experiments.cli.catalogue import attack_entry, rule_entry
 
-EVERYTHING = [*rules.available(), *attacks.available()]
+RULES = [*rules.available(), *rules.detectors()]
+EVERYTHING = [*RULES, *attacks.available()]
 each = pytest.mark.parametrize("cls", EVERYTHING, ids=lambda cls: cls.__name__)
-commands = pytest.mark.parametrize(("command", "known"), [("rules", rules.available()), ("attacks", attacks.available())])
+commands = pytest.mark.parametrize(("command", "known"), [("rules", RULES), ("attacks", attacks.available())])
 
 
 def printed(*arguments):
