@@ -3,17 +3,22 @@
 from clients.base import MaliciousClient
 from clients.model_attack import FreeRiderClient, GaussianClient, ModelAttackClient, NaNClient, ScalingClient, SignFlipClient
 from clients.poisoning import (
+    AlternatingMinimizationClient,
     BackdoorClient,
+    BackdoorCriticalLayersClient,
     DistributedBackdoorClient,
     DynamicLabelFlipClient,
     EdgeCaseBackdoorClient,
     LabelFlipClient,
     PoisoningClient,
+    ThreeDFedClient,
 )
 from clients.strategic import DisguisedFreeRiderClient, DriftClient, InfClient, MPAFClient, OnOffClient, SybilClient
 
 __all__ = [
+    "AlternatingMinimizationClient",
     "BackdoorClient",
+    "BackdoorCriticalLayersClient",
     "DisguisedFreeRiderClient",
     "DistributedBackdoorClient",
     "DriftClient",
@@ -32,4 +37,5 @@ __all__ = [
     "ScalingClient",
     "SignFlipClient",
     "SybilClient",
+    "ThreeDFedClient",
 ]

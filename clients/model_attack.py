@@ -55,9 +55,13 @@ class ModelAttackClient(MaliciousClient):
     def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
         """Train honestly, then let the attack act on the update."""
         broadcast = Broadcast.in_call(parameters, config)
-        trained, examples, metrics = self.honest.fit([np.copy(value) for value in parameters], config)
+        trained, examples, metrics = self.trained(parameters, config)
         sent = malicious_reply(self.mounted, broadcast, named(trained), self.state, self.partition, self.seed)
         return list(sent.values()), examples, metrics
+
+    def trained(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
+        """The honest client's result, for a copy of the parameters."""
+        return self.honest.fit([np.copy(value) for value in parameters], config)
 
 
 class SignFlipClient(ModelAttackClient):

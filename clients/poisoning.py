@@ -10,11 +10,16 @@ from flwr.client import NumPyClient
 
 from clients.model_attack import ModelAttackClient
 from flwr_byzantine import attacks
+from flwr_byzantine.attacks.pairs import in_place_of, pair_of
 from flwr_byzantine.attacks.poisoning import poisoned, predictor
+from flwr_byzantine.attacks.training import TrainingAttack, malicious_training
+from flwr_byzantine.flower.mount import Broadcast
 
 
 class PoisoningClient(ModelAttackClient):
     """Trains on the attack's view of the honest client's data, then boosts or masks the update; evaluates honestly.
+
+    An attack that trains in its own way calls the honest client's `fit` several times, on clean, poisoned and mixed data.
 
     `PoisoningClient.of(attack, honest)` mounts any attack on data.
 
@@ -59,28 +64,47 @@ class PoisoningClient(ModelAttackClient):
         if self.mounted.asks_model and predict is None:
             self._demand(model, "torch module", "model")
 
-    def fit(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
-        """Honest training on poisoned data, which is put back afterwards whatever happens."""
-        clean, predict = getattr(self.honest, self.data), self.predictor(parameters)
-        view = poisoned(clean, self.mounted, self.num_classes, self.seed, self.attacker, predict=predict, keys=self.keys)
-        setattr(self.honest, self.data, view)
+    def trained(self, parameters: list[Any], config: dict[str, Any]) -> tuple[list[Any], int, dict[str, Any]]:
+        """The honest client's training on poisoned data, which are put back afterwards whatever happens, or the attack's own."""
+        clean = getattr(self.honest, self.data)
         try:
-            return super().fit(parameters, config)
+            if isinstance(self.mounted, TrainingAttack) and not Broadcast.in_call(parameters, config).gradients:
+                return self._learnt(self.mounted, parameters, config, clean)
+            predict = self.predictor(parameters) if self.mounted.asks_model else None
+            view = poisoned(clean, self.mounted, self.num_classes, self.seed, self.attacker, predict=predict, keys=self.keys)
+            setattr(self.honest, self.data, view)
+            return super().trained(parameters, config)
         finally:
             setattr(self.honest, self.data, clean)
 
-    def predictor(self, parameters: list[Any]) -> Callable[[Any], Any] | None:
-        """The broadcast model as a function from examples to scores; None for attacks that do not look at it."""
+    def predictor(self, parameters: list[Any]) -> Callable[[Any], Any]:
+        """The model with these parameters as a function from examples to scores."""
         given = self.predict
-        if not self.mounted.asks_model:
-            return None
         if given is not None:
             return lambda x: given(parameters, x)
         import torch
 
+        self._demand(self.model, "torch module", "model")
         module = copy.deepcopy(getattr(self.honest, self.model))
         module.load_state_dict({name: torch.as_tensor(value) for name, value in zip(module.state_dict(), parameters, strict=True)})
         return predictor(module)
+
+    def _learnt(
+        self, attack: TrainingAttack, parameters: list[Any], config: dict[str, Any], clean: Any
+    ) -> tuple[list[Any], int, dict[str, Any]]:
+        """What the attack makes of the model by calling the honest training; number of examples and metrics are those of the first call."""
+        told: list[Any] = []
+
+        def train(arrays: list[Any], pair: tuple[Any, Any]) -> list[Any]:
+            setattr(self.honest, self.data, in_place_of(clean, *pair, self.keys))
+            made, *rest = super(PoisoningClient, self).trained(arrays, config)
+            told.extend(rest)
+            return made
+
+        options = {"num_classes": self.num_classes, "seed": self.seed, "attacker": self.attacker}
+        scores = lambda arrays, x: self.predictor(arrays)(x)  # noqa: E731
+        made = malicious_training(attack, parameters, pair_of(clean, self.keys), train, scores, **options)
+        return made, told[0], told[1]
 
     def _demand(self, attribute: str, what: str, argument: str) -> None:
         if not hasattr(self.honest, attribute):
@@ -118,3 +142,21 @@ class EdgeCaseBackdoorClient(PoisoningClient):
     """Mounts `attacks.EdgeCaseBackdoor`: `EdgeCaseBackdoorClient(honest, num_classes=10, source=7, target=1, ...)`."""
 
     attack = attacks.EdgeCaseBackdoor
+
+
+class AlternatingMinimizationClient(PoisoningClient):
+    """Mounts `attacks.AlternatingMinimization`: `AlternatingMinimizationClient(honest, num_classes=10, source=5, target=7, ...)`."""
+
+    attack = attacks.AlternatingMinimization
+
+
+class BackdoorCriticalLayersClient(PoisoningClient):
+    """Mounts `attacks.BackdoorCriticalLayers`: it looks at models, see `model` and `predict`."""
+
+    attack = attacks.BackdoorCriticalLayers
+
+
+class ThreeDFedClient(PoisoningClient):
+    """Mounts `attacks.ThreeDFed`: `ThreeDFedClient(honest, num_classes=10, colluders=4, ...)`, with partitions that differ modulo it."""
+
+    attack = attacks.ThreeDFed

@@ -116,10 +116,11 @@ class Adversary:
         return [who.vectors(update[None], 1, context)[0] for who, update, context in zip(attackers, seen, contexts, strict=True)]
 
     def _entered(self, attacker: Attacker, broadcast: Broadcast) -> AttackContext:
-        if self.harm is None:
-            return attacker.enter(broadcast.vector, broadcast.round)
-        model = broadcast.vector.astype(np.float64)
-        return attacker.enter(broadcast.vector, broadcast.round, partial(self.harm, -model if broadcast.gradients else model))
+        harm = None
+        if self.harm is not None:
+            model = broadcast.vector.astype(np.float64)
+            harm = partial(self.harm, -model if broadcast.gradients else model)
+        return attacker.enter(broadcast.vector, broadcast.round, harm, broadcast.layout)
 
     def _attacker(self, partition: int | None) -> Attacker:
         return self._attackers.setdefault(partition, Attacker(self.attack, self.seed, partition, self.rule))

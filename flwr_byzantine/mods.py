@@ -80,7 +80,7 @@ def malicious_reply(
     known = key in state
     if known:
         attacker.resume({name: array.numpy() for name, array in state.array_records[key].items()})
-    context = attacker.enter(broadcast.vector, broadcast.round)
+    context = attacker.enter(broadcast.vector, broadcast.round, layout=broadcast.layout)
     sent = attacker.vectors(broadcast.update(honest)[None], 1, context)[0]
     if attacker.notice and not known:
         log(WARNING, attacker.notice)

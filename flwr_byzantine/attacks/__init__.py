@@ -6,7 +6,9 @@
 | `attackers` | one attacker over the rounds of a federation: what mods, clients and Grids run |
 | `simple`, `fake_clients`, `multi_round` | attacks that need the client's own update only |
 | `data`, `backdoors`, `pixel_backdoors` | attacks on the client's training data |
+| `training`, `trained_backdoors`, `threedfed` | backdoors that decide how their client trains |
 | `colluding`, `fang`, `mimic` | attacks that need all honest updates |
+| `undetected` | the attack that learns what passes the server's detectors |
 | `rule_aware`, `adaptive` | attacks that need the server's rule too; they try it out by `simulated_rule`, `line_search` and `ascent` |
 | `catalogue` | all attacks but the adaptive one: a new attack is added here and below |
 | `poisoning`, `poisoned_views`, `success` | poisoned views of data sets, and whether they worked |
@@ -28,8 +30,11 @@ from flwr_byzantine.attacks.fang import FangKrum, FangTrimmedMean
 from flwr_byzantine.attacks.mimic import Mimic
 from flwr_byzantine.attacks.multi_round import Drift, OnOff
 from flwr_byzantine.attacks.pixel_backdoors import Backdoor, DistributedBackdoor
-from flwr_byzantine.attacks.rule_aware import AGRTailored, OptimalALIE, OptimalIPM
+from flwr_byzantine.attacks.rule_aware import AGRTailored, OneCoordinate, OptimalALIE, OptimalIPM
 from flwr_byzantine.attacks.simple import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
+from flwr_byzantine.attacks.threedfed import ThreeDFed
+from flwr_byzantine.attacks.trained_backdoors import AlternatingMinimization, BackdoorCriticalLayers
+from flwr_byzantine.attacks.undetected import Undetected
 from flwr_byzantine.declare.names import by_name
 
 __all__ = [
@@ -39,9 +44,11 @@ __all__ = [
     "PGA",
     "AGRTailored",
     "Adaptive",
+    "AlternatingMinimization",
     "Attack",
     "AttackContext",
     "Backdoor",
+    "BackdoorCriticalLayers",
     "DataAttack",
     "DisguisedFreeRider",
     "DistributedBackdoor",
@@ -58,16 +65,22 @@ __all__ = [
     "MinSum",
     "NaNs",
     "OnOff",
+    "OneCoordinate",
     "OptimalALIE",
     "OptimalIPM",
     "OwnAttack",
     "Scaling",
     "SignFlip",
     "Sybil",
+    "ThreeDFed",
+    "Undetected",
     "Zero",
     "available",
     "get",
 ]
+
+
+ALIASES = {"3dfed": "ThreeDFed"}  # names that no class can have
 
 
 def available() -> list[type[Attack]]:
@@ -90,4 +103,4 @@ def get(name: str) -> type[Attack]:
         >>> get("sign-flip").__name__
         'SignFlip'
     """
-    return by_name("attack", name, available())
+    return by_name("attack", ALIASES.get(name.lower(), name) if isinstance(name, str) else name, available())

@@ -47,17 +47,25 @@ class Attacker:
     broadcast: Array | None = None
     notice: str = ""
 
-    def enter(self, broadcast: Array, round: int | None = None, harm: Callable[[Array], float] | None = None) -> AttackContext:
+    def enter(
+        self,
+        broadcast: Array,
+        round: int | None = None,
+        harm: Callable[[Array], float] | None = None,
+        layout: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> AttackContext:
         """The context of a round that the attacker takes part in.
 
         Args:
             broadcast: (d,) the broadcast model; with its sign changed where gradients are asked for.
             round: the server round; None counts the calls.
             harm: see `AttackContext`.
+            layout: see `AttackContext`.
         """
         previous = None if self.broadcast is None else _step(self.broadcast, broadcast)
         self.round, self.broadcast = self.round + 1 if round is None else round, broadcast
-        return AttackContext(self.round, previous, broadcast=broadcast.astype(np.float64), harm=harm)
+        model, who = broadcast.astype(np.float64), self.partition or 0
+        return AttackContext(self.round, previous, broadcast=model, harm=harm, attacker=who, layout=layout or {})
 
     def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
         """(f, d) malicious updates in `context`, completed by the randomness, rule and memory of this attacker."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,6 +59,8 @@ class AttackContext:
         nodes: who sends each update, the honest ones' ids and then the attackers', for rules that remember senders; None where it is
             not known.
         memory: what this attack returned as `next_memory` in its last round, as arrays by name; empty in its first.
+        attacker: number of an attacker of own knowledge: its partition id, in a call its place among the f.
+        layout: name -> shape of the model's arrays, in the order in which the updates hold their values; empty where it is not known.
 
     Where clients answer with gradients (`ByzantineSGD`), `previous` and `broadcast` have their signs changed: a gradient
     points against the step that the server takes.
@@ -76,6 +78,8 @@ class AttackContext:
     broadcast: Array | None = None
     harm: Callable[[Array], float] | None = None
     nodes: tuple[int, ...] | None = None
+    attacker: int = 0
+    layout: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Attack(Declared):
@@ -205,7 +209,8 @@ class OwnAttack(Attack):
 
     def craft(self, honest: Array, f: int, context: AttackContext) -> Array:
         """(f, d) the malicious update of each attacker; attacker i's own honest update is row i modulo h."""
-        return np.array([self.malicious_update(honest[0 if self.shares_update else i % len(honest)], context) for i in range(f)])
+        rows = [honest[0 if self.shares_update else i % len(honest)] for i in range(f)]
+        return np.array([self.malicious_update(row, replace(context, attacker=context.attacker + i)) for i, row in enumerate(rows)])
 
 
 class ColludingAttack(Attack):

@@ -11,13 +11,18 @@ from flwr_byzantine.attacks.fang import FangKrum, FangTrimmedMean
 from flwr_byzantine.attacks.mimic import Mimic
 from flwr_byzantine.attacks.multi_round import Drift, OnOff
 from flwr_byzantine.attacks.pixel_backdoors import Backdoor, DistributedBackdoor
-from flwr_byzantine.attacks.rule_aware import AGRTailored, OptimalALIE, OptimalIPM
+from flwr_byzantine.attacks.rule_aware import AGRTailored, OneCoordinate, OptimalALIE, OptimalIPM
 from flwr_byzantine.attacks.simple import Gaussian, Inf, NaNs, Scaling, SignFlip, Zero
+from flwr_byzantine.attacks.threedfed import ThreeDFed
+from flwr_byzantine.attacks.trained_backdoors import AlternatingMinimization, BackdoorCriticalLayers
+from flwr_byzantine.attacks.undetected import Undetected
 
 FIXED: tuple[type[Attack], ...] = (
     AGRTailored,
     ALIE,
+    AlternatingMinimization,
     Backdoor,
+    BackdoorCriticalLayers,
     DisguisedFreeRider,
     DistributedBackdoor,
     Drift,
@@ -35,11 +40,14 @@ FIXED: tuple[type[Attack], ...] = (
     MinSum,
     NaNs,
     OnOff,
+    OneCoordinate,
     OptimalALIE,
     OptimalIPM,
     PGA,
     Scaling,
     SignFlip,
     Sybil,
+    ThreeDFed,
+    Undetected,
     Zero,
 )

@@ -90,7 +90,7 @@ class PoisonedDataset:
         self.chosen: dict[int, tuple[int, int]] = {}
         if len(dataset):
             pairs = [poisoner.split(dataset[i]) for i in range(len(dataset))]
-            rows, labels = poisoner.choose(_stack([x for x, _ in pairs]), np.array([int(y) for _, y in pairs]))
+            rows, labels = poisoner.choose(stack([x for x, _ in pairs]), np.array([int(y) for _, y in pairs]))
             self.chosen = {int(row): (rank, int(label)) for rank, (row, label) in enumerate(zip(rows, labels, strict=True))}
 
     def __len__(self) -> int:
@@ -147,11 +147,11 @@ class PoisonedBatches:
         x, y = self.poisoner.split(batch)
         if np.ndim(y) > 0:
             return self.poisoner.join(batch, *self.poisoner.poison(x, y, i))
-        x, y = self.poisoner.poison(_stack([x]), _stack([y]), i)
+        x, y = self.poisoner.poison(stack([x]), stack([y]), i)
         return self.poisoner.join(batch, x[0], y[0])
 
 
-def _stack(items: list[Any]) -> Any:
+def stack(items: list[Any]) -> Any:
     """One array or tensor of all examples; an image object is refused, since it does not say which axis its channels are."""
     if is_tensor(items[0]):
         return sys.modules["torch"].stack(items)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.conversion import is_tensor
 from flwr_byzantine.attacks.base import Attack
 from flwr_byzantine.attacks.data import DataAttack, Predict
+from flwr_byzantine.attacks.pairs import is_map_style, is_pair, torch_data
 from flwr_byzantine.attacks.poisoned_views import Keys, PoisonedBatches, PoisonedDataset, Poisoner
 from flwr_byzantine.attacks.success import attack_success_rate, predictor
 from flwr_byzantine.errors import InvalidParameter
@@ -75,14 +73,14 @@ def poisoned(
 
 def _view(dataset: Any, poisoner: Poisoner) -> Any:
     """The poisoned view of a dataset, whatever its kind."""
-    data = _torch_data()
+    data = torch_data()
     if data is not None and isinstance(dataset, data.DataLoader):
-        return _loader(dataset, poisoner) if _is_map_style(dataset.dataset) else PoisonedBatches(dataset, poisoner)
+        return _loader(dataset, poisoner) if is_map_style(dataset.dataset) else PoisonedBatches(dataset, poisoner)
     if data is not None and isinstance(dataset, data.TensorDataset) and len(dataset.tensors) == 2:
         return data.TensorDataset(*poisoner.poison(*dataset.tensors))
-    if _is_pair(dataset):
+    if is_pair(dataset):
         return poisoner.poison(*dataset)
-    if _is_map_style(dataset) and (not len(dataset) or np.ndim(poisoner.split(dataset[0])[1]) == 0):
+    if is_map_style(dataset) and (not len(dataset) or np.ndim(poisoner.split(dataset[0])[1]) == 0):
         return PoisonedDataset(dataset, poisoner)
     if hasattr(dataset, "__iter__"):
         return PoisonedBatches(dataset, poisoner)
@@ -97,19 +95,3 @@ def _loader(loader: Any, poisoner: Poisoner) -> Any:
     # a DataLoader refuses another dataset by assignment, and its persistent workers would read the old one
     made.__dict__.update(dataset=dataset, _iterator=None)
     return made
-
-
-def _torch_data() -> Any:
-    """The module torch.utils.data, or None: a torch dataset can only exist where torch was imported."""
-    torch = sys.modules.get("torch")
-    return None if torch is None else torch.utils.data
-
-
-def _is_map_style(dataset: Any) -> bool:
-    return hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__") and not isinstance(dataset, Mapping)
-
-
-def _is_pair(dataset: Any) -> bool:
-    """Whether it is (x, y) of arrays or tensors."""
-    two = isinstance(dataset, tuple | list) and len(dataset) == 2
-    return two and all(isinstance(part, np.ndarray) or is_tensor(part) for part in dataset) and np.ndim(dataset[1]) == 1

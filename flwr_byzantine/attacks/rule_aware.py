@@ -13,6 +13,7 @@ from flwr_byzantine.attacks.colluding import NDSS21, perturbation
 from flwr_byzantine.attacks.line_search import BYZFL, DENSE, best_strength
 from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 from flwr_byzantine.declare.params import param
+from flwr_byzantine.errors import InvalidParameter
 
 OPTIMAL = "Shejwalkar, Houmansadr, NDSS 2021; Allouah et al., AISTATS 2023"
 
@@ -133,3 +134,53 @@ class OptimalIPM(RuleAwareAttack):
     def ray(self, honest: Array) -> tuple[Array, float]:
         """Minus the mean, from 1 on: mean + t (-mean) is -ε mean with ε = t - 1."""
         return -honest.mean(axis=0), 1.0
+
+
+@dataclass(frozen=True)
+class OneCoordinate(RuleAwareAttack):
+    """All send the honest mean with one coordinate far off: by the γ that does the server's rule most damage.
+
+    In d dimensions honest updates lie about √d times as far apart as they differ in one coordinate, so that a rule that looks
+    at distances lets one coordinate be that far off: mean + γ E is selected up to some γ. The attack stays on the coordinate of
+    its first round. Against a rule that looks at the largest coordinate alone, all are put off (norm "inf").
+
+    Args:
+        coordinate: which one, from 0; None takes that in which the honest updates of the first round differ most.
+        norm: "finite", E is one coordinate; "inf", E is 1 in all of them.
+        sign: 1 or -1, of E.
+        evals: how often the rule is tried, at least 8.
+        search: "dense", or "byzfl", see `OptimalIPM`.
+
+    Raises:
+        InvalidParameter: the rule is not known, or the updates have no such coordinate.
+
+    Source: El Mhamdi, Guerraoui, Rouault, ICML 2018, where Bulyan is made against it.
+
+    Example:
+        >>> import numpy as np
+        >>> from flwr_byzantine import rules
+        >>> honest = np.random.default_rng(0).normal(size=(9, 400))
+        >>> sent = OneCoordinate(coordinate=5)(honest, 2, rule=rules.Krum(f=2))[0] - honest.mean(0)
+        >>> bool(sent[5] > 10 * honest[:, 5].std()), int((abs(sent) > 1e-9).sum())
+        (True, 1)
+    """
+
+    coordinate: int | None = param(None, ge=0, optional=True)
+    norm: str = param("finite", kind=str, choices=("finite", "inf"))
+    sign: int = param(1, choices=(1, -1))
+    evals: int = param(100, ge=8)
+    search: str = param(DENSE, kind=str, choices=(DENSE, BYZFL))
+    reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICML 2018"
+
+    def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
+        """Mean + γ E."""
+        server, p = SimulatedRule(self, honest, context), np.full(honest.shape[1], float(self.norm == "inf"))
+        p[int(self.next_memory(honest, f, context)["coordinate"])] = 1.0
+        return np.asarray(server.mean + best_strength(server, f, self.sign * p, 0.0, self.evals, self.search) * self.sign * p)
+
+    def next_memory(self, honest: Array, f: int, context: AttackContext) -> dict[str, Array]:
+        """The coordinate."""
+        if self.coordinate is not None and self.coordinate >= honest.shape[1]:
+            raise InvalidParameter(f"OneCoordinate: coordinate must be below the updates' size, {honest.shape[1]}, got {self.coordinate}")
+        first = honest.std(axis=0).argmax() if self.coordinate is None else self.coordinate
+        return {"coordinate": np.asarray(context.memory.get("coordinate", first))}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.attacks.base import Attack, AttackContext
-from flwr_byzantine.errors import InvalidParameter, TooFewLeft
+from flwr_byzantine.errors import InvalidParameter, TooFewLeft, TooFewUpdates
 from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
-from flwr_byzantine.rules.server import Server
+from flwr_byzantine.rules.server import Layout, Server
 
 
 class SimulatedRule:
@@ -22,7 +23,7 @@ class SimulatedRule:
 
     A rule that starts from the last aggregate (such as centered clipping) starts from the last global step, and one that
     draws random numbers draws those of this round. A rule that trusts an update of the server's own gets the honest mean,
-    which is the attacker's guess of it.
+    which is the attacker's guess of it, and a detector that asks for the server's loss gets `context.harm`.
 
     Args:
         attack: the attack that asks; errors name it.
@@ -30,6 +31,7 @@ class SimulatedRule:
         context: the attack's, with the rule.
         goal: what damage is: "distance", ‖aggregate - honest mean‖; "descent", how far the aggregate goes against the honest
             mean; or "model", how bad the model is that it leads to, as `context.harm` says.
+        state: of the rule, as far as the attackers know it; None is that of a first round, with the last global step.
 
     Attributes:
         mean: (d,) mean of the honest updates.
@@ -45,13 +47,15 @@ class SimulatedRule:
         1.0
     """
 
-    def __init__(self, attack: Attack, honest: Array, context: AttackContext, goal: str = "distance") -> None:
+    def __init__(self, attack: Attack, honest: Array, context: AttackContext, goal: str = "distance", state: State | None = None) -> None:
         self.rule, self.honest, self.mean, self.goal = attack.required_rule(context), honest, honest.mean(axis=0), goal
         self.spread = float(np.sqrt(((honest - self.mean) ** 2).sum(axis=1).mean())) or float(np.linalg.norm(self.mean)) or 1.0
         self._harm = _harm_of(attack, context) if goal == "model" else None
         known = {} if context.previous is None else {"previous": context.previous}
         self._nodes = context.nodes
-        self._state = State(context.round - 1, {**self.rule.init(honest.shape[1]).arrays, **known})
+        self._server = Server(loss=context.harm, layout=_layout(context, honest.shape[1]))
+        fresh = self.rule.init(honest.shape[1]).arrays
+        self._state = State(context.round - 1, {**fresh, **known}) if state is None else state
 
     def outcome(self, bad: Array) -> Outcome:
         """The rule's outcome over the honest updates and (f, d) `bad` ones.
@@ -63,7 +67,21 @@ class SimulatedRule:
             updates = wrap(np.concatenate([self.honest, bad]))[0]
             if self._nodes is not None and len(self._nodes) == updates.n:
                 updates.ids = list(self._nodes)
-            return run(self.rule, updates, self._state, Server(trusted=self.mean))
+            return run(self.rule, updates, self._state, replace(self._server, trusted=self.mean))
+
+    def kept(self, bad: Array) -> Array:
+        """(f,) whether each of the `bad` updates has a part in the aggregate."""
+        try:
+            return np.asarray(self.outcome(bad).influence[len(self.honest) :] > 0)
+        except TooFewUpdates:  # a detector left too few
+            return np.zeros(len(bad), dtype=bool)
+
+    def next_state(self, bad: Array) -> State:
+        """The rule's state after a round with these updates; the present one where the round is skipped."""
+        try:
+            return self.outcome(bad).state
+        except TooFewUpdates:
+            return self._state
 
     def shift(self, bad: Array) -> Array:
         """(d,) aggregate minus the honest mean."""
@@ -112,6 +130,7 @@ class SimulatedRule:
             return None
         basis = _orthonormal(spanning)
         small = copy.copy(self)
+        small._server = Server()
         small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
         if (harm := self._harm) is not None:
             small._harm = lambda aggregate: harm(aggregate @ basis)
@@ -143,3 +162,9 @@ def _harm_of(attack: Attack, context: AttackContext) -> Callable[[Array], float]
             "pass harm= to the AdversarialGrid, or call vectors with AttackContext(harm=...)"
         )
     return context.harm
+
+
+def _layout(context: AttackContext, d: int) -> Layout | None:
+    """The model's arrays, where they are known and make up the updates."""
+    layout = Layout(context.layout)
+    return layout if context.layout and layout.d == d else None

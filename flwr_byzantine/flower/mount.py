@@ -70,6 +70,11 @@ class Broadcast:
             return flat
         return -flat if flat.dtype.kind == "f" else -flat.astype(np.float64)
 
+    @property
+    def layout(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of the model's arrays, in the order of `vector`."""
+        return {name: value.shape for name, value in self.model.items()}
+
     def fits(self, reply: Mapping[str, Array]) -> bool:
         """Whether the reply has the model's arrays, of numbers and of the same sizes: only such replies are attacked.
 

@@ -45,6 +45,9 @@ every = pytest.mark.parametrize(
         attacks.DistributedBackdoor(target=2, patch=2, share=0.4),
         attacks.EdgeCaseBackdoor(source=7, target=1, share=0.5),
         attacks.EdgeCaseBackdoor(target=1, examples=images(5, seed=3)[0]),
+        attacks.AlternatingMinimization(share=0.5),
+        attacks.BackdoorCriticalLayers(target=2),
+        attacks.ThreeDFed(target=2),
     ],
     ids=lambda attack: type(attack).__name__ + ("" if getattr(attack, "examples", None) is None else "-examples"),
 )

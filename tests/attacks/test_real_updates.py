@@ -103,6 +103,11 @@ TRIALS = [
     Trial(attacks.Backdoor(), success=0.6),
     Trial(attacks.DistributedBackdoor(), success=0.6),
     Trial(attacks.EdgeCaseBackdoor(source=1, target=8), setting=SORTED, success=0.6),
+    Trial(attacks.OneCoordinate(), points=50),
+    Trial(attacks.Undetected(), "multi-krum", points=15),
+    Trial(attacks.AlternatingMinimization(), success=0.7),
+    Trial(attacks.BackdoorCriticalLayers(), success=0.9),
+    Trial(attacks.ThreeDFed(), "multi-krum", success=0.9),
 ]
 TRIAL_OF = {type(trial.attack): trial for trial in TRIALS}
 

@@ -12,6 +12,7 @@ import clients
 from flwr_byzantine import attacks, errors
 from flwr_byzantine.attacks.base import AttackContext, rng_of
 from flwr_byzantine.attacks.poisoning import poisoned
+from flwr_byzantine.attacks.training import malicious_training
 from tests.support import digits
 
 START = [np.ones((2, 3), np.float32), np.arange(4, dtype=np.float32)]
@@ -145,6 +146,40 @@ def test_the_data_is_put_back_when_training_fails(cls, arguments):
         cls(learner, **arguments).fit(parameters(), {})
     assert not torch.equal(learner.seen[0], learner.y)
     assert learner.trainloader is loader
+
+
+def own_training(start):
+    """Arrays and (x, y) to arrays, and to scores: what `Learner` trains."""
+
+    def train(arrays, data):
+        net = digits.network()
+        net.load_state_dict(dict(zip(start, map(torch.as_tensor, arrays), strict=True)))
+        digits.train(net, *data, epochs=1)
+        return [value.numpy().copy() for value in net.state_dict().values()]
+
+    def scores(arrays, x):
+        net = digits.network()
+        net.load_state_dict(dict(zip(start, map(torch.as_tensor, arrays), strict=True)))
+        return net(x).detach()
+
+    return train, scores
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [clients.AlternatingMinimizationClient, clients.BackdoorCriticalLayersClient, clients.ThreeDFedClient],
+    ids=lambda cls: cls.__name__,
+)
+def test_a_client_lets_the_attack_train_by_its_own_fit_and_tells_its_own_number_of_examples(cls):
+    learner = Learner()
+    loader, start = learner.trainloader, parameters()
+    sent, examples, _ = cls(learner, seed=2, attacker=1).fit(start, {})
+    train, scores = own_training(digits.network().state_dict())
+    expected = malicious_training(cls.attack(), start, (learner.x, learner.y), train, scores, num_classes=10, seed=2, attacker=1)
+    np.testing.assert_allclose(flat(sent), flat(expected), atol=1e-6)
+    assert examples == len(learner.y)
+    assert learner.trainloader is loader
+    assert not np.allclose(flat(sent), flat(train(start, (learner.x, learner.y))), atol=1e-4)
 
 
 def test_masked_backdoor_leaves_the_busiest_coordinates_from_the_second_round_on():

@@ -18,7 +18,7 @@ from flwr_byzantine.attacks.data import Predict
 from flwr_byzantine.attacks.poisoning import predictor
 from flwr_byzantine.client import gradient
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.tasks import training
+from flwr_byzantine.experiments.tasks import malicious, training
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.models import model
@@ -52,7 +52,8 @@ def train(message: Message, context: Context) -> Message:
     config = _config(message)
     server_round = cast(int, config["server-round"])
     generator = training.randomness(task, client, server_round)
-    x, y = _examples(task, client, net, config)
+    attack = mounted(task, client, config)
+    x, y = examples(task, client, attack, net)
     if task.method == "byzantine-sgd":
         rows = training.one_batch(task, len(x), generator)
         with training.drawing(net, x, generator):
@@ -60,7 +61,10 @@ def train(message: Message, context: Context) -> Message:
             found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum, momentum_form=form)
         arrays, loss = found.arrays, {"loss": found.loss}
     else:
-        loss = {"train-loss": training.train(net, task, x, y, generator, task.lr_in(server_round))}
+        if attack is not None and malicious.trains_itself(task, attack):
+            loss = {"train-loss": malicious.train(net, task, attack, client, server_round)}
+        else:
+            loss = {"train-loss": training.train(net, task, x, y, generator, task.lr_in(server_round))}
         arrays = {name: value.detach().numpy() for name, value in net.state_dict().items()}
     metrics = MetricRecord({"num-examples": len(x), "partition-id": client, **loss})
     return Message(content=RecordDict({"arrays": pack(arrays), "metrics": metrics}), reply_to=message)
@@ -101,10 +105,10 @@ def _config(message: Message) -> ConfigRecord:
     return cast(ConfigRecord, message.content["config"])
 
 
-def _examples(task: Task, client: int, net: nn.Module, config: ConfigRecord) -> Examples:
-    """The client's data, poisoned where it is malicious and the attack is one on data; the same examples in each round."""
+def mounted(task: Task, client: int, config: ConfigRecord) -> DataAttack | None:
+    """The attack on data that the client carries out in this round, if it is malicious."""
     attacks_data = ATTACK in config and client in attackers(task, cast(int, config["server-round"]))
-    return examples(task, client, _attack(str(config[ATTACK]), str(config[OPTIONS])) if attacks_data else None, net)
+    return _attack(str(config[ATTACK]), str(config[OPTIONS])) if attacks_data else None
 
 
 def examples(task: Task, client: int, attack: DataAttack | None, net: nn.Module | None = None) -> Examples:

@@ -19,6 +19,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack, DataAttack
 from flwr_byzantine.experiments.detection import Verdict, verdicts
 from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
+from flwr_byzantine.experiments.tasks import malicious
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
 from flwr_byzantine.experiments.tasks.batched.tables import Answers
 from flwr_byzantine.experiments.tasks.client import examples
@@ -100,6 +101,7 @@ class Federation:
         harm = self.learned.harm() if attack is not None and attack.knowledge == "rule" else None
         self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
         self.asked_net = model(task) if isinstance(attack, DataAttack) and attack.asks_model else None
+        self.attackers_net = model(task)
         self.bad: frozenset[int] = frozenset()
         self.data: dict[int, Examples] = {}
         self.clients = Clients(task, model(task), self._examples, _threads() if threads is None else threads, device)
@@ -135,6 +137,7 @@ class Federation:
         replies: dict[int, Model] = dict(zip(seen, answers.arrays, strict=True))
         rows = answers.rows if seen is honest else answers.rows[[seen.index(client) for client in honest]]
         if self.adversary is not None:
+            replies |= self._learnt(now, [client for client in there if client in self.bad], number)
             replies |= self._attacked(broadcast, replies, answers, honest, [client for client in there if client in self.bad])
         self.recorder.begin({client: len(self._examples(client)[1]) for client in there}, self.bad & set(there), rows)
         return self.server.round(number, now, {client + 1: replies[client] for client in there}, self.recorder.examples)
@@ -144,6 +147,16 @@ class Federation:
         if self.task.method == "byzantine-sgd":
             return self.clients.gradients(now, clients, number)
         return self.clients.models(now, clients, number, self.task.lr_in(number))
+
+    @span("attack")
+    def _learnt(self, now: Model, bad: list[int], number: int) -> dict[int, Model]:
+        """What the round's attackers have trained, where the attack trains in its own way."""
+        made: dict[int, Model] = {}
+        for client in bad if self.attack is not None and malicious.trains_itself(self.task, self.attack) else []:
+            malicious.fill(self.attackers_net, list(now.values()))
+            malicious.train(self.attackers_net, self.task, cast(Attack, self.attack), client, number)
+            made[client] = dict(zip(now, malicious.arrays_of(self.attackers_net), strict=True))
+        return made
 
     @span("attack")
     def _attacked(
