@@ -84,10 +84,13 @@ def _loops(module: str = "loops") -> Any:
     return importlib.import_module(f"flwr_byzantine.arrays.{module}")
 
 
-def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtype: Any, out: Array) -> None:
-    """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`."""
+def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtype: Any, first: int, out: Array) -> None:
+    """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`.
+
+    Only the products with the rows from `first`, a multiple of 4, are made.
+    """
     tile = SCRATCH.array(len(out), DEPTH, dtype)
-    _loops().gram(rows.at(part.start), rows.like, _origin(origin, part.start), part.stop - part.start, tile, out)
+    _loops().gram(rows.at(part.start), rows.like, _origin(origin, part.start), part.stop - part.start, first, tile, out)
 
 
 def distances_into(left: RowAddresses, right: RowAddresses, part: slice, out: Array) -> None:

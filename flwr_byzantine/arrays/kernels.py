@@ -37,11 +37,12 @@ def multiplies_in_float32(rows: Rows) -> bool:
     return rows[0].dtype == np.float32 and len(rows[0]) >= SINGLE_WIDTH and compiled.supports(rows)
 
 
-def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: AfterPart | None = None) -> Array:
+def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: AfterPart | None = None, first: int = 0) -> Array:
     """(n, n) inner products of `rows - origin`, summed in float64.
 
     Wide float32 rows are multiplied in float32 within tiles of 1024 columns, with an error of about 1e-8 of the
     norms; `exact` multiplies in float64 always. The compiled form is bitwise equivariant under permutations.
+    Products of two rows before `first` need not be there.
     """
     n, width = len(rows), len(rows[0])
     if compiled.supports(rows if origin is None else [*rows, origin]):
@@ -50,7 +51,7 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
 
         def upper(part: slice) -> Array:
             out = np.zeros((padded, padded))
-            compiled.gram_into(places, base, part, dtype, out)
+            compiled.gram_into(places, base, part, dtype, first // 4 * 4, out)
             return out
 
         total = _sum(run(upper, equal_parts(width), after_part, compiled=True), padded)[:n, :n]

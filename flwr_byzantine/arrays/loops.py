@@ -118,14 +118,14 @@ def load(places, like, origin, start, stop, tile):
 
 
 @kernel(fastmath=FAST)
-def gram(places, like, origin, width, tile, out):
-    """Add the products of all pairs of rows over `width` columns to the upper triangle of `out`."""
+def gram(places, like, origin, width, first, tile, out):
+    """Add the products of pairs of rows to the upper triangle of `out`, in its columns from `first`, a multiple of 4."""
     zero = tile.dtype.type(0)
     for start in range(0, width, tile.shape[1]):
         load(places, like, origin, start, min(start + tile.shape[1], width), tile)
         for i in range(0, tile.shape[0], 4):
             a0, a1, a2, a3 = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
-            for j in range(i, tile.shape[0], 4):  # 4 x 4 sums at a time stay in registers
+            for j in range(max(i, first), tile.shape[0], 4):  # 4 x 4 sums at a time stay in registers
                 b0, b1, b2, b3 = tile[j], tile[j + 1], tile[j + 2], tile[j + 3]
                 s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
                 s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero

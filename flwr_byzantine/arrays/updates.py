@@ -138,11 +138,22 @@ class Updates(Geometry):
         return np.asarray(np.max([block.scale * kernels.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0))
 
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
-        total = np.zeros((self.n, self.n))
+        total, ahead = np.zeros((self.n, self.n)), self._ahead(centres)
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, centre in zip(self.blocks, centres, strict=True):
-                total += block.scale**2 * kernels.gram(block.rows, centre, exact, self.after_part)
+            for block, centre, known in zip(self.blocks, centres, ahead, strict=True):
+                used = None if exact and kernels.multiplies_in_float32(block.rows) else known
+                if used is None or len(used) < self.n:  # the anchors' products come after what is known
+                    G = kernels.gram(block.rows, centre, exact, self.after_part, 0 if used is None else len(used))
+                    G[: len(used), : len(used)] = used if used is not None else G
+                    used = G
+                total += block.scale**2 * used
         return total
+
+    def _ahead(self, centres: Sequence[Any]) -> Sequence[Array | None]:
+        """Per block, what is known of the products of the rows."""
+        if self.arrivals is None or any(centre is not block.origin for block, centre in zip(self.blocks, centres, strict=True)):
+            return [None] * len(self.blocks)
+        return self.arrivals.grams([node for node in self.ids if node != ANCHOR]) or [None] * len(self.blocks)
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = np.zeros(len(left))
