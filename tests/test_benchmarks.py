@@ -54,6 +54,11 @@ def test_local_epochs_runs(capsys):
     assert "matrix products alone" in capsys.readouterr().out
 
 
+def test_last_reply_runs(capsys):
+    script("last_reply", TURNS=1).main("7", "3000", "0.001", "krum")
+    assert "same bits: True" in capsys.readouterr().out
+
+
 def test_state_cost_runs(capsys):
     module = script("state_cost", N=7, F=1, REPEATS=1)
     module.main()

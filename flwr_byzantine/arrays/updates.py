@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.arrivals import Arrivals
 from flwr_byzantine.arrays.geometry import Geometry
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
@@ -16,6 +17,8 @@ from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
 SAMPLE = 1 << 10  # coordinates looked at for a row's influence in coordinate-wise rules: 1 to 2 points of error in a share
+ANCHOR = -1  # in place of a node's id: a row of the rule's own
+EMPTY = np.zeros((0, 0))
 FAR = 1e4  # where a block counts more times than this, its squares could underflow in float32
 
 
@@ -46,6 +49,7 @@ class Updates(Geometry):
         blocks: one `Block` per layer, each with the same number of rows.
         ids: who sent each row, for rules with a history; their positions by default.
         after_part: called after each part of a pass over the rows: `Spill.after_part` where they lie in its file.
+        arrivals: where the inner products of the same rows, by their ids, were worked out while they came.
 
     Example:
         >>> import numpy as np
@@ -54,8 +58,16 @@ class Updates(Geometry):
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
-    def __init__(self, blocks: Sequence[Block], ids: Sequence[int] | None = None, after_part: AfterPart | None = None) -> None:
-        self._blocks, self.after_part = list(blocks), after_part
+    arrivals: Arrivals | None = None
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        ids: Sequence[int] | None = None,
+        after_part: AfterPart | None = None,
+        arrivals: Arrivals | None = None,
+    ) -> None:
+        self._blocks, self.after_part, self.arrivals = list(blocks), after_part, arrivals
         self.n = len(self._blocks[0].rows) if self._blocks else 0
         self.d = sum(block.width for block in self._blocks)
         self.ids = list(range(self.n)) if ids is None else list(ids)
@@ -72,7 +84,7 @@ class Updates(Geometry):
     def take(self, indices: Sequence[int]) -> Updates:
         """The same blocks with these rows only."""
         blocks = [replace(block, rows=[block.rows[i] for i in indices]) for block in self.blocks]
-        return Updates(blocks, [self.ids[i] for i in indices], self.after_part)
+        return Updates(blocks, [self.ids[i] for i in indices], self.after_part, self.arrivals)
 
     def append(self, vectors: Sequence[Array]) -> Updates:
         """The same rows and below them `vectors`, given as (d,) deltas to the origin: a rule's anchors."""
@@ -83,7 +95,7 @@ class Updates(Geometry):
             extra = [(part if block.origin is None else part + block.origin).astype(exact) for part in parts]
             blocks.append(replace(block, rows=[*block.rows, *extra]))
             start += block.width
-        return Updates(blocks, [*self.ids, *(-1 for _ in vectors)], self.after_part)
+        return Updates(blocks, [*self.ids, *(ANCHOR for _ in vectors)], self.after_part, self.arrivals)
 
     def origins(self) -> Array:
         """(d,) float64 values that deltas are measured from."""
@@ -138,22 +150,28 @@ class Updates(Geometry):
         return np.asarray(np.max([block.scale * kernels.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0))
 
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
-        total, ahead = np.zeros((self.n, self.n)), self._ahead(centres)
+        total = np.zeros((self.n, self.n))
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, centre, known in zip(self.blocks, centres, ahead, strict=True):
-                used = None if exact and kernels.multiplies_in_float32(block.rows) else known
-                if used is None or len(used) < self.n:  # the anchors' products come after what is known
-                    G = kernels.gram(block.rows, centre, exact, self.after_part, 0 if used is None else len(used))
-                    G[: len(used), : len(used)] = used if used is not None else G
-                    used = G
-                total += block.scale**2 * used
+            for block, centre, known in zip(self.blocks, centres, self._ahead(centres), strict=True):
+                fits = not exact or not kernels.multiplies_in_float32(block.rows)
+                total += block.scale**2 * self._products_of(block, centre, exact, known if fits else EMPTY)
         return total
 
-    def _ahead(self, centres: Sequence[Any]) -> Sequence[Array | None]:
-        """Per block, what is known of the products of the rows."""
-        if self.arrivals is None or any(centre is not block.origin for block, centre in zip(self.blocks, centres, strict=True)):
-            return [None] * len(self.blocks)
-        return self.arrivals.grams([node for node in self.ids if node != ANCHOR]) or [None] * len(self.blocks)
+    def _products_of(self, block: Block, centre: Any, exact: bool, known: Array) -> Array:
+        """One block's Gram matrix, of which that of the first rows is known."""
+        m = len(known)
+        if m == self.n:
+            return known
+        G = kernels.gram(block.rows, centre, exact, self.after_part, m)
+        G[:m, :m] = known
+        return G
+
+    def _ahead(self, centres: Sequence[Any]) -> Sequence[Array]:
+        """Per block, what is known of the Gram matrix already: that of all rows but the anchors, or nothing."""
+        found = None
+        if self.arrivals is not None and all(centre is block.origin for block, centre in zip(self.blocks, centres, strict=True)):
+            found = self.arrivals.grams([node for node in self.ids if node != ANCHOR])
+        return [EMPTY] * len(self.blocks) if found is None else found
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = np.zeros(len(left))

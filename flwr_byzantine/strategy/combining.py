@@ -74,7 +74,7 @@ def combine(
         blocks = _judged(template, rows) if adapted is None else adapted.blocks(rows)
         samples = Samples(blocks, after_part) if blocks else None
         updates = (
-            Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part)
+            Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part, seen.ahead)
             if adapted is None
             else adapted.updates(rows, nodes, after_part)
         )

@@ -7,6 +7,8 @@ from dataclasses import replace
 from logging import WARNING
 from typing import Any
 
+from flwr_byzantine.arrays.arrivals import Arrivals
+from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter, TooFewLeft
 from flwr_byzantine.flower.patience import Patience, Quorum
@@ -44,7 +46,7 @@ class Core(Run):
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         super().__init__(policy, rule, step, log, inner)
         self.presence = Presence(policy, log)
-        self.inspector = Inspector(self.spill)
+        self.inspector = Inspector(self.spill, self._ahead)
         self.template: Template | None = None
         self.asked: list[int] = []
         self.nobody, self.told = "", False
@@ -108,6 +110,13 @@ class Core(Run):
         """Inspect a reply when it arrives; true where it is valid."""
         return self.template is not None and self.inspector.arrived(reply, self.template)
 
+    def _ahead(self, template: Template, spill: Spill | None) -> Arrivals | None:
+        """Where a rule of the round needs inner products: what works them out while replies come."""
+        rule, _ = feasible(self.rule, len(self.asked), 0, 0)
+        if rule is None or template.adapted is not None or not any("n²d" in stage.cost for stage in rule.stages()):
+            return None
+        return Arrivals(template.roles.judged(template.origins), None if spill is None else spill.after_part)
+
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
         usable, others = evaluations(self.evaluating, replies)
@@ -134,6 +143,7 @@ class Core(Run):
             InfeasibleRound: too few valid replies, under on_infeasible="error", or for too many rounds in a row.
         """
         self.ensure_begun()
+        self.timing.complete()
         number, combined = self.number(server_round), None
         try:
             with self.state.draws.of("aggregate", number):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.arrivals import Arrivals
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import MalformedUpdate
@@ -26,11 +27,13 @@ class Inspected:
         rows: of the valid ones, one flat array per model array.
         replies: the valid ones.
         dropped: what became of the other nodes that were asked.
+        ahead: what has worked on the judged arrays already, while replies came one by one.
     """
 
     rows: dict[int, list[Array]]
     replies: dict[int, Reply]
     dropped: dict[int, NodeReport]
+    ahead: Arrivals | None = None
 
 
 @dataclass(frozen=True)
@@ -65,22 +68,39 @@ class Inspector:
 
     Args:
         make_spill: makes the file to which a round's arrays are moved, or gives None to keep them in memory.
+        make_ahead: makes what works on the judged arrays of replies while others are still to come, or gives None.
 
     Attributes:
         spill: the round's file, where there is one.
+        ahead: what has worked on the replies that came one by one, where something has.
     """
 
-    def __init__(self, make_spill: Callable[[], Spill | None]) -> None:
-        self._make_spill = make_spill
+    def __init__(self, make_spill: Callable[[], Spill | None], make_ahead: Callable[[Template, Spill | None], Arrivals | None]) -> None:
+        self._make_spill, self._make_ahead = make_spill, make_ahead
         self.spill: Spill | None = None
+        self.ahead: Arrivals | None = None
+        self._decided = False  # whether something is to work on this round's replies as they come
         self._found: dict[int, tuple[Reply, list[Array] | str]] = {}  # by the identity of Flower's object, which the reply keeps alive
 
     def arrived(self, reply: Reply, template: Template) -> bool:
-        """Inspect a reply, once; true where it is valid."""
+        """Inspect a reply that came by itself, once, and let work on it begin; true where it is valid."""
+        known, found = id(reply.source) in self._found, self._rows(reply, template)
+        if not known and not isinstance(found, str):
+            self._work_on(reply.node, found, template)
+        return not isinstance(found, str)
+
+    def _work_on(self, node: int, found: list[Array], template: Template) -> None:
+        if not self._decided:
+            self._decided, self.ahead = True, self._make_ahead(template, self.spill)
+        if self.ahead is not None:
+            self.ahead.add(node, template.roles.judged(found))
+
+    def _rows(self, reply: Reply, template: Template) -> list[Array] | str:
+        """A reply's flat arrays, or why there are none; found once."""
         key = id(reply.source)
         if key not in self._found:
             self._found[key] = reply, self._moved(reply, rows_or_reason(reply, template))
-        return not isinstance(self._found[key][1], str)
+        return self._found[key][1]
 
     def inspect(self, asked: Sequence[int], replies: Iterable[Reply], template: Template) -> Inspected:
         """All replies of a round.
@@ -97,8 +117,7 @@ class Inspector:
             if node in rows or (asked and node not in asked):
                 dropped.setdefault(node, NodeReport("invalid", "a reply that nobody asked this node for"))
                 continue
-            self.arrived(reply, template)
-            found = self._found[id(reply.source)][1]
+            found = self._rows(reply, template)
             if isinstance(found, str):
                 dropped[node] = NodeReport(reply.status, found)
             else:
@@ -108,6 +127,7 @@ class Inspector:
             {node: rows[node] for node in order},
             {node: valid[node] for node in order},
             {node: entry for node, entry in dropped.items() if node not in rows},
+            self.ahead,
         )
 
     def _moved(self, reply: Reply, found: list[Array] | str) -> list[Array] | str:
@@ -121,7 +141,10 @@ class Inspector:
 
     def close(self) -> None:
         """Let go of the round's replies, and close its file."""
+        if self.ahead is not None:
+            self.ahead.close()
         self._found.clear()
+        self.ahead, self._decided = None, False
         spill, self.spill = self.spill, None
         if spill is not None:
             spill.close()

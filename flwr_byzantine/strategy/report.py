@@ -92,6 +92,7 @@ class RoundReport:
         banned: nodes that went into quarantine after this round -> the last round of the ban, 0 for good.
         planned: the last round of the run, where the loop that runs it says.
         seconds: from the choice of nodes to the report, or None.
+        arithmetic: seconds of these from the last reply to the report: what the server took after the nodes were done, or None.
         ended: when the report was made, in seconds since 1970 (UTC), or None.
         truncation: share (0 to 1) of a layer's length that the rank of the server's adapter leaves out of the aggregate, the most of any
             layer; None without `lora=`.
@@ -122,6 +123,7 @@ class RoundReport:
     banned: dict[int, int] = field(default_factory=dict)
     planned: int | None = field(default=None, compare=False)
     seconds: float | None = field(default=None, compare=False)
+    arithmetic: float | None = field(default=None, compare=False)
     ended: float | None = field(default=None, compare=False)
     evaluation: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
     truncation: float | None = None

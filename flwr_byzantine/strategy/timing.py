@@ -21,16 +21,22 @@ class Timing:
     def __init__(self) -> None:
         self.answered: Mapping[int, float] = {}
         self._begun: float | None = None
+        self._complete: float | None = None
 
     def begin(self) -> None:
         """A round begins."""
-        self.answered, self._begun = {}, time.monotonic()
+        self.answered, self._begun, self._complete = {}, time.monotonic(), None
+
+    def complete(self) -> None:
+        """All replies that will be there are there."""
+        self._complete = time.monotonic()
 
     def stamped(self, report: RoundReport) -> RoundReport:
         """The report with the times that are known."""
-        seconds = None if self._begun is None else round(time.monotonic() - self._begun, DIGITS)
+        now = time.monotonic()
+        seconds, arithmetic = (None if since is None else round(now - since, DIGITS) for since in (self._begun, self._complete))
         nodes = {
             node: replace(entry, seconds=round(self.answered[node], DIGITS)) if node in self.answered else entry
             for node, entry in report.nodes.items()
         }
-        return replace(report, nodes=nodes, seconds=seconds, ended=round(time.time(), DIGITS))
+        return replace(report, nodes=nodes, seconds=seconds, arithmetic=arithmetic, ended=round(time.time(), DIGITS))

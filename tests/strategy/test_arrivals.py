@@ -1,0 +1,102 @@
+"""Arithmetic while replies are awaited: whatever the order of arrival, the model has the same bits, and the report says what was left."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from flwr_byzantine import rules
+from flwr_byzantine.arrays import compiled
+from flwr_byzantine.flower.replies import Reply
+from flwr_byzantine.strategy.core import Core
+from flwr_byzantine.strategy.policy import Policy
+from flwr_byzantine.strategy.steps import Replace
+from tests.support.rules import RULES
+
+N = 13
+MODEL = {"w": np.linspace(-1, 1, 700, dtype=np.float32).reshape(70, 10), "b": np.ones(9, np.float64)}
+needs_numba = pytest.mark.skipif(not compiled.AVAILABLE, reason="Numba is not installed")
+
+
+def updates(seed=0):
+    rng = np.random.default_rng(seed)
+    made = {node: {name: (v + 0.1 * rng.normal(size=v.shape)).astype(v.dtype) for name, v in MODEL.items()} for node in range(1, N + 1)}
+    made[3]["w"] = made[3]["w"] * 50
+    return made
+
+
+def core(rule, **policy):
+    made = Core(Policy(**policy), lambda n: rule, Replace(), lambda *line: None, SimpleNamespace)
+    made.begin(MODEL, MODEL)
+    made.asked = list(range(1, N + 2))  # one never answers
+    return made
+
+
+def aggregate(rule, order, one_by_one=True, broken=False, **policy):
+    """The model's values after a round in which replies came in this order, and the core."""
+    made = core(rule, **policy)
+    replies = [Reply(node, arrays, {}, 10, source=arrays) for node, arrays in updates().items()]
+    if broken:
+        replies.append(Reply(N + 1, {"w": np.full((70, 10), np.nan, np.float32), "b": MODEL["b"]}, {}, 10, source=object()))
+    came = [replies[i] for i in order if i < len(replies)]
+    if one_by_one:
+        for reply in came:
+            made.arrived(reply)
+    combined = made.round(1, came)
+    return np.concatenate([v.ravel() for v in combined.arrays.values()]), made
+
+
+def wanted(rule):
+    """Policies under which the rule can run."""
+    if any("trusted" in stage.anchors for stage in rule.stages()):
+        return {"server_update": lambda _round, model: MODEL | {"b": MODEL["b"] + 0.1}}
+    return {"server_loss": lambda _round, arrays: float(np.abs(arrays["b"]).sum())}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_the_order_of_arrival_changes_no_bit(rule):
+    rng, policy = np.random.default_rng(1), wanted(rule)
+    expected, _ = aggregate(rule, range(N), one_by_one=False, **policy)
+    for _ in range(3):
+        np.testing.assert_array_equal(aggregate(rule, rng.permutation(N), **policy)[0], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("policy", [{}, {"scale": "per-array"}, {"spill": ""}], ids=["plain", "scaled", "spilled"])
+def test_fifty_orders_of_arrival_change_no_bit(rule, policy, tmp_path):
+    rng, policy = np.random.default_rng(2), {name: value or str(tmp_path) for name, value in policy.items()} | wanted(rule)
+    expected, _ = aggregate(rule, range(N), one_by_one=False, **policy)
+    for _ in range(50):
+        np.testing.assert_array_equal(aggregate(rule, rng.permutation(N), **policy)[0], expected)
+
+
+@needs_numba
+def test_an_unusable_reply_leaves_no_trace():
+    expected, _ = aggregate(rules.Krum(f=2), range(N), one_by_one=False)
+    found, _ = aggregate(rules.Krum(f=2), [N, *range(N)], broken=True)
+    np.testing.assert_array_equal(found, expected)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("rule", "early"), [(rules.Krum(f=2), True), (rules.chain(rules.NNM(f=2), rules.Median()), True), (rules.Median(), False)], ids=str
+)
+def test_inner_products_are_worked_out_for_rules_that_ask_for_them(rule, early):
+    made = core(rule)
+    for node, arrays in updates().items():
+        made.arrived(Reply(node, arrays, {}, 10, source=arrays))
+    assert (made.inspector.ahead is not None) == early
+    made.end()
+    assert made.inspector.ahead is None
+
+
+def test_the_report_says_what_was_arithmetic():
+    made = core(rules.Krum(f=2))
+    replies = [Reply(node, arrays, {}, 10, source=arrays) for node, arrays in updates().items()]
+    time.sleep(0.2)
+    combined = made.round(1, replies)
+    made.finish(combined, combined.arrays)
+    (report,) = made.reports
+    assert 0 <= report.arithmetic <= report.seconds - 0.2 + 1e-3
