@@ -7,6 +7,7 @@ from flwr_byzantine import rules
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.rules.pipeline import run
+from flwr_byzantine.rules.server import Server
 from tests.support.rules import RULES, F, data, trusted
 
 SCALES = np.repeat([1.0, 2.0**7], [30, 10])  # powers of two, which round nothing
@@ -17,12 +18,15 @@ def updates(X, scale=SCALES[-1], origin=None):
     return Updates([Block(list(X[:, :30]), halves[0]), Block(list(X[:, 30:]), halves[1], scale)])
 
 
-@pytest.mark.parametrize("rule", [*RULES, rules.FLAME(f=F, noise=0.01)], ids=str)
+OWN_VALUES = (rules.SignSGD, rules.CRFL)  # signs, and a clip of the aggregate itself: what comes out is in no unit of the rows'
+
+
+@pytest.mark.parametrize("rule", [*(rule for rule in RULES if not isinstance(rule, OWN_VALUES)), rules.FLAME(f=F, noise=0.01)], ids=str)
 def test_every_rule_answers_as_for_scaled_rows_and_back(rule):
     X = data()
     keywords = trusted(rule, X * SCALES)
-    expected = run(rule, wrap(X * SCALES)[0], **keywords)
-    found = run(rule, updates(X), **{name: value / SCALES for name, value in keywords.items()})
+    expected = run(rule, wrap(X * SCALES)[0], server=Server(**keywords))
+    found = run(rule, updates(X), server=Server(**{name: value / SCALES for name, value in keywords.items()}))
     np.testing.assert_allclose(np.concatenate(found.blocks) * SCALES, expected.blocks[0], rtol=1e-9, atol=1e-9)
     for name in ("weights", "scores"):
         if getattr(expected, name) is not None:
