@@ -17,7 +17,8 @@ from tests.support.legacy import one_round
 from tests.support.replies import nan
 
 OF_RULES = sorted(set(legacy.__all__) - {"Robust", "ByzantineSGD"})
-REQUIRED = {"FLTrust": {"server_update": lambda server_round, arrays: arrays}}
+OWN_UPDATE = {"server_update": lambda server_round, arrays: arrays}
+REQUIRED = {"FLTrust": OWN_UPDATE, "ZenoPlusPlus": OWN_UPDATE, "Zeno": {"server_loss": lambda server_round, arrays: 0.0}}
 
 
 @pytest.mark.parametrize("api", [ours, legacy], ids=["message", "legacy"])
