@@ -23,7 +23,8 @@ class SimulatedRule:
 
     A rule that starts from the last aggregate (such as centered clipping) starts from the last global step, and one that
     draws random numbers draws those of this round. A rule that trusts an update of the server's own gets the honest mean,
-    which is the attacker's guess of it, and a detector that asks for the server's loss gets `context.harm`.
+    which is the attacker's guess of it, and a detector that asks for the server's loss gets `context.harm`, or
+    the squared distance to that mean.
 
     Args:
         attack: the attack that asks; errors name it.
@@ -53,7 +54,7 @@ class SimulatedRule:
         self._harm = _harm_of(attack, context) if goal == "model" else None
         known = {} if context.previous is None else {"previous": context.previous}
         self._nodes = context.nodes
-        self._server = Server(loss=context.harm, layout=_layout(context, honest.shape[1]))
+        self._server = Server(loss=context.harm or self._guessed_loss, layout=_layout(context, honest.shape[1]))
         fresh = self.rule.init(honest.shape[1]).arrays
         self._state = State(context.round - 1, {**fresh, **known}) if state is None else state
 
@@ -82,6 +83,10 @@ class SimulatedRule:
             return self.outcome(bad).state
         except TooFewUpdates:
             return self._state
+
+    def _guessed_loss(self, delta: Array) -> float:
+        """What a server that measures losses may find: less, the nearer a delta is to the honest mean."""
+        return float(((delta - self.mean) ** 2).sum())
 
     def shift(self, bad: Array) -> Array:
         """(d,) aggregate minus the honest mean."""

@@ -108,6 +108,6 @@ class FoolsGold(Mixing):
 
     def next_state(self, view: View) -> dict[str, Array]:
         """Sums of all senders seen so far."""
-        seen = dict(zip(view.state.arrays.get("ids", np.zeros(0, np.int64)).tolist(), view.state.arrays.get("history", []), strict=True))
+        seen = dict(zip(view.state.arrays.get("ids", np.zeros(0, np.uint64)).tolist(), view.state.arrays.get("history", []), strict=True))
         seen.update(zip(view.updates.ids, self._history(view), strict=False))
-        return {"ids": np.array(list(seen), np.int64), "history": np.array(list(seen.values()))}
+        return {"ids": np.array(list(seen), np.uint64), "history": np.array(list(seen.values()))}

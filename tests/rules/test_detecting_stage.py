@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
-from flwr_byzantine import rules
+from flwr_byzantine import attacks, rules
+from flwr_byzantine.attacks.base import AttackContext
+from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewLeft, TooFewUpdates
 from flwr_byzantine.rules.detectors.memory import Senders
 from flwr_byzantine.rules.results import State, Verdict
@@ -153,3 +155,22 @@ def test_rows_of_any_magnitude_can_be_judged():
     for scale in (1e300, 1e-310, 0.0):
         found = rules.chain(Loud(limit=1e76), rules.Mean()).aggregate(ROWS * scale)
         assert np.isfinite(found.detections[0].scores).all()
+
+
+def test_an_attacker_who_knows_the_rule_tries_it_with_ids_layout_and_a_guess_of_what_the_server_has():
+    rng = np.random.default_rng(0)
+    honest = 1.0 + 0.1 * rng.normal(size=(9, 6))
+    context = AttackContext(nodes=tuple(range(50, 61)), layout={"w": (3, 1), "b": (3,)})
+    for name in ("zeno+mean", "zeno-plus-plus+median", "fldetector+krum", "flanders+median", "deepsight+mean", "lasa", "safeguard+mean"):
+        server = SimulatedRule(attacks.Adaptive(), honest, replace(context, rule=rules.parse(name, f=2)))
+        assert np.isfinite(server.shift(honest[:2])).all(), name
+        assert server.damage(honest[:2]) < 1
+    lost = SimulatedRule(attacks.Adaptive(), honest, replace(context, rule=rules.chain(Loud(f=4, limit=2.0), rules.Median(f=4))))
+    assert lost.judge(np.full((2, 6), 0.01)) == (-np.inf, False)
+
+
+def test_foolsgold_remembers_ids_of_64_bits():
+    rule, X = rules.FoolsGold(), np.eye(3)
+    _, state = rule.step(X, rule.init(3), nodes=[2**64 - 1, 7, 2**63])
+    assert sorted(state.arrays["ids"].tolist()) == [7, 2**63, 2**64 - 1]
+    assert rule.step(X, state, nodes=[2**63, 7, 2**64 - 1])[1].arrays["history"].sum() == 6
