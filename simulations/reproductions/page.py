@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
 NEAR = 0.05  # a difference to a published figure that needs no explanation
 DIGITS = 5  # of the committed values
+STEPS = 800  # of ByzFL's runs
 MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
 Statistic = Callable[[Result], float]
 
@@ -86,18 +87,23 @@ class Pair:
 
 def pairs(name: str) -> list[Pair]:
     """Each published figure that stands beside one of ours."""
-    found = []
-    for table in results(name).tables():
+    found, study_of = [], results(name)
+    for table in study_of.tables():
         for (rule, attack), entry in matched(table, published(name)).items():
-            ours = _ours(table, rule, attack)
+            ours = float("nan") if attack == WORST and not whole(table, study_of) else _ours(table, rule, attack)
             found += [Pair(describe(table.setting), rule, attack, ours, entry.accuracy)] * (ours == ours)
     return found
 
 
 def _ours(table: WorstCase, rule: str, attack: str) -> float:
-    """Our mean; NaN where it was not run, or where the worst case is of fewer attacks than published."""
+    """Our mean; NaN where it was not run."""
     row = next((row for row in table.rows if row.rule == rule), None)
-    return float("nan") if row is None or (attack == WORST and not row.complete) else row.column(attack).mean
+    return float("nan") if row is None else row.column(attack).mean
+
+
+def whole(table: WorstCase, study_of: Study) -> bool:
+    """Whether each rule met all attacks of the study in the table's setting; else its worst case there is a bound."""
+    return set(table.attacks) == set(study_of.attacks) and all(row.complete for row in table.rows)
 
 
 def blocks() -> dict[str, str]:
@@ -153,15 +159,17 @@ def by_setting(name: str) -> str:
 def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
     at = {(table.cells[0].config["gamma"], table.cells[0].config["f"]): table for table in found.tables()}
     fs = values(found.cells, "f")
-    rows = [(Field(f"gamma {gamma:g}"), *(_worst(at.get((gamma, f)), known, rule) for f in fs)) for gamma in values(found.cells, "gamma")]
+    gammas = values(found.cells, "gamma")
+    rows = [(Field(f"gamma {gamma:g}"), *(_worst(at.get((gamma, f)), found, known, rule) for f in fs)) for gamma in gammas]
     return Table(f"{rule}: worst case, ours / published", ("", *(f"f = {f}" for f in fs)), tuple(rows))
 
 
-def _worst(table: WorstCase | None, known: Sequence[Published], rule: str) -> Field:
-    ours = float("nan") if table is None else _ours(table, rule, WORST)
-    if table is None or ours != ours:
+def _worst(table: WorstCase | None, found: Study, known: Sequence[Published], rule: str) -> Field:
+    if table is None:
         return Field("–")
-    return Field(f"{100 * ours:.1f}", f"/ {100 * matched(table, known)[rule, WORST].accuracy:.0f}", number=ours)
+    ours, steps = _ours(table, rule, WORST), table.cells[0].config["rounds"]
+    bound, shorter = "" if whole(table, found) else "≤ ", f" ({steps} steps)" if steps < STEPS else ""
+    return Field(f"{bound}{100 * ours:.1f}", f"/ {100 * matched(table, known)[rule, WORST].accuracy:.0f}{shorter}", number=ours)
 
 
 def filled(text: str, content: Mapping[str, str]) -> str:

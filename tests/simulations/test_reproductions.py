@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from flwr_byzantine.experiments.tasks.sources.raw import raw_of
 from simulations.reproductions import data, page
 
 NAMES = page.NAMES
+RULE = "clipping+nnm+geometric-median"
 by_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -79,9 +81,9 @@ def test_figures_that_the_page_shows_are_there(name):
 
 @by_name
 def test_a_published_figure_stands_beside_each_of_ours(name):
-    tables = page.results(name).tables()
-    ours = sum(row.column(attack).known for table in tables for row in table.rows for attack in table.attacks)
-    assert len(page.pairs(name)) == (sum(row.complete for table in tables for row in table.rows) if name == "byzfl" else ours)
+    found = page.results(name)
+    ours = sum(row.column(attack).known for table in found.tables() for row in table.rows for attack in table.attacks)
+    assert len(page.pairs(name)) == (sum(page.whole(table, found) for table in found.tables()) if name == "byzfl" else ours)
     assert page.beyond(name).count(" / ") == 1 + sum(not pair.near for pair in page.pairs(name))
 
 
@@ -124,6 +126,11 @@ def test_flanders_the_attacks_ruin_the_average_and_neither_bulyan_nor_multi_krum
         assert found["median", attack] > found["mean", attack] + 0.1
 
 
+def test_flanders_multi_krum_keeps_no_attacker_under_any_attack():
+    found = accuracies("flanders", num_malicious=20)
+    assert len({found["multi-krum", attack] for attack in ("alie", "fang-krum", "gaussian", "min-max")}) == 1
+
+
 def test_flanders_sixty_attackers_ruin_the_average():
     found = accuracies("flanders", num_malicious=60)
     assert max(found["mean", attack] for attack in ("alie", "gaussian", "min-max")) < 0.2
@@ -137,10 +144,21 @@ def test_flanders_the_median_and_the_trimmed_mean_stand_lie_on_the_scale_of_trai
     assert max(found["median", "alie"], found["trimmed-mean", "alie"]) < 0.75
 
 
-def test_byzfl_four_of_fourteen_attackers_ruin_training_on_sorted_labels_as_published():
-    (pair,) = page.pairs("byzfl")
-    assert pair.near
-    assert pair.ours < 0.35
+def test_byzfl_four_of_fourteen_attackers_ruin_training_on_sorted_labels_and_not_on_iid_ones_as_published():
+    sorted_labels, iid = page.pairs("byzfl")
+    assert sorted_labels.near
+    assert iid.near
+    assert sorted_labels.ours < 0.35 < 0.9 < iid.ours
+
+
+def test_byzfl_on_sorted_labels_the_negative_mean_leaves_the_less_the_more_attackers_send_it():
+    left = [accuracies("byzfl", gamma=0.0, f=f)[RULE, "ipm"] for f in (1, 2, 3, 4)]
+    assert all(more > fewer + 0.1 for more, fewer in pairwise(left))
+
+
+def test_byzfl_a_worst_case_over_fewer_attacks_than_published_is_a_bound_and_not_compared():
+    (row,) = [line for line in page.by_setting("byzfl").splitlines() if line.startswith("| gamma 0 ")]
+    assert [cell.strip().startswith("≤") for cell in row.split("|")[2:-1]] == [True, True, True, False]
 
 
 def test_bucketing_saves_the_geometric_median_from_inner_product_manipulation_as_published():
