@@ -1,0 +1,1 @@
+"""What it costs not to know f: f told, f true, f="auto", rules without f, and detectors."""
