@@ -59,6 +59,12 @@ def test_last_reply_runs(capsys):
     assert "same bits: True" in capsys.readouterr().out
 
 
+def test_lora_gram_runs():
+    found = script("lora_gram").measured(n=5, rank=2, width=64, at_once=3)
+    assert found["pairs formed one by one"] > 0
+    assert found["all formed at once"]["clients"] == 3
+
+
 def test_state_cost_runs(capsys):
     module = script("state_cost", N=7, F=1, REPEATS=1)
     module.main()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.typing import Array
 
 
@@ -20,6 +21,15 @@ def flat(values: Array) -> Array:
     if row.dtype.kind == "b":
         return np.asarray(row.view(np.uint8) != 0)
     return row.view(row.real.dtype) if row.dtype.kind == "c" else row
+
+
+def rounded(values: Array, like: Array) -> Array:
+    """The values in the dtype of `like`, clipped to its range."""
+    if values.dtype == like.dtype:
+        return values
+    block = np.empty(values.shape, like.dtype)
+    kernels.round_into(values, block)
+    return block
 
 
 def exactly(values: Array, dtype: np.dtype[Any]) -> Array | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flwr_byzantine.strategy.template import Template
 
 NOTHING = 1e-6  # of a length is left out by rounding
-LONGEST = 1e30  # of a product: far beyond any trained one, and its squares are far from overflow
+LONGEST = 1e30  # of a factor or a product: far beyond any trained one, and its squares are far from overflow
 FACTORS = (
     "{rule} works coordinate by coordinate, so on LoRA's factors A and B and not on their products: all replies need the server's rank, "
     "the aggregate is no mean of products, and clients that write the same product in other factors are far apart"
@@ -133,8 +133,9 @@ class Adapted:
             a, b = (value.reshape(len(value), -1) for value in (arrays[pair.a], arrays[pair.b]))
             if b.shape[1] != len(a):
                 raise MalformedUpdate(f"layer {pair.layer!r}: expected A and B of one rank, got {len(a)} and {b.shape[1]}")
-            if _length(a) * _length(b) * self.lora.scale(pair.layer, len(a)) > LONGEST:
-                raise MalformedUpdate(f"layer {pair.layer!r}: expected a product BA shorter than {LONGEST:g}, got a longer one")
+            one, other = _length(a), _length(b)
+            if max(one, other, one * other * self.lora.scale(pair.layer, len(a))) > LONGEST:
+                raise MalformedUpdate(f"layer {pair.layer!r}: expected A, B and their product shorter than {LONGEST:g}, got longer ones")
 
     def _shaped(self, rows: Sequence[Array]) -> dict[str, Array]:
         named = dict(zip(self.template.names, rows, strict=True))

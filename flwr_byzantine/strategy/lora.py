@@ -11,6 +11,7 @@ import numpy as np
 
 from flwr_byzantine.arrays.conversion import ArrayKind, as_numpy, is_tensor
 from flwr_byzantine.arrays.factors import Factors, best
+from flwr_byzantine.arrays.forms import rounded
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import Constraint, Declared, check, param
 from flwr_byzantine.errors import InvalidParameter
@@ -172,12 +173,7 @@ class LoRA(Declared):
         a, b = like[pair.a], like[pair.b]
         made = {pair.a: (length * matrix.a).reshape(-1, *a.shape[1:])}
         made[pair.b] = (matrix.scale / (length * self.scale(pair.layer, matrix.rank)) * matrix.b).reshape(len(b), -1, *b.shape[2:])
-        return {name: _rounded(value, like[name].dtype) for name, value in made.items()}
-
-
-def _rounded(value: Array, dtype: np.dtype[Any]) -> Array:
-    top = float(np.finfo(dtype).max)
-    return np.clip(value, -top, top).astype(dtype)
+        return {name: rounded(value, like[name]) for name, value in made.items()}
 
 
 def _but(axis: int, value: Any) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
-from flwr_byzantine.arrays.forms import exactly, flat
+from flwr_byzantine.arrays.forms import exactly, flat, rounded
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.flower.decode import decode
@@ -235,15 +235,6 @@ def _repeats(row: Array, own: Array) -> bool:
     """Whether what is not finite is the broadcast model's: a mask, an observer that saw nothing."""
     odd = ~np.isfinite(row)
     return row.size == own.size and np.array_equal(row[odd], own[odd], equal_nan=True)
-
-
-def rounded(values: Array, like: Array) -> Array:
-    """The values in the dtype of `like`, clipped to its range."""
-    if values.dtype == like.dtype:
-        return values
-    block = np.empty(values.shape, like.dtype)
-    kernels.round_into(values, block)
-    return block
 
 
 def _is_list(given: Mapping[str, Any]) -> bool:

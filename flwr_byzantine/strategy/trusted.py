@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.forms import rounded
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.server import Layout, Server
 from flwr_byzantine.strategy.policy import Policy
-from flwr_byzantine.strategy.template import Template, rounded
+from flwr_byzantine.strategy.template import Template
 
 ServerUpdate = Callable[[int, Any], Any]
 OfModel = Callable[[int, dict[str, Any]], Any]

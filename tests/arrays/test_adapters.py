@@ -53,9 +53,9 @@ def flat(adapters, values):
     return np.concatenate([*ordinary, *(matrix.product().ravel() for matrix in low)])
 
 
-def formed(updates, layers, vector):
+def formed(updates, vector):
     """The vector of `Adapters.deltas` as deltas of dense updates."""
-    return np.concatenate([updates.append([vector]).at(np.arange(updates.d))[-1]])
+    return updates.append([vector]).at(np.arange(updates.d))[-1]
 
 
 @pytest.mark.parametrize("rule", EVERY, ids=str)
@@ -63,9 +63,7 @@ def formed(updates, layers, vector):
 def test_a_rule_on_factors_is_the_rule_on_products(rule, blocks):
     updates, whole = Adapters(layers(), blocks), dense(layers(), blocks)
     trusted = updates.deltas(updates.combine(np.eye(N)[0]))
-    found, expected = (
-        run(rule, rows, None, Server(own)) for rows, own in [(updates, trusted), (whole, formed(updates, layers(), trusted))]
-    )
+    found, expected = (run(rule, rows, None, Server(own)) for rows, own in [(updates, trusted), (whole, formed(updates, trusted))])
     assert found.weights == pytest.approx(expected.weights, abs=1e-9)
     assert found.selected == expected.selected
     assert flat(updates, found.blocks) == pytest.approx(np.concatenate(expected.blocks), abs=1e-7)

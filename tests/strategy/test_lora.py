@@ -113,6 +113,7 @@ HOSTILE = {
     "complex": broken(B, lambda b: b.astype(complex)),
     "text": broken(B, lambda b: b.astype(str)),
     "a product beyond any": lambda arrays: arrays | {A: np.full_like(arrays[A], 1e30), B: np.full_like(arrays[B], 1e30)},
+    "a huge A beside a B of zeros": lambda arrays: arrays | {A: np.full_like(arrays[A], 3e38), B: np.zeros_like(arrays[B])},
     "the head of another shape": broken(HEAD, lambda h: h[:1]),
 }
 
@@ -135,10 +136,12 @@ def test_too_many_such_replies_skip_the_round(kind):
     assert model is start
 
 
-def test_values_at_the_edge_of_float32_do_not_stop_a_round():
+@pytest.mark.parametrize(("a", "b"), [(1e28, 1.0), (1e28, 0.0), (1e28, 1e-44), (1e-44, 1e28), (1e-44, 1e-44), (0.0, 0.0)])
+def test_values_at_the_edges_of_float32_do_not_stop_a_round(a, b):
     given = replies((4,) * 7)
-    edge = given[2] | {A: np.full_like(given[2][A], 1e36), B: np.full_like(given[2][B], 1e-20)}
-    model, report = one_round(rules.parse("nnm+geometric-median", 1), given | {2: edge})
+    edge = given[2] | {A: np.full_like(given[2][A], a), B: np.full_like(given[2][B], b)}
+    model, report = one_round(rules.parse("nnm+krum", 1), given | {2: edge})
+    assert report.nodes[2].status != "invalid"
     assert report.aggregated
     assert np.abs(ALPHA.products(model)["mlp.up"]).max() < 1e3
 
@@ -261,6 +264,13 @@ def test_with_fresh_adapters_a_client_begins_with_its_own():
     begun = LoRA(alpha=8, fresh=True).fitted(adapter(4, 0), adapter(2, 5))
     assert np.array_equal(begun[A], adapter(2, 5)[A])
     assert np.array_equal(begun[HEAD], adapter(4, 0)[HEAD])
+
+
+def test_replies_may_lie_on_the_disk(tmp_path):
+    given = replies()
+    (one, first), (other, second) = (one_round(rules.Krum(f=1), given, spill=folder) for folder in (None, tmp_path))
+    assert [entry.score for entry in first.nodes.values()] == [entry.score for entry in second.nodes.values()]
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_named_strategies_take_it():
