@@ -202,6 +202,9 @@ def test_capped_weights_and_certificates_are_of_products():
         (lambda: Robust(rules.Krum(f=1), FedAdam(), lora=ALPHA), "FedAdam takes its steps in the factors"),
         (lambda: ByzantineSGD(rules.Krum(f=1), 0.1, lora=ALPHA), "gradients takes its steps in the factors"),
         (lambda: Robust(rules.FLAME(f=1), lora=ALPHA), "FLAME: noise=0"),
+        (lambda: Robust(rules.chain(rules.FLANDERS(f=1), rules.Krum(f=1)), lora=ALPHA), "FLANDERS.* cannot be run on the products"),
+        (lambda: Robust(rules.chain(rules.Zeno(f=1), rules.Mean()), lora=ALPHA), "cannot be run on the products"),
+        (lambda: Robust(rules.Mean(), lora=ALPHA, server_loss=len), "goes without server_loss"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_run(make, words):
