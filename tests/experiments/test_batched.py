@@ -41,11 +41,15 @@ CELLS = {
     "convolutions": (replace(MODELS, model="cnn"), "median", attacks.ALIE(z=1.5)),
     "tied weights": (replace(MODELS, model="tests.experiments.test_batched:tied"), "median", attacks.ALIE(z=1.5)),
     "frozen layer": (replace(MODELS, model="tests.experiments.test_batched:frozen"), "median", attacks.ALIE(z=1.5)),
+    "scalars and counters": (replace(MODELS, model="tests.experiments.test_batched:Counting"), "median", attacks.SignFlip()),
+    "steps by values": (replace(MODELS, model="tests.experiments.test_batched:Branching"), "median", attacks.SignFlip()),
     "gradients": (GRADIENTS, "clipping+nnm+geometric-median", attacks.ALIE(z=1.5)),
     "gradients added up": (replace(GRADIENTS, momentum_form="sum", server_momentum=0.5), "krum", attacks.IPM()),
     "gradients of some": (replace(GRADIENTS, clients_per_round=5), "median", attacks.LabelFlip()),
     "gradients with dropout": (replace(GRADIENTS, model="tests.experiments.test_batched:dropping"), "median", attacks.Mimic()),
     "gradients of convolutions": (replace(GRADIENTS, model="cnn"), "median", attacks.ALIE(z=1.5)),
+    "gradients of scalars": (replace(GRADIENTS, model="tests.experiments.test_batched:Counting"), "median", attacks.SignFlip()),
+    "gradients of a recurrent net": (replace(GRADIENTS, model="tests.experiments.test_batched:Recurrent"), "median", attacks.SignFlip()),
     "gradients of tied weights": (replace(GRADIENTS, model="tests.experiments.test_batched:tied"), "mean", attacks.ALIE(z=1.5)),
 }
 
@@ -68,6 +72,35 @@ def frozen(shape, classes):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, classes))
     net[1].weight.requires_grad_(False)
     return net
+
+
+class Counting(nn.Module):
+    """With a parameter without dimensions, and a buffer that counts."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.linear, self.temperature = nn.Linear(64, classes), nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("count", torch.tensor(0))
+
+    def forward(self, x):
+        self.count += 1
+        return self.linear(x.flatten(1)) / self.temperature
+
+
+class Branching(Counting):
+    """Looks at its own values, which vmap cannot."""
+
+    def forward(self, x):
+        return super().forward(x) * (2 if self.linear.weight.sum() > 0 else 1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.gru, self.linear = nn.GRU(8, 6, batch_first=True), nn.Linear(6, classes)
+
+    def forward(self, x):
+        return self.linear(self.gru(x[:, 0])[0][:, -1])
 
 
 @pytest.mark.parametrize("name", CELLS)

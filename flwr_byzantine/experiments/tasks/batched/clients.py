@@ -14,7 +14,7 @@ from torch import nn
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks import training
-from flwr_byzantine.experiments.tasks.batched.stacked import Program, Steps, Team, tied
+from flwr_byzantine.experiments.tasks.batched.stacked import Program, Steps, Team, stacks, tied
 from flwr_byzantine.experiments.tasks.batched.tables import Answers, Table, by_client, split
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.task import Task
@@ -29,8 +29,8 @@ class Clients:
     """All clients of a task: small models train together as one program (`stacked`), others one by one, each on a core.
 
     What is trained together differs in the last bits from what is trained one by one, since sums are made in another order. Models that
-    draw random numbers or look at a batch as a whole, those with convolutions and large ones train one by one, with the bits of the
-    engine "local". Results do not depend on the number of threads.
+    draw random numbers or look at a batch as a whole, those with convolutions, large ones and those that vmap cannot take train one by
+    one, with the bits of the engine "local". Results do not depend on the number of threads.
 
     Args:
         task: data and training.
@@ -54,7 +54,8 @@ class Clients:
         self.size = sum(value.numel() for value in net.parameters())
         shown, here = examples(task.num_clients - 1)[0], self.device.type == "cpu"
         drawn = training.draws(net, shown)
-        self.together = not (training.mixes(net, shown) or (here and (drawn or _convolves(net) or 2 * self.size > TEAM_VALUES)))
+        alone = training.mixes(net, shown) or (here and (drawn or _convolves(net) or 2 * self.size > TEAM_VALUES))
+        self.together = not alone and stacks(self.net, shown.to(self.device), task.method == "byzantine-sgd")
         self.tied = tied(net)
         self._pool = None if threads == 1 or drawn or not here else ThreadPoolExecutor(threads)
         self._tables: Cache[Table] = Cache(size=1)
@@ -133,7 +134,7 @@ class Clients:
         team.train(table.x, table.y, Steps([self._places(table, client, server_round) for client in clients]))
         stacked = {name: value.cpu().numpy() for name, value in (team.weights | team.buffers).items()}
         stacked |= {name: stacked[first] for name, first in self.tied.items()}
-        return {client: {name: stacked[name][k] for name in model} for k, client in enumerate(clients)}
+        return {client: {name: stacked[name][k, ...] for name in model} for k, client in enumerate(clients)}
 
     def _places(self, table: Table, client: int, server_round: int) -> list[torch.Tensor]:
         """The places in the table of the client's batches."""

@@ -63,6 +63,32 @@ def tied(net: nn.Module) -> dict[str, str]:
     return {name: earlier for name, earlier in every if name != earlier}
 
 
+def stacks(net: nn.Module, x: torch.Tensor, at_one_model: bool) -> bool:
+    """Whether several clients of the net can be one program, tried out on two examples: vmap takes no step that depends on values.
+
+    Args:
+        net: the model.
+        x: two examples or more.
+        at_one_model: whether the clients' models are one, as for gradients.
+
+    Example:
+        >>> stacks(nn.Linear(2, 2), torch.ones(2, 2), at_one_model=True)
+        True
+    """
+    program = Program(net)
+    gradients = program.at_one_model if at_one_model else program.at_own_models
+    state = {name: value.detach() for name, value in program.net.state_dict(keep_vars=True).items()}
+    weights = {name: state[name] if at_one_model else _copies(state[name], 2) for name in program.weights}
+    buffers = {name: _copies(state[name], 2) for name in program.buffers}
+    y, shares = torch.zeros(2, 2, dtype=torch.long, device=x.device), torch.ones(2, 2, device=x.device)
+    try:
+        with torch.random.fork_rng():
+            gradients(weights, buffers, x[y], y, shares)
+    except Exception:  # whatever the model does that vmap cannot
+        return False
+    return True
+
+
 class Steps:
     """The batches of several clients side by side, in one shape: rows that fill up a shorter batch have weight 0.
 

@@ -60,4 +60,4 @@ def split(rows: Array, model: Mapping[str, Array]) -> dict[str, Array]:
 def by_client(found: Mapping[str, Array], model: Mapping[str, Array]) -> list[dict[str, Array]]:
     """What `split` found, as name -> array of each client, in the model's dtypes."""
     count = len(next(iter(found.values())))
-    return [{name: found[name][k].astype(value.dtype, copy=False) for name, value in model.items()} for k in range(count)]
+    return [{name: found[name][k, ...].astype(value.dtype, copy=False) for name, value in model.items()} for k in range(count)]
