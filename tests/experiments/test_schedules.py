@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flwr_byzantine import rules
+from flwr_byzantine import attacks, rules
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.client import client_app
+from flwr_byzantine.experiments.tasks.engines import federate_on
 from flwr_byzantine.experiments.tasks.federation import federate
+from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.participation import participants
+from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
 
@@ -70,6 +73,41 @@ def test_server_momentum_adds_up_what_the_rule_gives(method, rule):
         rate = 0.1 if method == "byzantine-sgd" else 0.8
         assert models[k] - models[k + 1] == pytest.approx(rate * velocity, abs=1e-4)
         assert np.abs(velocity).max() > 1e-3
+
+
+@METHODS
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_next_model_is_foreseen_from_the_rounds_rate_and_the_servers_momentum(method, momentum):
+    rate = {"server_lr": 0.8} if method == "local-sgd" else {"milestones": (1,), "warm_up": 2}
+    task = replace(SMALL, method=method, server_momentum=momentum, **rate)
+    models, replies, _ = watched(task, rules.Mean())
+    step = ServerStep(task)
+    for k in range(4):
+        mean = np.mean(list(replies[k].values()), axis=0)
+        given = mean if method == "byzantine-sgd" else mean - models[k]
+        assert step.model(models[k], given) == pytest.approx(models[k + 1], abs=1e-5)
+        step.aggregate(k + 1, models[k], models[k + 1])
+
+
+def test_a_round_that_was_skipped_leaves_the_servers_momentum_and_counts_as_a_round():
+    step = ServerStep(replace(SMALL, method="byzantine-sgd", server_momentum=0.5, lr=1.0, milestones=(2,)))
+    step.aggregate(1, np.array([3.0]), np.array([1.0]))
+    assert step.aggregate(2, np.array([1.0]), None) is None
+    assert step.model(np.array([1.0]), np.array([4.0])) == pytest.approx([1.0 - 0.1 * (4.0 + 0.5 * 2.0)])
+
+
+@pytest.mark.parametrize("engine", ["local", "batched"])
+def test_an_attacker_that_looks_at_the_model_knows_the_servers_step_of_each_round(engine, monkeypatch):
+    seen, error = {}, ModelError.__call__
+
+    def noted(self, broadcast, aggregate):
+        seen[self.step.round] = self.step.model(broadcast, 0.0 * aggregate) - broadcast
+        return error(self, broadcast, aggregate)
+
+    monkeypatch.setattr(ModelError, "__call__", noted)
+    task = replace(SMALL, num_malicious=1, server_momentum=0.5)
+    federate_on(engine, task, rules.Krum(f=1), attacks.Adaptive(goal="model"), 3, processes=1)
+    assert [np.abs(seen[k]).max() > 1e-3 for k in (0, 1, 2)] == [False, True, True]
 
 
 @METHODS

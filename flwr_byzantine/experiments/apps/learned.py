@@ -15,6 +15,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.apps.client import AppClient
 from flwr_byzantine.experiments.apps.evaluation import asked, central, federated
 from flwr_byzantine.experiments.apps.first import first
+from flwr_byzantine.experiments.tasks.server_step import ServerStep
 
 UNKNOWN = {"accuracy": math.nan, "loss": math.nan}
 
@@ -67,15 +68,15 @@ class AppModel:
         messages = asked(self.client.app, self.first, nodes, server_round, arrays)
         return federated(self.client.app, self.grid.send_and_receive(messages))
 
-    def harm(self) -> Harm | None:
+    def harm(self, step: ServerStep) -> Harm | None:
         """The error that the project's evaluation function finds, for it is the only one that a server can ask; None without one."""
-        return None if self._central is None else self._harm
+        return None if self._central is None else lambda broadcast, update: self._error(step.model(broadcast, update))
 
     def server_loss(self) -> None:
         """None: the app's data are its clients'."""
 
-    def _harm(self, broadcast: Array, aggregate: Array) -> float:
-        found = self.evaluate(1, unflat(self.first.arrays, broadcast + aggregate))
+    def _error(self, model: Array) -> float:
+        found = self.evaluate(1, unflat(self.first.arrays, model))
         loss = found["loss"]
         return 1.0 - found["accuracy"] + 1e-3 * (loss / (1.0 + loss) if math.isfinite(loss) and loss >= 0 else 1.0)
 

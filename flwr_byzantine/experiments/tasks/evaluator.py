@@ -63,7 +63,7 @@ class Evaluator:
         due: Container[int],
         on_round: OnRound,
         on_report: OnReport | None = None,
-        aggregate: Callable[[int, Array, Array], Array] | None = None,
+        aggregate: Callable[[int, Array, Array | None], Array | None] | None = None,
     ) -> None:
         self.measured, self.strategy, self.recorder, self.due = measured, strategy, recorder, due
         self.on_round, self.on_report, self.aggregate = on_round, on_report, aggregate or (lambda _round, _before, now: now)
@@ -101,7 +101,8 @@ class Evaluator:
         if report is not None:
             self.history.verdicts.append(self.recorder.verdicts(report))
         moved = report is None or report.aggregated
-        self.history.kappa_seen.append(self.recorder.kappa(self.aggregate(server_round, before, now)) if moved else math.nan)
+        gave = self.aggregate(server_round, before, now if moved else None)
+        self.history.kappa_seen.append(math.nan if gave is None else self.recorder.kappa(gave))
         count = self.recorder.attackers
         self.history.attackers.append(count)
         self.history.over_f.append(math.nan if report is None else float(count > report.f))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_byzantine.adversary import AdversarialGrid, by_partition
-from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, evaluated
@@ -21,6 +19,7 @@ from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRo
 from flwr_byzantine.experiments.tasks.learned import Learned, ServerLoss, TaskModel
 from flwr_byzantine.experiments.tasks.participation import Cohort, idle
 from flwr_byzantine.experiments.tasks.sampling import Present, average, client_numbers
+from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
@@ -75,9 +74,11 @@ def federate(
     learned = TaskModel(task, attack) if learned is None else learned
     cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
     strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.server_loss())
-    attacked = None if attack is None else _attacked(attack, grid, task, rule, cohort, learned)
-    recorder: Any = RecordingGrid(attacked or grid, cohort)
     step, due = ServerStep(task), evaluated(rounds, evaluate_every)
+    harm = learned.harm(step) if attack is not None and attack.knowledge == "rule" else None
+    known = Mean() if rule is None else rule
+    attacked = None if attack is None else AdversarialGrid(grid, attack, by_partition(cohort), known, task.seed, harm)
+    recorder: Any = RecordingGrid(attacked or grid, cohort)
     evaluator = Evaluator(learned.measured, strategy, recorder, due, on_round, on_report, step.aggregate)
     config = ConfigRecord({**learned.config()})
     there: Any = Present(recorder, cohort, numbers)
@@ -94,40 +95,9 @@ def said(task: Task, attack: Attack | None, rounds: int, notices: Iterable[str])
     return list(dict.fromkeys(text for text in (idle(task, attack, rounds), *notices) if text))
 
 
-def _attacked(attack: Attack, grid: Any, task: Task, rule: Rule | None, malicious: Container[int], learned: Learned) -> AdversarialGrid:
-    harm = learned.harm() if attack.knowledge == "rule" else None
-    return AdversarialGrid(grid, attack, by_partition(malicious), Mean() if rule is None else rule, task.seed, harm)
-
-
 def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool, server_loss: ServerLoss | None = None) -> Strategy:
     """The strategy of a task with a rule, or None for the plain average, over a Flower strategy that averages."""
     policy: Any = {"certificate": certificate, "max_skipped_rounds": UNENDING, "server_loss": server_loss}
     if task.method == "local-sgd":
         return below if rule is None else Robust(rule, below, **policy)
     return ByzantineSGD(Mean() if rule is None else rule, task.schedule, task.server_momentum, below, **policy)
-
-
-class ServerStep:
-    """The server's steps undone: what the rule gave in a round, from the models before and after it.
-
-    Args:
-        task: says how the server steps.
-
-    Example:
-        >>> step = ServerStep(Task(server_momentum=0.5))
-        >>> step.aggregate(1, np.array([0.0]), np.array([2.0])), step.aggregate(2, np.array([2.0]), np.array([3.0]))
-        (array([2.]), array([2.]))
-    """
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.velocity = task, np.zeros(1)
-
-    def aggregate(self, server_round: int, before: Array, now: Array) -> Array:
-        """The aggregate of a round that moved the model, once a round: a model, or under "byzantine-sgd" a gradient."""
-        task = self.task
-        if task.method == "local-sgd" and not task.server_step:
-            return now
-        rate = task.server_lr if task.method == "local-sgd" else task.lr_in(server_round)
-        last, self.velocity = self.velocity, (before - now) / rate
-        found = self.velocity - task.server_momentum * last if task.server_momentum else self.velocity
-        return before - found if task.method == "local-sgd" else found

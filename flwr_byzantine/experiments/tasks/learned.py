@@ -17,6 +17,7 @@ from flwr_byzantine.experiments.tasks.model_error import ModelError
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.poisoned import triggered
+from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import evaluate
 
@@ -39,8 +40,8 @@ class Learned(Protocol):
     def measured(self, server_round: int, arrays: ArrayRecord) -> Mapping[str, float]:
         """The values of a model, by the names of `measures.MODEL_MEASURES`; accuracy is one."""
 
-    def harm(self) -> Harm | None:
-        """How an attacker that looks at the model tells how bad it is; None where it cannot."""
+    def harm(self, step: ServerStep) -> Harm | None:
+        """How an attacker that looks at the model tells how bad it is, given how the server steps; None where it cannot."""
 
     def server_loss(self) -> ServerLoss | None:
         """The loss on data of the server's own, from the round's number and a model; None where it has none."""
@@ -91,9 +92,9 @@ class TaskModel:
         found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": validation}
         return found if self._triggered is None else found | {"attack_success": evaluate(self.net, *self._triggered)[1]}
 
-    def harm(self) -> Harm | None:
+    def harm(self, step: ServerStep) -> Harm | None:
         """The error on training data."""
-        return ModelError(self.task)
+        return ModelError(self.task, step)
 
     def server_loss(self) -> ServerLoss | None:
         """The loss on the validation split, which no client has: 500 of its examples at most."""

@@ -10,6 +10,7 @@ import torch
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import evaluate
 
@@ -22,7 +23,8 @@ class ModelError:
     To tell apart models that are wrong equally often, l / (1 + l) thousandths are added, where l is the mean loss.
 
     Args:
-        task: gives the model and all clients' training data; under "byzantine-sgd" the step size too.
+        task: gives the model and all clients' training data.
+        step: how the server steps, and what momentum it has by now; None is the first round of the task.
 
     Example:
         >>> task = Task(model="softmax")
@@ -30,16 +32,16 @@ class ModelError:
         0.9
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, step: ServerStep | None = None) -> None:
         data = load(task)
         chosen = np.random.default_rng(task.seed).permutation(len(data.train_y))[:EXAMPLES]
         self.x, self.y, self.net = data.train_x[chosen], data.train_y[chosen], model(task)
         self.state = list(self.net.state_dict().values())
-        self.step = -task.lr if task.method == "byzantine-sgd" else 1.0
+        self.step = ServerStep(task) if step is None else step
 
     def __call__(self, broadcast: Array, aggregate: Array) -> float:
-        """The error of broadcast + aggregate, or under "byzantine-sgd" of a step against the aggregate; both are (d,)."""
-        values = torch.from_numpy(broadcast + self.step * aggregate)
+        """The error after the server's step by the aggregate, an update or under "byzantine-sgd" a gradient; both are (d,)."""
+        values = torch.from_numpy(self.step.model(broadcast, aggregate))
         for value, part in zip(self.state, values.split([value.numel() for value in self.state]), strict=True):  # type: ignore[no-untyped-call]  # torch's split has no types
             value.copy_(part.view_as(value))
         loss, accuracy = evaluate(self.net, self.x, self.y)

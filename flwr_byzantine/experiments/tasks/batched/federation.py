@@ -24,11 +24,12 @@ from flwr_byzantine.experiments.tasks.batched.clients import Clients
 from flwr_byzantine.experiments.tasks.batched.tables import Answers
 from flwr_byzantine.experiments.tasks.client import examples
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
-from flwr_byzantine.experiments.tasks.federation import ServerStep, said, strategy_of
+from flwr_byzantine.experiments.tasks.federation import said, strategy_of
 from flwr_byzantine.experiments.tasks.learned import TaskModel
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.participation import attackers, participants
 from flwr_byzantine.experiments.tasks.sampling import below_of
+from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
 from flwr_byzantine.flower.codec import pack, unpack
@@ -93,12 +94,12 @@ class Federation:
     """
 
     def __init__(self, task: Task, rule: Rule | None, attack: Attack | None, device: str, certificate: bool, threads: int | None) -> None:
-        self.task, self.attack = task, attack
+        self.task, self.attack, self.step = task, attack, ServerStep(task)
         self.learned = TaskModel(task, attack)
         below = below_of(task)
         self.strategy = strategy_of(task, rule, below, certificate, self.learned.server_loss())
         self.server = InProcess(self.strategy) if isinstance(self.strategy, Wrapper) else Average(below)
-        harm = self.learned.harm() if attack is not None and attack.knowledge == "rule" else None
+        harm = self.learned.harm(self.step) if attack is not None and attack.knowledge == "rule" else None
         self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
         self.asked_net = model(task) if isinstance(attack, DataAttack) and attack.asks_model else None
         self.attackers_net = model(task)
@@ -116,7 +117,7 @@ class Federation:
 
     def evaluator(self, due: Container[int], on_round: OnRound, on_report: OnReport | None = None) -> Evaluator:
         """What measures the rounds."""
-        return Evaluator(self.learned.measured, self.strategy, self.recorder, due, on_round, on_report, ServerStep(self.task).aggregate)
+        return Evaluator(self.learned.measured, self.strategy, self.recorder, due, on_round, on_report, self.step.aggregate)
 
     def rounds(self, count: int, evaluator: Evaluator) -> Iterator[Model]:
         """The first model, and that after each round, once it is measured."""
