@@ -14,9 +14,10 @@ EXTRAS = {  # module -> the smallest extra of pyproject.toml that brings it
     "prometheus_client": "prometheus",
     **{name: name for name in ("mlflow", "tensorboard", "torch", "wandb")},
     **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
-    **dict.fromkeys(("datasets", "flwr_datasets", "ray", "sklearn", "torchvision"), "simulation"),
+    "sklearn": "detect",
+    **dict.fromkeys(("datasets", "flwr_datasets", "ray", "torchvision"), "simulation"),
 }
-ENGINE = ("torch", *(name for name, extra in EXTRAS.items() if extra == "simulation"))  # what virtual clients need
+ENGINE = ("sklearn", "torch", *(name for name, extra in EXTRAS.items() if extra == "simulation"))  # what virtual clients need
 
 
 def require(what: str, extra: str, *modules: str) -> None:
