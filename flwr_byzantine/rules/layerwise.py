@@ -16,6 +16,8 @@ from flwr_byzantine.rules.results import Reduced
 from flwr_byzantine.rules.server import Layer
 from flwr_byzantine.rules.view import View, rows_of
 
+ROUNDING = 1e-9  # in standard deviations: signs are few, so that many are as far from the median as the bound itself
+
 
 @dataclass(frozen=True)
 class LASA(Rule):
@@ -80,7 +82,7 @@ class LASA(Rule):
         """(n,) bool, whose length and signs are near the median; all where none are."""
         signs = np.sign(rows)
         purity = (1 + ratio(signs.sum(axis=1), np.abs(signs).sum(axis=1))) / 2
-        both = (_deviations(np.linalg.norm(rows, axis=1)) < self.length) & (_deviations(purity) < self.sign)
+        both = (_deviations(np.linalg.norm(rows, axis=1)) < self.length - ROUNDING) & (_deviations(purity) < self.sign - ROUNDING)
         return both if both.any() else np.ones(len(rows), bool)
 
 

@@ -181,6 +181,15 @@ def test_lasa_is_the_papers():
         assert ((found.scores == 1) == (found.influence == 0)).all()
 
 
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5])
+def test_lasa_is_the_papers_where_values_tie_and_hardly_any_are_left(sparsity):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        rows = rng.normal(size=(6, D)).round(1)
+        found = rules.LASA(sparsity=sparsity)(rows, layout=LAYOUT)
+        np.testing.assert_allclose(found, references.lasa(rows, [((3, 3), 0, 9), ((3,), 9, 12)], sparsity, 2.0, 1.0))
+
+
 @every_detector
 def test_neither_the_order_of_rows_nor_a_restart_changes_a_bit(detector):
     rule, rng = rules.chain(detector, rules.Mean()), np.random.default_rng(1)

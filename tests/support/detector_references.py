@@ -132,7 +132,8 @@ def lasa(X, layers, sparsity, most_length, most_sign):
     sparse = []
     for x in X:
         weights = sorted(abs(x[k]) for shape, start, stop in layers if len(shape) > 1 for k in range(start, stop))
-        cut = weights[len(weights) - int(len(weights) * (1 - sparsity)) - 1]
+        least = len(weights) - int(len(weights) * (1 - sparsity))
+        cut = weights[least - 1] if least else -1.0
         kept = x.copy()
         for shape, start, stop in layers:
             for k in range(start, stop):
@@ -142,7 +143,7 @@ def lasa(X, layers, sparsity, most_length, most_sign):
     for _, start, stop in layers:
         lengths = [np.linalg.norm(x[start:stop]) for x in sparse]
         purity = [(1 + np.sign(x[start:stop]).sum() / max(1, np.count_nonzero(x[start:stop]))) / 2 for x in sparse]
-        stay = [i for i in range(n) if z(lengths, i) < most_length and z(purity, i) < most_sign] or range(n)
+        stay = [i for i in range(n) if z(lengths, i) < most_length - 1e-9 and z(purity, i) < most_sign - 1e-9] or range(n)
         value[start:stop] = sum(clipped[i][start:stop] for i in stay) / len(stay)
     return value
 
