@@ -184,12 +184,15 @@ def filled(text: str, content: Mapping[str, str]) -> str:
 
 
 def draw() -> None:
-    """The figures: rules × attacks; SVG, dark on a dark screen."""
+    """The figures that the page shows: rules × attacks; SVG, dark on a dark screen."""
+    shown = PAGE.read_text(encoding="utf-8")
     with mpl.rc_context(RC):
         for name in NAMES:
             for drawing in matrices(results(name)):
                 label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower())
-                (HERE / "figures" / f"{name}{'-' * bool(label)}{label}.svg").write_bytes(svg_of(drawing.figure))
+                file = f"figures/{name}{'-' * bool(label)}{label}.svg"
+                if file in shown:
+                    (HERE / file).write_bytes(svg_of(drawing.figure))
 
 
 def shorten(path: Path) -> None:

@@ -77,6 +77,7 @@ def test_figures_that_the_page_shows_are_there(name):
     local = [path for path in shown if not path.startswith("http")]
     assert [path for path in local if path.startswith(f"figures/{name}")]
     assert all((page.HERE / path).exists() for path in local)
+    assert {str(path.relative_to(page.HERE)) for path in page.HERE.glob("figures/*")} <= set(local)
 
 
 @by_name
