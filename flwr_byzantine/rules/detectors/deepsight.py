@@ -89,7 +89,7 @@ class DeepSight(Detector):
         try:
             from sklearn.cluster import HDBSCAN
         except ModuleNotFoundError as error:
-            raise missing("DeepSight", error, "detect") from None
+            raise missing("DeepSight", error) from None
         metric = "precomputed" if precomputed else "euclidean"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
