@@ -22,6 +22,7 @@ PAGES = {  # of the site, and the documents that they show
     "conventions.md": "flwr_byzantine/rules/CONVENTIONS.md",
     "studies/convergence.md": "simulations/convergence/README.md",
     "studies/reproductions.md": "simulations/reproductions/README.md",
+    "studies/detection.md": "simulations/detection/README.md",
     "studies/adaptive.md": "simulations/adaptive/README.md",
     "studies/leaderboard.md": "simulations/leaderboard/README.md",
     "studies/lora.md": "simulations/lora/README.md",

@@ -17,7 +17,7 @@ from simulations.reproductions.page import filled, shorten
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "unknown-f.md"
-SWEEPS = ("digits",)
+SWEEPS = ("digits", "detectors")
 FEW, MANY = 2, 8
 NEEDS_NONE = ("fedavg", "median", "geometric-median")
 
