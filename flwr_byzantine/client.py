@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from flwr_byzantine.arrays.typing import Array as NDArray
 from flwr_byzantine.declare.extras import needed_by
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower.codec import pack, unpack
+from flwr_byzantine.flower.records import FULL, LAST_STEP, OF_ROUND, SEND
 from flwr_byzantine.strategy.metrics import NOISE_KEY
 from flwr_byzantine.theory import momentum_variance_factor
 
@@ -22,6 +23,7 @@ with needed_by(__name__):
 
 AVERAGED = "averaged"
 STATE_KEY = "flwr-byzantine.momentum"
+MODEL_KEY = "flwr-byzantine.last-model"
 Loss = Callable[[torch.nn.Module, Any], torch.Tensor]
 
 
@@ -49,6 +51,8 @@ def gradient(
     momentum: float = 0.0,
     momentum_form: str = AVERAGED,
     reduction: str = "mean",
+    full: Iterable[Any] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Gradient:
     """The stochastic gradient at the model as it is; the model's parameters are not changed.
 
@@ -60,11 +64,14 @@ def gradient(
         momentum: β of worker momentum from m = 0, sent in place of G; in [0, 1).
         momentum_form: "averaged", m ← βm + (1 - β)G, or "sum", m ← βm + G as torch.optim.SGD, 1 / (1 - β) times as long.
         reduction: "mean" over the batches, or their "sum".
+        full: all of the client's data as batches of one size, for Byz-VR-MARINA; needed where the server asks for that.
+        told: the message's config, which says what a round of Byz-VR-MARINA wants. Its state is the last broadcast model, in the
+            context; a client that was not asked in the round before, or has lost it, answers with its full gradient.
 
     Raises:
-        InvalidParameter: no batch, or momentum without a context.
+        InvalidParameter: no batch, momentum without a context; or what the server asks for cannot be: no `full`, no context, momentum.
 
-    Source: worker momentum: El-Mhamdi, Guerraoui, Rouault, ICLR 2021.
+    Source: worker momentum: El-Mhamdi, Guerraoui, Rouault, ICLR 2021. Byz-VR-MARINA: Gorbunov, Horváth, Richtárik, Gidel, ICLR 2023.
 
     Example:
         >>> net = torch.nn.Linear(2, 1, bias=False)
@@ -75,6 +82,8 @@ def gradient(
     check("gradient", "momentum", momentum, Constraint(float, ge=0, lt=1))
     check("gradient", "momentum_form", momentum_form, Constraint(str, choices=(AVERAGED, "sum")))
     check("gradient", "reduction", reduction, Constraint(str, choices=("mean", "sum")))
+    if told is not None and SEND in told:
+        return _variance_reduced(model, loss, batches, context, momentum, reduction, full, told)
     rows, losses = _rows(model, loss, batches)
     stack = np.array([np.concatenate([array.ravel() for array in row.values()]) for row in rows])
     noise = float(stack.var(axis=0, ddof=1).sum()) / len(rows) if len(rows) > 1 else None
@@ -86,6 +95,47 @@ def gradient(
     factor = (scale * fresh / (1 - momentum)) ** 2 * momentum_variance_factor(momentum)
     shaped = {name: np.asarray(arrays[name], dtype=rows[0][name].dtype) for name in arrays}
     return Gradient(shaped, float(np.mean(losses)), None if noise is None else noise * factor)
+
+
+def _variance_reduced(
+    model: torch.nn.Module,
+    loss: Loss,
+    batches: Iterable[Any],
+    context: Context | None,
+    momentum: float,
+    reduction: str,
+    full: Iterable[Any] | None,
+    told: Mapping[str, Any],
+) -> Gradient:
+    """What Byz-VR-MARINA asks of a client: ∇f(x), or g + G(x) - G(y) with y the last model and g the last aggregate, (y - x) / γ."""
+    if context is None or full is None or momentum:
+        missing = "momentum=0" if momentum else "context= and full=, all of the client's data,"
+        raise InvalidParameter(f"gradient: the server runs Byz-VR-MARINA (refresh=), which needs {missing} at every client")
+    now, number = {name: value.cpu().numpy().copy() for name, value in model.state_dict().items()}, int(told[OF_ROUND])
+    last, there = _last_model(context, number), list(batches)
+    _keep_model(context, number, now)
+    if told[SEND] == FULL or last is None:
+        return gradient(model, loss, full, reduction=reduction)
+    here = gradient(model, loss, there, reduction=reduction)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in last.items()})
+    before = gradient(model, loss, there, reduction=reduction).arrays
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in now.items()})
+    rate = float(told[LAST_STEP])
+    change = {name: (np.asarray(last[name], np.float64) - now[name]) / rate + here.arrays[name] - before[name] for name in now}
+    return Gradient({name: value.astype(here.arrays[name].dtype) for name, value in change.items()}, here.loss, None)
+
+
+def _last_model(context: Context, number: int) -> dict[str, NDArray] | None:
+    """The model of the round before this one, where the client was asked then and has kept it."""
+    kept, of_round = context.state.array_records.get(MODEL_KEY), context.state.config_records.get(MODEL_KEY + OF_ROUND)
+    if kept is None or of_round is None or of_round["round"] != number - 1:
+        return None
+    return {name: unpack(array.data).copy() for name, array in kept.items()}
+
+
+def _keep_model(context: Context, number: int, model: Mapping[str, NDArray]) -> None:
+    context.state[MODEL_KEY] = pack(dict(model))
+    context.state[MODEL_KEY + OF_ROUND] = ConfigRecord({"round": number})
 
 
 def row_type(array: NDArray) -> Any:
@@ -136,6 +186,7 @@ def gradient_reply(
     momentum_form: str = AVERAGED,
     reduction: str = "mean",
     metrics: Mapping[str, Any] | None = None,
+    full: Iterable[Any] | None = None,
 ) -> Message:
     """The whole `@app.train()` function of a client: loads the broadcast model, answers with the gradient there.
 
@@ -149,6 +200,7 @@ def gradient_reply(
         momentum_form: as for `gradient`.
         reduction: as for `gradient`.
         metrics: further metrics of the reply; "loss" is there already, and "num-examples" where it is not given is 1.
+        full: as for `gradient`.
 
     Example:
         >>> from flwr.clientapp import ClientApp
@@ -160,7 +212,9 @@ def gradient_reply(
         ...     return gradient_reply(message, context, net, lambda net, batch: cross_entropy(net(batch), y), [x], momentum=0.9)
     """
     model.load_state_dict(next(iter(message.content.array_records.values())).to_torch_state_dict())
-    found = gradient(model, loss, batches, context=context, momentum=momentum, momentum_form=momentum_form, reduction=reduction)
+    told = next((config for config in message.content.config_records.values() if SEND in config), None)
+    options: dict[str, Any] = {"momentum": momentum, "momentum_form": momentum_form, "reduction": reduction, "full": full, "told": told}
+    found = gradient(model, loss, batches, context=context, **options)
     noise = {} if found.noise is None else {NOISE_KEY: found.noise}
     record = MetricRecord({"num-examples": 1, "loss": found.loss, **noise, **(metrics or {})})
     arrays = ArrayRecord({name: Array(value) for name, value in found.arrays.items()})

@@ -13,6 +13,8 @@ from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.flower.compat import copy_content
 
 ROUNDS = ("server-round", "server_round")  # how the two APIs, and users of the legacy one, call the round in a config
+SEND, FULL, DIFFERENCE = "reply-gradient", "full", "difference"  # of which rounds of Byz-VR-MARINA are; with both keys below
+OF_ROUND, LAST_STEP = "reply-round", "reply-last-step"  # the round's number, and the step size of the round before
 REPLY, GRADIENT = "reply-kind", "gradient"  # `ByzantineSGD` tells clients, and attacks mounted in them, what the reply is
 
 

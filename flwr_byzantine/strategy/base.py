@@ -23,7 +23,7 @@ from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.metrics import aggregate_metrics
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.report import RoundReport
-from flwr_byzantine.strategy.steps import Descent, Replace, ServerStep
+from flwr_byzantine.strategy.steps import Replace, ServerStep
 
 
 class RobustStrategy(Policy):
@@ -226,26 +226,3 @@ class RobustWrapper(RobustStrategy):
         finally:
             if name in own:
                 setattr(self.strategy, name, function)
-
-
-class Descends(RobustWrapper):
-    """Mixin: replies are gradients at the broadcast model, and the model moves against their aggregate."""
-
-    step_size: Any
-    momentum: float
-
-    if not TYPE_CHECKING:
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            """Set an attribute; a new step size or momentum holds from the next round on, and the velocity stays."""
-            before = self.__dict__.get("descent")
-            if before is not None and name in ("step_size", "momentum"):
-                made = Descent(**{"step_size": self.step_size, "momentum": self.momentum, name: value})
-                made.velocity = before.velocity
-                self.descent = self.core.step = made
-            super().__setattr__(name, value)
-
-    def _server_step(self) -> Descent:
-        """The descent, made once: its velocity lasts over the rounds."""
-        self.descent = Descent(self.step_size, self.momentum)
-        return self.descent

@@ -113,7 +113,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         asked = [(there[instead[node_of(proxy)]] if node_of(proxy) in instead else proxy, given) for proxy, given in asked]
         allowed = [(proxy, given) for proxy, given in asked if self.core.allows(node_of(proxy), server_round)]
         for _, given in allowed:
-            given.config.update(self.core.step.config)
+            given.config.update(self.core.step.told(self.core.number(server_round)))
         nobody = "all clients sampled are in quarantine" if asked else client_manager.short
         self.core.ask([node_of(proxy) for proxy, _ in allowed], nobody)
         own = self.core.state.own

@@ -10,7 +10,8 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg, Strategy
 
 from flwr_byzantine.strategy.arguments import AnyRule, Faults
-from flwr_byzantine.strategy.base import Descends, RobustWrapper
+from flwr_byzantine.strategy.base import RobustWrapper
+from flwr_byzantine.strategy.descending import Descends
 from flwr_byzantine.strategy.legacy import Evaluate, Evaluated, Fit, Fitted, RobustAggregation
 from flwr_byzantine.theory.schedules import Schedule
 
@@ -102,3 +103,6 @@ class ByzantineSGD(Descends, Wrapper):
     strategy: Strategy = field(default_factory=FedAvg)
     _: KW_ONLY
     f: Faults = None
+    normalized: bool = False
+    refresh: float | None = None
+    refresh_seed: int = 0

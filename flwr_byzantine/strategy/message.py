@@ -105,8 +105,8 @@ class RobustAggregation(RobustStrategy, Strategy):
         below: Any = super()
         self._opens(server_round)
         self.core.begin(_payloads(arrays), arrays)
-        config.update(self.core.step.config)
         number = self.core.number(server_round)
+        config.update(self.core.step.told(number))
         with self.core.state.draws.of("train", number) as begin:
             return self._asked(server_round, list(below.configure_train(number, arrays, config, OrderedGrid(grid, begin))), grid)
 

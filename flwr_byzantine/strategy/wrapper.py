@@ -12,7 +12,8 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 
 from flwr_byzantine.flower import compat
 from flwr_byzantine.strategy.arguments import AnyRule, Faults
-from flwr_byzantine.strategy.base import Descends, RobustWrapper
+from flwr_byzantine.strategy.base import RobustWrapper
+from flwr_byzantine.strategy.descending import Descends
 from flwr_byzantine.strategy.message import Aggregated, RobustAggregation
 from flwr_byzantine.theory.schedules import Schedule
 
@@ -105,10 +106,15 @@ class ByzantineSGD(Descends, Wrapper):
         momentum: μ of the server's heavy-ball momentum, m_k = μ m_{k-1} + F, in [0, 1).
         strategy: samples and evaluates; a Flower strategy, `FedAvg()` by default.
         f: as for `Robust`.
+        normalized: step by γ_k m_k / ‖m_k‖: with worker momentum and NNM in the rule this is Byz-NSGDM.
+        refresh: p of Byz-VR-MARINA: clients send full gradients in the first round and then with probability p, in other rounds the
+            last aggregate corrected by how a stochastic gradient has changed since (`client.gradient_reply(full=...)`). None: never.
+        refresh_seed: of the draws of these rounds.
 
     The fields of `Policy` follow by keyword, as for `Robust`. State that `judge` leaves out stays as it was broadcast.
 
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022.
+    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017; Roberts, Smyth, EURO J. Comput. Optim. 2022. Byz-NSGDM:
+    Bolatov, Horváth, Takáč, Gorbunov, CPAL 2026. Byz-VR-MARINA: Gorbunov, Horváth, Richtárik, Gidel, ICLR 2023, without compression.
 
     Example:
         >>> from flwr_byzantine import rules, theory
@@ -123,3 +129,6 @@ class ByzantineSGD(Descends, Wrapper):
     strategy: Strategy = field(default_factory=FedAvg)
     _: KW_ONLY
     f: Faults = None
+    normalized: bool = False
+    refresh: float | None = None
+    refresh_seed: int = 0

@@ -17,7 +17,7 @@ from flwr_byzantine.strategy.steps import Descent, Replace
 def test_the_server_replaces_the_model_or_descends_with_momentum():
     w, g = [np.array([1.0, 2.0], np.float32)], [np.array([4.0, 8.0])]
     assert Replace().step(3, w, g)[0] is g[0]
-    assert (Replace.gradients, Descent.gradients, Replace().config) == (False, True, {})
+    assert (Replace.gradients, Descent.gradients, Replace().told(1)) == (False, True, {})
     plain = Descent(0.5)
     np.testing.assert_array_equal(plain.step(0, w, g)[0], [-1.0, -2.0])
     assert plain.step(0, w, g)[0].dtype == np.float32

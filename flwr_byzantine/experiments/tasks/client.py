@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from functools import lru_cache, partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -57,8 +57,8 @@ def train(message: Message, context: Context) -> Message:
     if task.method == "byzantine-sgd":
         rows = training.one_batch(task, len(x), generator)
         with training.drawing(net, x, generator):
-            batch, form = (x[rows], y[rows]), task.momentum_form
-            found = gradient(net, training.objective(task), [batch], context=context, momentum=task.momentum, momentum_form=form)
+            options: dict[str, Any] = {"momentum": task.momentum, "momentum_form": task.momentum_form, "full": [(x, y)], "told": config}
+            found = gradient(net, training.objective(task), [(x[rows], y[rows])], context=context, **options)
         arrays, loss = found.arrays, {"loss": found.loss}
     else:
         if attack is not None and malicious.trains_itself(task, attack):

@@ -74,7 +74,7 @@ def federate(
     learned = TaskModel(task, attack) if learned is None else learned
     cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
     strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.server_loss())
-    step, due = ServerStep(task), evaluated(rounds, evaluate_every)
+    step, due = ServerStep(task, strategy), evaluated(rounds, evaluate_every)
     harm = learned.harm(step) if attack is not None and attack.knowledge == "rule" else None
     known = Mean() if rule is None else rule
     attacked = None if attack is None else AdversarialGrid(grid, attack, by_partition(cohort), known, task.seed, harm)
@@ -100,4 +100,5 @@ def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool,
     policy: Any = {"certificate": certificate, "max_skipped_rounds": UNENDING, "server_loss": server_loss}
     if task.method == "local-sgd":
         return below if rule is None else Robust(rule, below, **policy)
+    policy |= {"normalized": task.normalized, "refresh": task.refresh or None, "refresh_seed": task.seed}
     return ByzantineSGD(Mean() if rule is None else rule, task.schedule, task.server_momentum, below, **policy)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.strategy.steps import Descent, normed
 
 
 class ServerStep:
@@ -13,6 +16,7 @@ class ServerStep:
 
     Args:
         task: says how the server steps.
+        strategy: is asked where its steps are normalised, which do not say how long the aggregate was.
 
     Attributes:
         round: the last one that was looked at.
@@ -24,8 +28,9 @@ class ServerStep:
         (array([2.]), array([2.]))
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, strategy: Any = None) -> None:
         self.task, self.round, self.velocity = task, 0, np.zeros(1)
+        self.descent: Descent | None = strategy.descent if task.normalized and strategy is not None else None
 
     def aggregate(self, server_round: int, before: Array, now: Array | None) -> Array | None:
         """The aggregate of a round, to be asked for once a round: a model, or under "byzantine-sgd" a gradient.
@@ -39,6 +44,8 @@ class ServerStep:
         if now is None or (task.method == "local-sgd" and not task.server_step):
             return now
         last, self.velocity = self.velocity, (before - now) / self._rate(server_round)
+        if self.descent is not None and self.descent.velocity is not None:
+            self.velocity = np.concatenate([block.astype(np.float64) for block in self.descent.velocity])
         found = self.velocity - task.server_momentum * last if task.server_momentum else self.velocity
         return before - found if task.method == "local-sgd" else found
 
@@ -55,6 +62,8 @@ class ServerStep:
         gradient = -update if task.method == "local-sgd" else update
         if task.server_momentum:
             gradient = gradient + task.server_momentum * self.velocity
+        if task.normalized:
+            (gradient,) = normed([gradient])
         return np.asarray(broadcast - self._rate(self.round + 1) * gradient)
 
     def _rate(self, server_round: int) -> float:

@@ -78,6 +78,9 @@ class Task:
         momentum: of "sgd"; under "byzantine-sgd" the worker momentum.
         momentum_form: of the worker momentum: "averaged", m ← βm + (1 - β)g, or "sum", m ← βm + g.
         server_momentum: β of the server's momentum, m ← βm + what the rule gives, as in Flower's FedAvgM.
+        normalized: under "byzantine-sgd" the server's step has length lr, whatever the length of m: Byz-NSGDM.
+        refresh: under "byzantine-sgd" p of Byz-VR-MARINA, how often clients send full gradients; 0 is without it. Not in the engine
+            "batched".
         server_lr: of the server's step by m under "local-sgd"; 1 is plain averaging.
         weight_decay: factor of ½‖w‖² in the loss.
         seed: of split, partition, initial model and batches.
@@ -122,6 +125,8 @@ class Task:
     momentum: float = param(0.0, kind=float, ge=0, lt=1)
     momentum_form: str = param("averaged", kind=str, choices=("averaged", "sum"))
     server_momentum: float = param(0.0, kind=float, ge=0, lt=1)
+    normalized: bool = param(False, kind=bool)
+    refresh: float = param(0.0, kind=float, ge=0, le=1)
     server_lr: float = param(1.0, kind=float, gt=0)
     weight_decay: float = param(0.0, kind=float, ge=0)
     seed: int = param(0, ge=0)
@@ -146,8 +151,15 @@ class Task:
         if self.optimizer != "sgd" and self.method == "local-sgd" and self.momentum:
             given = f"got {self.momentum!r} with optimizer {self.optimizer!r}"
             raise InvalidParameter(f"task: momentum is of 'sgd' only, {given}; set it to 0")
+        self._check_descent()
+
+    def _check_descent(self) -> None:
         if self.method == "byzantine-sgd" and self.server_lr != 1:
             raise InvalidParameter(f"task: server_lr is of 'local-sgd', got {self.server_lr!r}; under 'byzantine-sgd' lr is the server's")
+        if self.method == "local-sgd" and (self.normalized or self.refresh):
+            raise InvalidParameter("task: normalized and refresh are of method = 'byzantine-sgd', got 'local-sgd'; set it")
+        if self.refresh and (self.momentum or self.server_momentum or self.normalized):
+            raise InvalidParameter("task: refresh needs momentum = 0, server_momentum = 0, normalized = false: clients correct plain steps")
 
     def _check_clients(self) -> None:
         check("task", "num_malicious", self.num_malicious, Constraint(int, ge=0, lt=self.num_clients))

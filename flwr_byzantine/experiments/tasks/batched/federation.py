@@ -17,6 +17,7 @@ from flwr_byzantine.adversary import Adversary, Trained
 from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.detection import Verdict, verdicts
 from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
 from flwr_byzantine.experiments.tasks import malicious
@@ -94,10 +95,13 @@ class Federation:
     """
 
     def __init__(self, task: Task, rule: Rule | None, attack: Attack | None, device: str, certificate: bool, threads: int | None) -> None:
-        self.task, self.attack, self.step = task, attack, ServerStep(task)
+        if task.refresh:
+            raise InvalidParameter('refresh is not in the engine "batched", which makes one gradient a client; set engine = "local"')
+        self.task, self.attack = task, attack
         self.learned = TaskModel(task, attack)
         below = below_of(task)
         self.strategy = strategy_of(task, rule, below, certificate, self.learned.server_loss())
+        self.step = ServerStep(task, self.strategy)
         self.server = InProcess(self.strategy) if isinstance(self.strategy, Wrapper) else Average(below)
         harm = self.learned.harm(self.step) if attack is not None and attack.knowledge == "rule" else None
         self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
