@@ -192,10 +192,10 @@ def test_arguments_set_later_hold_from_the_next_round_on():
 
 def test_tasks_have_both_methods():
     common = {"method": "byzantine-sgd", "num_clients": 6, "batch_size": 8, "lr": 0.5}
-    reduced, _ = federate_on("local", Task(**common, refresh=0.2), rules.TrimmedMean(f=1), attacks.SignFlip(), 12, evaluate_every=12)
+    reduced, _ = federate_on("local", Task(**common, refresh=0.2), rules.TrimmedMean(f=1), attacks.SignFlip(), 30, evaluate_every=30)
     assert reduced.accuracy[-1] > 0.5
     for engine in ("local", "batched"):
         task = Task(**common, normalized=True, momentum=0.9)
-        found, _ = federate_on(engine, task, rules.TrimmedMean(f=1), attacks.SignFlip(), 12, evaluate_every=12)
+        found, _ = federate_on(engine, task, rules.TrimmedMean(f=1), attacks.SignFlip(), 30, evaluate_every=30)
         assert found.accuracy[-1] > 0.5
         assert max(found.kappa_seen) < 10
