@@ -44,8 +44,9 @@ class Undetected(Attack):
         start: γ of the first round, above 0; for "rule" only where the search begins.
         grow: factor on γ where the attackers were kept, above 1.
         shrink: factor on γ where they were caught, in (0, 1).
+        most: γ at most, above 0: detectors with a memory say nothing in their first rounds.
         margin: share of the largest γ that passes, in (0, 1], for "rule".
-        evals: how often the chain is tried in a round, at least 4, for "rule".
+        evals: how often the chain is tried for γ, at least 4, for "rule".
 
     Raises:
         InvalidParameter: for "rule", the rule is not known.
@@ -65,8 +66,9 @@ class Undetected(Attack):
     start: float = param(0.5, kind=float, gt=0)
     grow: float = param(1.3, kind=float, gt=1)
     shrink: float = param(0.5, kind=float, gt=0, lt=1)
+    most: float = param(5.0, kind=float, gt=0)
     margin: float = param(0.9, kind=float, gt=0, le=1)
-    evals: int = param(16, ge=4)
+    evals: int = param(8, ge=4)
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
     def __post_init__(self) -> None:
@@ -97,7 +99,7 @@ class Undetected(Attack):
         return np.asarray(honest[np.arange(f) % len(honest)] + shift)
 
     def _gamma(self, honest: Array, f: int, context: AttackContext) -> float:
-        return self._learned(context)[0] if self.sees == "step" else self._searched(honest, f, context)
+        return min(self.most, self._learned(context)[0] if self.sees == "step" else self._searched(honest, f, context))
 
     def _learned(self, context: AttackContext) -> tuple[float, float, float]:
         """γ of this round, the best effect so far, and the ceiling of γ, from the last global step."""
@@ -122,8 +124,8 @@ class Undetected(Attack):
         low, high = 0.0, float(context.memory.get("gamma", self.start)) or self.start
         if not wanted.any():
             return low
-        for _ in range(self.evals):
-            if not passes(high):
+        for _ in range(self.evals // 2):
+            if low >= self.most or not passes(high):
                 break
             low, high = high, 2 * high
         for _ in range(self.evals // 2):
