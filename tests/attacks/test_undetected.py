@@ -106,7 +106,10 @@ def outcome(rule, rows, state, trusted):
     return run(rule, updates, state, Server(trusted, loss, layout=Layout(LAYOUT)))
 
 
-@pytest.mark.parametrize("name", [*CHAINS, *DETECTORS])
+SLOW = pytest.param("flanders", marks=pytest.mark.slow)  # it fits a model in every trial
+
+
+@pytest.mark.parametrize("name", [*CHAINS, *(SLOW if name == "flanders" else name for name in DETECTORS)])
 def test_who_runs_the_chain_itself_is_kept_in_every_round_in_which_its_doubles_would_be(name):
     rule, states = (CHAINS | DETECTORS)[name], [None]
 
