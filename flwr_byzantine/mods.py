@@ -33,7 +33,8 @@ def byzantine_mod(attack: Attack, nodes: Nodes = None, seed: int = 0) -> Mod:
 
     What the attack keeps between rounds is in `context.state`, in a record of its own, so that it outlives the process. An
     attack on training data (`attack.poisons`) boosts or masks the update here; the data are poisoned by
-    `flwr_byzantine.attacks.poisoning.poisoned`, or in the app's training `attacks.training.malicious_training`. Replies that do not fit the broadcast model are left as they are.
+    `flwr_byzantine.attacks.poisoning.poisoned`, or the app trains by `flwr_byzantine.attacks.training.malicious_training`.
+    Replies that do not fit the broadcast model are left as they are.
 
     Raises:
         InvalidParameter: the attack needs the honest updates; a client does not see them.
