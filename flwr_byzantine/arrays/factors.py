@@ -80,8 +80,8 @@ def stacked(parts: Iterable[Factors]) -> Factors:
         ([[3.0, 0.0], [0.0, 0.0]], 2)
     """
     parts = list(parts)
-    b = np.concatenate([part.scale * (part.tilt * part.b.astype(np.float64)) for part in parts], axis=1)
-    return Factors(b, np.concatenate([part.a.astype(np.float64) / part.tilt for part in parts], axis=0))
+    b = np.concatenate([part.scale * part.b.astype(np.float64) for part in parts], axis=1)
+    return Factors(b, np.concatenate([part.a.astype(np.float64) for part in parts], axis=0))
 
 
 def best(matrix: Factors, rank: int, spare: Array | None = None) -> tuple[Factors, float]:

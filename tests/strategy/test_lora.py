@@ -64,6 +64,15 @@ def test_the_basis_of_the_factors_changes_no_choice(rule, size):
     assert ALPHA.products(model)["mlp.up"] == pytest.approx(ALPHA.products(plain)["mlp.up"], abs=1e-4)
 
 
+@pytest.mark.parametrize("lora", [ALPHA, STACK], ids=["svd", "stack"])
+def test_no_client_decides_how_a_product_is_divided_between_the_factors(lora):
+    """Training goes on from factors: a huge B beside a tiny A would make everybody's next step huge."""
+    given, start = replies((2, 2, 2)), adapter(4, 0)
+    model, _ = one_round(rules.Mean(), {node: turned(arrays, node, 1e9) for node, arrays in given.items()}, lora, start)
+    assert np.linalg.norm(model[A], axis=1) == pytest.approx(np.linalg.norm(start[A]) / 2, rel=1e-5)
+    assert np.abs(model[B]).max() < 10
+
+
 def test_zeros_that_fill_up_a_rank_change_nothing_where_the_scale_is_one():
     given, lora = replies((2, 2, 2, 2, 2)), LoRA(scaling=2.0)
     padded = given | {1: dict(given[1])}
