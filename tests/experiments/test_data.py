@@ -153,7 +153,10 @@ def test_usps_is_read_from_its_text(tmp_path):
 
 def test_files_that_are_not_torchvisions_are_one_sentence(tmp_path):
     cifar(tmp_path, "cifar-10")  # with check sums of their own
-    with pytest.raises(InvalidParameter, match=r"^data-root: '.*' has no cifar-10 that torchvision can read \(RuntimeError: .*corrupted"):
+    with pytest.raises(
+        InvalidParameter,
+        match=r"^data-root: '.*' has no cifar-10 that torchvision can read \(RuntimeError: .*corrupted.*; remove .*CIFAR10\(",
+    ):
         data.load(Task(dataset="cifar-10", data_root=str(tmp_path)))
     mnist_like(tmp_path, "mnist")
     (tmp_path / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(b"no gzip")

@@ -103,7 +103,11 @@ def test_text_falls_into_its_topics_one_for_each_client_or_several():
         ("{name = 'pathological', clases = 2}", "unknown option of 'pathological' 'clases'; choose one of: class_assignment_mode"),
         ("{name = 'iid', alpha = 1.0}", "'iid' has no options, got 'alpha'"),
         ("{name = 'sorted', alpha = 1.0}", "'sorted' has no options, got 'alpha'"),
-        ("{name = 'dirichlet', alpha = 1.0}", "unknown option of 'dirichlet' 'alpha'"),
+        (
+            "{name = 'dirichlet', alpha = 1.0}",
+            "partition 'dirichlet': alpha is no option but a key of its own; write alpha = ... beside partition",
+        ),
+        ("{name = 'gamma', gamma = 0.5}", "partition 'gamma': gamma is no option but a key of its own"),
         ("{name = 'size', partition-sizes = [3, 4]}", "makes 2 shares of these examples, and there are 10 clients to hold them"),
         ("{name = 'size', partition-sizes = [1, 1, 1, 1, 1, 1, 1, 1, 1, 5000]}", "is greater than the size of the dataset"),
         ("{name = 'inner-dirichlet', partition-sizes = [3]}", "makes 1 shares"),

@@ -46,7 +46,7 @@ TRIED: dict[str, Callable[[str, dict[str, Any]], object]] = {  # keys whose valu
     "strategy": lambda name, options: parse_strategy(name, 0, options),
     "attack": parse_attack,
     "dataset": check_dataset,
-    "partition": lambda name, _options: check_partition(name),
+    "partition": check_partition,
 }
 
 

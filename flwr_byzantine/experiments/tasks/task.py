@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -31,10 +32,13 @@ ALL = "all"
 PER_ROUND = Constraint(int, ge=1, either=Constraint(float, gt=0, le=1, either=Constraint(str, choices=(ALL,))))
 
 
-def check_partition(name: str) -> None:
-    """Raise `InvalidParameter` unless there is such a partition; its options are tried when data is divided."""
+def check_partition(name: str, options: Iterable[str] = ()) -> None:
+    """Raise `InvalidParameter` unless there is such a partition, or where an option is a key of the task; others are tried in dividing."""
     if name not in PARTITIONS:
         raise unknown_name("partition", name, PARTITIONS)
+    for key, users in Task.PARTITION_PARAMETERS.items():
+        if key in options and name in users:
+            raise InvalidParameter(f"partition {name!r}: {key} is no option but a key of its own; write {key} = ... beside partition")
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Task:
         for name in ("dataset_options", "partition_options"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
         check_dataset(str(self.dataset), dict(self.dataset_options))
-        check_partition(str(self.partition))
+        check_partition(str(self.partition), dict(self.partition_options))
         known(str(self.model))
         for item in fields(self):
             if "constraint" in item.metadata:

@@ -106,11 +106,16 @@ def missing(dataset: str, root: str) -> str:
     if not absent or (source.archive and (folder / source.archive).exists()):
         return ""
     packed = f" (or {source.archive})" if source.archive else " (or .gz)" if "/raw/" in absent[0] else ""
-    call = ", ".join(f"{key}={value!r}" for key, value in {**source.train, "download": True}.items())
     how = f"set data-root in [task] or the variable {ROOT_VARIABLE} to the folder that has it, or let torchvision download it"
     problem = f"{str(folder)!r} holds no {dataset} in torchvision's layout: {absent[0]}{packed} is missing"
+    return f"{problem}; {how}: {_download(source, folder)}"
+
+
+def _download(source: Source, folder: Path) -> str:
+    """How torchvision fetches it."""
+    call = ", ".join(f"{key}={value!r}" for key, value in {**source.train, "download": True}.items())
     other = next(f"{key}={value!r}" for key, value in source.test.items() if value != source.train[key])
-    return f"{problem}; {how}: torchvision.datasets.{source.cls}({str(folder)!r}, {call}), and so with {other}"
+    return f"torchvision.datasets.{source.cls}({str(folder)!r}, {call}), and so with {other}"
 
 
 def _there(file: Path) -> bool:
@@ -134,7 +139,8 @@ def read(dataset: str, root: str) -> Raw:
             return _read(dataset, SETS[dataset], root if problem else _unpacked(SETS[dataset], Path(root or "data"), Path(scratch)))
     except Exception as error:
         where = problem or f"data-root: {root or 'data'!r} has no {dataset} that torchvision can read"
-        raise InvalidParameter(f"{where} ({in_a_line(error)})") from None
+        anew = "" if problem else f"; remove its files and fetch them anew: {_download(SETS[dataset], Path(root or 'data'))}"
+        raise InvalidParameter(f"{where} ({in_a_line(error)}){anew}") from None
 
 
 def _read(dataset: str, source: Source, root: str) -> Raw:
