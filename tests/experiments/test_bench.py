@@ -67,7 +67,7 @@ def test_sizes_are_read_from_text_and_nonsense_is_refused():
     for text in ("100", "0x5", "axb", "3x4x5"):
         with pytest.raises(InvalidParameter, match="must look like 32x1e6"):
             Size.parse(text)
-    with pytest.raises(InvalidParameter, match="unknown rule 'krumm'; did you mean 'krum'\\? choose one of: arc"):
+    with pytest.raises(InvalidParameter, match="unknown rule 'krumm'; did you mean 'krum'\\? choose one of: aksel"):
         bench([Size(5, 10)], [], ["krumm"])
 
 
