@@ -17,6 +17,7 @@ NONE = {  # rule: rows, the honest ones first, and the answer
     rules.DnC(f=2): ([0, 0, 0, 10, 90], 10 / 3),
     rules.SignGuard(f=1): ([1, 1, 1, 0.5], 0.875),
     rules.FLAME(f=1, noise=0.0): ([1, 1, 1, 0.5], 0.875),
+    rules.LASA(f=1): ([1, 1, 1, 0.5], 0.875),
     rules.ClippedClustering(f=1): ([1, 1, 1, 0.5], 5 / 6),
     CLIPPED: ([9, 9, 9], 2),
 }
