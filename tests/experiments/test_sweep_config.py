@@ -108,6 +108,7 @@ BAD = {
         "[task]\nnum-malicious = 1\n[grid]\nlr = [0.1, 0.2]\nattack = ['none', 'ipm']\n[choose]\nkeys = ['attack']",
         "[choose] keys: unknown hyper-parameter with several values in [grid] 'attack'; choose one of: lr",
     ),
+    "nothing to choose among": ("[choose]\nkeys = ['lr']", "[choose] keys needs a hyper-parameter with several values in [grid], got none"),
     "choice without a split": (
         "[task]\nvalidation = 0.0\n[grid]\nlr = [0.1, 0.2]\n[choose]\nkeys = ['lr']",
         "[choose] needs a validation split to choose on, got validation = 0",

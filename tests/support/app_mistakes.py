@@ -119,7 +119,11 @@ BAD_APPS = {
         {"evaluate": "pull.mine:judge"},
         "evaluate = 'pull.mine:judge' must return a mapping",
     ),
-    "a failing evaluation": ({"mine": "def judge(arrays): raise OSError('no data')"}, {"evaluate": "pull.mine:judge"}, "OSError: no data"),
+    "a failing evaluation": (
+        {"mine": "def judge(arrays): raise OSError('no data')"},
+        {"evaluate": "pull.mine:judge"},
+        "evaluate = 'pull.mine:judge' raised OSError: no data; mend it, or name another function",
+    ),
     "a client that fails": (
         {"client_app": CLIENT.replace("quality(w)", "1 / 0")},
         {},

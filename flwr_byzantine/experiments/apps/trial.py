@@ -9,9 +9,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.experiments.apps.project import App
+from flwr_byzantine.experiments.tasks.own import in_a_line
+
+if TYPE_CHECKING:
+    from flwr_byzantine.experiments.apps.learned import AppModel
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def problem(cases: Sequence[Case]) -> str:
     except InvalidParameter as error:
         return str(error)
     except (Exception, SystemExit) as error:
-        return f"{type(error).__name__}: {error}"
+        return in_a_line(error)
     return ""
 
 
@@ -60,4 +65,13 @@ def _try(case: Case, evaluate: bool) -> None:
     with LocalGrid(client, case.num_clients) as grid:
         learned = AppModel(client, grid, case.num_clients)
         if evaluate:
-            learned.evaluate(0, learned.initial(), clients=1)
+            _evaluate(learned, case.app)
+
+
+def _evaluate(learned: AppModel, app: App) -> None:
+    try:
+        learned.evaluate(0, learned.initial(), clients=1)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ByzantineError) or not app.evaluate:
+            raise
+        raise InvalidParameter(f"evaluate = {app.evaluate!r} raised {in_a_line(error)}; mend it, or name another function") from error

@@ -232,6 +232,10 @@ def _choose(file: Path, content: Table, grid: Mapping[str, list[Any]]) -> tuple[
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise InvalidParameter(f"{file}: [choose] keys must be a list of keys of [grid], got {keys!r}")
     candidates = [key for key, values in grid.items() if len(values) > 1 and key not in NOT_CHOSEN]
+    if keys and not candidates:
+        raise InvalidParameter(
+            f"{file}: [choose] keys needs a hyper-parameter with several values in [grid], got none; write lr = [0.1, 0.3]"
+        )
     for key in map(key_of, keys):
         if key not in candidates:
             where = f"{file}: [choose] keys: "
