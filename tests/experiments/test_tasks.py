@@ -188,7 +188,8 @@ def test_data_are_poisoned_once_as_long_as_attack_seed_and_data_stay(monkeypatch
     monkeypatch.setattr(client, "_POISONED", Cache(size=3))
 
     def examples(task, number, attack):
-        return client._examples(task, number, None, {**client.config_of(task, attack), "server-round": 1})
+        config = {**client.config_of(task, attack), "server-round": 1}
+        return client.examples(task, number, client.mounted(task, number, config))
 
     task, flip = Task(num_clients=4, num_malicious=2), attacks.LabelFlip()
     first = examples(task, 0, flip)
