@@ -19,6 +19,10 @@ NONE = {  # rule: rows, the honest ones first, and the answer
     rules.FLAME(f=1, noise=0.0): ([1, 1, 1, 0.5], 0.875),
     rules.LASA(f=1): ([1, 1, 1, 0.5], 0.875),
     rules.ClippedClustering(f=1): ([1, 1, 1, 0.5], 5 / 6),
+    rules.RLR(f=1): ([1, 1, 1, 0.5], 0.875),
+    rules.CRFL(f=1, noise=0.0): ([1, 1, 1, 0.5], 0.875),
+    rules.SLSGD(f=1): ([1, 1, 1, 0.5], 0.5),
+    rules.SignSGD(f=1): ([2, 2, 2, 2], 1),
     CLIPPED: ([9, 9, 9], 2),
 }
 
@@ -29,6 +33,13 @@ def test_equal_honest_rows_and_another_answer(rule):
     assert set(rows[: len(rows) - max(rule.f, 1)]) == {rows[0]} != {answer}
     assert rule(np.array(rows, float)[:, None]) == pytest.approx(answer)
     assert rule.kappa(len(rows)) is None or rule.f == 0
+
+
+@pytest.mark.parametrize("rule", [rules.AutoGM(f=1), rules.FedRDF(f=1), rules.GAS(f=1)], ids=str)
+@pytest.mark.parametrize("byzantine", [-50.0, 0.5, 1.0, 1e6])
+def test_of_those_without_a_known_bound_equal_honest_rows_are_the_answer(rule, byzantine):
+    assert rule(np.array([1.0, 1, 1, 1, byzantine])[:, None]) == pytest.approx(1)
+    assert rule.kappa(5) is None
 
 
 def test_dnc_does_not_see_what_it_does_not_draw():
