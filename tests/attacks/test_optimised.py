@@ -258,6 +258,7 @@ def test_attacks_that_know_the_rule_need_it():
     assert {cls.__name__ for cls in attacks.available() if cls.knowledge == "rule"} == {
         "AGRTailored",
         "Adaptive",
+        "OneCoordinate",
         "OptimalALIE",
         "OptimalIPM",
     }
