@@ -224,27 +224,6 @@ def finite(row: Array) -> bool:
         return all(np.dot(row[part], zeros[: part.stop - part.start]) == 0 for part in slices(len(row), CHUNK_VALUES))
 
 
-def moments(rows: Array) -> tuple[Array, Array]:
-    """(d,) float64 mean and standard deviation of each column of (n, d) rows, with divisor n: NumPy's, part by part in cache, on all cores.
-
-    Example:
-        >>> [found.tolist() for found in moments(np.array([[0.0, 1.0], [2.0, 1.0]]))]
-        [[1.0, 1.0], [1.0, 0.0]]
-    """
-    mean, deviation = np.empty(rows.shape[1]), np.empty(rows.shape[1])
-    places = compiled.RowAddresses.of(rows) if rows.shape[1] > 1 and compiled.supports(rows) else None
-
-    def work(part: slice) -> None:
-        if places is not None:
-            compiled.moments_into(places, part, mean, deviation)
-            return
-        block = rows[:, part].astype(np.float64, copy=False)
-        mean[part], deviation[part] = block.mean(axis=0), block.std(axis=0)
-
-    run(work, cache_sized_parts(*rows.shape) if places is None else equal_parts(rows.shape[1]), compiled=places is not None)
-    return mean, deviation
-
-
 def round_into(value: Array, out: Array) -> None:
     """Round float64 `value` into `out`: clipped to the dtype's range, integers to the nearest."""
     if out.dtype.kind in "iu":

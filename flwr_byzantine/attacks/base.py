@@ -125,10 +125,7 @@ class Attack(Declared):
         return like.restore(np.require(self.crafted(self.sanitized(rows), int(f), context, rows.dtype), requirements=("C", "W")))
 
     def crafted(self, honest: Array, f: int, context: AttackContext, dtype: Any) -> Array:
-        """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is.
-
-        Colluders that send one vector get it in the memory of one, not to be written to.
-        """
+        """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is; read-only."""
         values = self.craft(honest, f, context) if f else np.zeros((0, honest.shape[1]))
         largest = np.finfo(dtype).max if self.finite else np.inf
         distinct = different(values)

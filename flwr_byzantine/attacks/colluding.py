@@ -10,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from flwr_byzantine.arrays.geometry import sq_distances as from_gram
-from flwr_byzantine.arrays.kernels import gram, moments
+from flwr_byzantine.arrays.kernels import gram
+from flwr_byzantine.arrays.moments import moments
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.attacks.base import AttackContext, ColludingAttack
 from flwr_byzantine.declare.params import param

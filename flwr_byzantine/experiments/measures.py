@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.kernels import moments
+from flwr_byzantine.arrays.moments import moments
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.detection import Round, auc, figures, mean_roc, precision, recall
 from flwr_byzantine.strategy.report import NodeReport, RoundReport

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
 import torch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine.adversary import Adversary, Trained
 from flwr_byzantine.arrays.parallel import cores
@@ -21,6 +18,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.detection import Verdict, verdicts
 from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
 from flwr_byzantine.experiments.tasks import malicious
+from flwr_byzantine.experiments.tasks.batched.average import Average
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
 from flwr_byzantine.experiments.tasks.batched.tables import Answers
 from flwr_byzantine.experiments.tasks.client import examples
@@ -33,11 +31,10 @@ from flwr_byzantine.experiments.tasks.sampling import below_of
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
-from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
-from flwr_byzantine.strategy.in_process import InProcess, nodes_only
+from flwr_byzantine.strategy.in_process import InProcess
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.wrapper import Wrapper
 
@@ -191,30 +188,6 @@ class Federation:
         return self.data[client]
 
 
-class Average:
-    """Flower's average in process, by its own code.
-
-    Args:
-        below: the strategy.
-    """
-
-    def __init__(self, below: FedAvg) -> None:
-        self.below = below
-
-    @contextmanager
-    def running(self, now: Model) -> Iterator[None]:
-        """A whole run."""
-        yield
-
-    @span("strategy")
-    def round(self, number: int, now: Model, replies: Mapping[int, Model], counts: Mapping[int, int]) -> Model:
-        """The next model, from node id -> model and node id -> number of examples."""
-        messages = self.below.configure_train(number, pack(now), ConfigRecord(), nodes_only(list(replies)))
-        answers = [_reply(message, replies, counts) for message in messages]
-        arrays, _ = self.below.aggregate_train(number, sorted(answers, key=lambda reply: reply.metadata.src_node_id))
-        return now if arrays is None else {name: unpack(array.data).copy() for name, array in arrays.items()}
-
-
 class Recorder:
     """What an `Evaluator` asks of the replies of the last round.
 
@@ -264,12 +237,6 @@ def vector(arrays: Model) -> Array:
 def _moves(rows: Array, origin: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         return np.subtract(rows, origin, dtype=np.float64)
-
-
-def _reply(message: Message, replies: Mapping[int, Model], counts: Mapping[int, int]) -> Message:
-    node = message.metadata.dst_node_id
-    content = RecordDict({"arrays": pack(replies[node]), "metrics": MetricRecord({"num-examples": counts[node]})})
-    return Message(content=content, reply_to=message)
 
 
 def _threads() -> int:
