@@ -99,8 +99,8 @@ def test_dtype_is_kept_and_rounding_is_the_only_difference(rule, dtype, exact_de
     expected = rule(X, **keywords)
     step = {torch.float16: 2**-11, torch.bfloat16: 2**-8, torch.float64: 1e-12, torch.int64: 0.0}[dtype]
     slack = 0.5 if dtype == torch.int64 else 1e-6
-    noise = 5.0 if isinstance(rule, rules.FLAME) else 0.0  # added to a result that was rounded
-    times = 2 if noise else 1
+    noise = 5.0 if isinstance(rule, rules.FLAME | rules.CRFL) else 0.0  # added to a result that was rounded
+    times = 2 if noise or isinstance(rule, rules.SLSGD) else 1  # which is halved and rounded again
     assert (np.abs(host(out) - expected) <= 1.001 * times * (step * (np.abs(expected) + noise) + slack)).all()
 
 

@@ -1,5 +1,7 @@
 """How long a round waits, on a clock that the test turns."""
 
+from functools import partial
+
 import pytest
 
 import flwr_byzantine
@@ -77,10 +79,13 @@ def test_the_limit_ends_it_in_any_case(clock):
     assert ends(clock, Patience(Quorum(9), 100.0, None), []) is None
 
 
+SERVERS = {"Zeno": {"server_loss": lambda _round, _arrays: 0.0}, "ZenoPlusPlus": {"server_update": lambda _round, arrays: arrays}}
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_no_named_strategy_waits_longer_by_default(clock, name):
     """Two of eleven hang in training or evaluation, the others answer within five seconds."""
-    made = getattr(flwr_byzantine, name)
+    made = partial(getattr(flwr_byzantine, name), **SERVERS.get(name, {}))
     try:
         strategy = made()
     except InvalidParameter:  # f must be given

@@ -10,6 +10,7 @@ from flwr_byzantine import InvalidParameter, rules
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.pipeline import run
+from flwr_byzantine.rules.server import Server
 from flwr_byzantine.strategy.metrics import aggregate_metrics, finite_numbers, reported_noise, robust_metrics
 from flwr_byzantine.strategy.weighting import capped
 
@@ -75,9 +76,9 @@ def test_num_examples_count_up_to_twice_the_median(said, counts):
 @pytest.mark.parametrize("rule", [rules.Median(), rules.GeometricMedian(), rules.FLTrust(), rules.Mean()], ids=str)
 def test_only_the_average_of_a_selection_is_weighed(rule):
     updates, _ = wrap(np.array([[0.0], [1.0], [5.0]]))
-    trusted = np.ones(1) if rule == rules.FLTrust() else None
+    server = Server(trusted=np.ones(1))
     with pytest.raises(InvalidParameter, match="weighting='capped' needs a rule that averages a selection"):
-        capped(rule, updates, run(rule, updates, None, trusted), [1, 1, 1])
+        capped(rule, updates, run(rule, updates, None, server), [1, 1, 1])
 
 
 def test_a_clipped_selection_is_not_weighed():
