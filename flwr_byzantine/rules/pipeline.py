@@ -20,7 +20,7 @@ from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.errors import MalformedUpdate, TooFewLeft, TooFewUpdates
 from flwr_byzantine.rules.results import Combination, Detection, Outcome, Reduced, State, Verdict
 from flwr_byzantine.rules.server import Server
-from flwr_byzantine.rules.view import View
+from flwr_byzantine.rules.view import View, counted
 
 
 class Stage(Protocol):
@@ -133,6 +133,8 @@ def _screened(detectors: Sequence[Stage], updates: Updates, state: State, server
         view = view_of([detector], updates.take(found.places.tolist()), state, server)
         with one_blas_thread(view.n):
             verdict = detector.judge(view)
+        if verdict.factors is not None:
+            verdict = replace(verdict, factors=counted(view, verdict.factors))
         found.enter(type(detector).__name__, verdict, view.order, updates.n)
     return found
 

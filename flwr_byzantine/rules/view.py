@@ -35,6 +35,7 @@ class View:
         matrix: (n + anchors, updates + anchors) makes the rows from the updates; None where they are the updates.
         limits: how much of each update counts, in inner products and in what is made of the rows alike; None where all
             count as they are, which those of any ordinary size do.
+        short: (n,) how many times each row counts in `rows_of`, beside its limit; None before that.
         rng: the round's random numbers.
     """
 
@@ -55,6 +56,7 @@ class View:
         self.anchors, self.n = len(anchors), updates.n
         self.matrix: Array | None = None
         self.limits: Limits | None = None
+        self.short: Array | None = None
         self._centred = centred
         self._gram: Array | None = None
         self._source: View | None = None  # what this one reorders
@@ -170,7 +172,14 @@ def rows_of(view: View) -> Array:
     rows = view.at(np.arange(view.updates.d))
     with np.errstate(over="ignore"):
         lengths = np.linalg.norm(rows, axis=1) * view.unit
-    return np.asarray(rows * (view.unit * np.minimum(1.0, HUGE / np.maximum(lengths, HUGE)))[:, None])
+    view.short = np.minimum(1.0, HUGE / np.maximum(lengths, HUGE))
+    return np.asarray(rows * (view.unit * view.short)[:, None])
+
+
+def counted(view: View, factors: Array) -> Array:
+    """(n,) factors of the rows of `rows_of`, as factors of the rows before these were cut to what counts of them."""
+    whole = factors if view.short is None else factors * view.short
+    return whole if view.limits is None else whole * view.limits.factors[: view.n]
 
 
 def node_ids(nodes: Any, n: int) -> list[int]:

@@ -211,3 +211,12 @@ def test_one_huge_row_costs_no_copy_of_all_rows(name):
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", MEMORY, name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout) <= 0.10
+
+
+@pytest.mark.parametrize("size", [1e3, 1e20, 1e75, 3e75, 1e76, 1e150, 1e300])
+@pytest.mark.parametrize("rule", [rules.Mean(), rules.Krum(f=1), rules.GeometricMedian(f=1)], ids=str)
+def test_what_a_detector_cuts_to_a_length_has_that_length(rule, size):
+    X = np.random.default_rng(0).normal(1.0, 0.1, size=(9, 6))
+    X[:2] = size
+    answer = rules.chain(rules.ZenoPlusPlus(f=rule.f), rule)(X, trusted=np.ones(6))
+    assert np.linalg.norm(answer) <= np.sqrt(6) * (1 + 1e-9)
