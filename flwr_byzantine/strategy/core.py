@@ -7,13 +7,13 @@ from dataclasses import replace
 from logging import WARNING
 from typing import Any
 
-from flwr_byzantine.arrays.arrivals import Arrivals
-from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter, TooFewLeft
 from flwr_byzantine.flower.patience import Patience, Quorum
 from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.strategy.ahead import works_ahead
 from flwr_byzantine.strategy.combining import Aggregated, combine
 from flwr_byzantine.strategy.counting import RuleFor, feasible, largest_that_came, quorum, silence, substitutes, too_few, unknown
 from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, evaluations, first_of_each, one_and_the_same
@@ -46,7 +46,7 @@ class Core(Run):
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         super().__init__(policy, rule, step, log, inner)
         self.presence = Presence(policy, log)
-        self.inspector = Inspector(self.spill, self._ahead)
+        self.inspector = Inspector(self.spill, lambda template, spill: works_ahead(self.rule, len(self.asked), template, spill))
         self.template: Template | None = None
         self.asked: list[int] = []
         self.nobody, self.told = "", False
@@ -109,13 +109,6 @@ class Core(Run):
     def arrived(self, reply: Reply) -> bool:
         """Inspect a reply when it arrives; true where it is valid."""
         return self.template is not None and self.inspector.arrived(reply, self.template)
-
-    def _ahead(self, template: Template, spill: Spill | None) -> Arrivals | None:
-        """Where a rule of the round needs inner products: what works them out while replies come."""
-        rule, _ = feasible(self.rule, len(self.asked), 0, 0)
-        if rule is None or template.adapted is not None or not any("n²d" in stage.cost for stage in rule.stages()):
-            return None
-        return Arrivals(template.roles.judged(template.origins), None if spill is None else spill.after_part)
 
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
@@ -205,19 +198,12 @@ class Core(Run):
 
     def _aggregate(self, server_round: int, template: Template, seen: Inspected, veto: str) -> tuple[Aggregated, RoundReport] | None:
         """What is made of the replies and the round's report, or None where the round is skipped, which is reported at once."""
-        nodes, statuses = list(seen.rows), [entry.status for entry in seen.dropped.values()]
-        silent = len(statuses) - statuses.count("invalid") if self.policy.on_missing == "lower-f" else 0
-        bad = statuses.count("invalid")
-        rule, note = largest_that_came(self.rule, len(nodes)) if unknown(self.policy) else feasible(self.rule, len(nodes), bad, silent)
-        replied = len(nodes) + bad + statuses.count("failed")
-        f, short = (0, note) if rule is None else (rule.f, too_few(rule, len(nodes)))
-        report = RoundReport(server_round, len(nodes) + len(statuses), replied, len(nodes), f, str(rule or "none"), True, True, note)
-        report = replace(report, **promise(rule, len(nodes)))
+        nodes, (rule, report, short) = list(seen.rows), self._decided(server_round, seen)
         if veto or short or rule is None:
             self._skip(report, short, seen, veto)
             return None
         if rule.f and one_and_the_same(list(seen.rows.values()), template.values):
-            report = replace(report, note=f"{note}; {SAME}" if note else SAME)
+            report = replace(report, note=f"{report.note}; {SAME}" if report.note else SAME)
         server = brought(self.policy, rule, server_round, self.broadcast, template)
         try:
             made = combine(self.policy, rule, template, seen, self.state.rule, server, self.inspector.spill)
@@ -231,6 +217,17 @@ class Core(Run):
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
         notes = self.remark(server_round, made.remarks)
         return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes, truncation=made.truncation)
+
+    def _decided(self, server_round: int, seen: Inspected) -> tuple[Rule | None, RoundReport, str]:
+        """The rule for the valid replies, the report as far as it is known by now, and why they are too few, where they are."""
+        n, statuses = len(seen.rows), [entry.status for entry in seen.dropped.values()]
+        bad, auto = statuses.count("invalid"), unknown(self.policy)
+        silent = len(statuses) - bad if self.policy.on_missing == "lower-f" else 0
+        rule, note = largest_that_came(self.rule, n) if auto else feasible(self.rule, n, bad, silent)
+        f, short = (0, note) if rule is None else (rule.f, too_few(rule, n))
+        replied = n + bad + statuses.count("failed")
+        report = RoundReport(server_round, n + len(statuses), replied, n, f, str(rule or "none"), True, True, note)
+        return rule, replace(report, **promise(rule, n)), short
 
     def _skip(self, report: RoundReport, short: str, seen: Inspected, veto: str) -> None:
         nodes = dict.fromkeys(seen.rows, NodeReport("kept")) | seen.dropped
