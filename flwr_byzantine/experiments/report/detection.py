@@ -16,13 +16,14 @@ from flwr_byzantine.experiments.report.settings import describe
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.tables import EMPTY, percent
 from flwr_byzantine.experiments.results import Result
-from flwr_byzantine.monitor.show.figures import WIDE, Drawing, label, panels, wrapped
+from flwr_byzantine.monitor.show.figures import WIDE, Drawing, columns_for, label, panels, wrapped
 from flwr_byzantine.monitor.show.looks import Look, looks
 from flwr_byzantine.monitor.show.table import Field, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PANEL = 2.5  # inches that a panel is wide
 SECTION = "Who is left out"
 HEADER = ("rule", "attack", "precision", "recall", "AUC", "first after", "for good after", "honest clients lost")
 NOTES = (
@@ -83,13 +84,14 @@ def _drawing(study: Study, of: WorstCase, shown: dict[str, Look], room: float) -
     scored = [cell for cell in of.cells if cell.roc]
     attacks = [attack for attack in of.attacks if any(cell.attack == attack for cell in scored)]
     names = [rule for rule in shown if any(cell.rule == rule for cell in scored)]
-    columns = max(1, int(room / (0.078 * max(len(label(name)) for name in names) + 0.6)))
+    wide = min(room, PANEL * columns_for(len(attacks), max(1, int(room / PANEL))))  # the figure
+    columns = max(1, int(wide / (0.078 * max(len(label(name)) for name in names) + 0.9)))
     legend = 0.22 * math.ceil(len(names) / columns)
-    figure, axes = panels(len(attacks), room, 2.3, 2.3, margin=(0.3, legend + 0.3), below="honest clients above the threshold (%)")
+    figure, axes = panels(len(attacks), room, PANEL, 2.3, margin=(0.3, legend + 0.3), below="honest clients above it (%)")
     for axis, attack in zip(axes, attacks, strict=True):
         _panel(axis, [cell for cell in scored if cell.attack == attack], {name: shown[name] for name in names})
         axis.set_title(wrapped(attack, 24))
-    figure.supylabel("attackers above it (%)", fontsize=10)
+    figure.supylabel("attackers above the threshold (%)", fontsize=10)
     handles = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3)
     caption = f"ROC curves of the scores over all thresholds of a round: mean over rounds and seeds{where(of.setting)}."
