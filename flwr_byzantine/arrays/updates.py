@@ -92,7 +92,7 @@ class Updates(Geometry):
         for block in self.blocks:
             parts = [np.asarray(vector[start : start + block.width], np.float64) for vector in vectors]
             exact = block.rows[0].dtype if block.rows[0].dtype.kind == "f" and block.rows[0].dtype.itemsize >= 4 else np.float64
-            extra = [(part if block.origin is None else part + block.origin).astype(exact) for part in parts]
+            extra = [_within(part if block.origin is None else part + block.origin, exact) for part in parts]
             blocks.append(replace(block, rows=[*block.rows, *extra]))
             start += block.width
         return Updates(blocks, [*self.ids, *(ANCHOR for _ in vectors)], self.after_part, self.arrivals)
@@ -231,6 +231,12 @@ class Updates(Geometry):
 
     def _empty(self) -> list[Array]:
         return [np.empty(block.width, block.rows[0].dtype) for block in self.blocks]
+
+
+def _within(values: Array, dtype: Any) -> Array:
+    """The values in a dtype of floats, those beyond its range as its largest ones: what is added to finite rows is finite."""
+    ends = np.finfo(dtype)
+    return np.clip(values, ends.min, ends.max).astype(dtype)
 
 
 def _sign(x: Array, y: Array) -> int:

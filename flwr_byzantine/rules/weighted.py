@@ -74,9 +74,10 @@ def simplex(apart: Array, lam: float) -> Array:
         >>> simplex(np.array([0.0, 1.0, 5.0]), 2.0).tolist()
         [0.75, 0.25, 0.0]
     """
-    ascending = np.sort(apart)
+    farther = apart - apart.min()  # what all share changes nothing, and beside it lam may be lost in rounding
+    ascending, lam = np.sort(farther), max(lam, np.finfo(float).tiny)
     eta = (np.cumsum(ascending) + lam) / np.arange(1, len(apart) + 1)
-    weights = np.maximum(eta[np.flatnonzero(eta > ascending)[-1]] - apart, 0.0) / lam
+    weights = np.maximum(eta[np.flatnonzero(eta > ascending)[-1]] - farther, 0.0) / lam
     return np.asarray(weights / weights.sum())
 
 

@@ -208,3 +208,8 @@ def test_mistakes_on_the_command_line_get_one_clear_sentence(name, options, mess
     result = CliRunner().invoke(app, ["audit", name, "--options", options])
     assert isinstance(result.exception, InvalidParameter)
     assert message in str(result.exception)
+
+
+def test_a_strategy_that_goes_part_of_the_way_is_told_how_to_be_audited():
+    with pytest.raises(InvalidParameter, match=r"it ends elsewhere .1.56 off.; audit it with whole steps"):
+        audit(load_strategy("flwr_byzantine:SLSGD", 2), [], 2)

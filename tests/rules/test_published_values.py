@@ -362,3 +362,7 @@ def test_where_we_differ_it_is_as_the_table_says(row):
 
 def test_every_row_of_the_table_is_tested_and_every_test_has_a_row():
     assert re.findall(r"^\| ((?:byzfl|epfl|flower)-[\w-]+) \|", TABLE, re.MULTILINE) == list(ROWS)
+
+
+def test_autogm_weighs_rows_that_are_all_far_away_alike():
+    assert simplex(np.array([1e20, 1e20, 1e40]), 1.0).tolist() == [0.5, 0.5, 0.0]

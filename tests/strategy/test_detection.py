@@ -135,3 +135,11 @@ def test_fldetector_follows_the_models_own_way_where_it_is_known():
     steps = strategy.core.state.rule.arrays["FLDetector.steps"]
     assert steps[0] == pytest.approx(np.full(7, 0.5 * 1.25))
     assert steps[1] == pytest.approx(np.full(7, 0.5 * 1.25 * 1.9))
+
+
+@pytest.mark.parametrize("detector", [rules.FLDetector(), rules.MartingaleFilter()], ids=str)
+def test_an_aggregate_that_has_gone_to_the_edge_of_float32_ends_no_run(detector):
+    strategy = Robust(rules.chain(detector, rules.Mean()))
+    with np.errstate(over="ignore"):
+        rounds(strategy, {1: 3e38}, {1: 0.0}, {1: 0.0})
+    assert [report.aggregated for report in strategy.reports] == [True] * 3

@@ -5,6 +5,10 @@ import pytest
 from flwr.serverapp.strategy import FedAdam
 
 from flwr_byzantine import ByzantineSGD, FedMedian, InfeasibleRound, InvalidParameter, LoRA, MultiKrum, Robust, rules
+from flwr_byzantine.arrays.adapters import Adapters, Layer, packed
+from flwr_byzantine.arrays.factors import Factors, zero
+from flwr_byzantine.rules.pipeline import run
+from flwr_byzantine.rules.server import Server
 from flwr_byzantine.strategy.lora import Pair
 from tests.support.adapters import ALPHA, LAYERS, PREFIX, adapter, one_round, rank_of, replies, turned
 
@@ -288,3 +292,19 @@ def test_replies_may_lie_on_the_disk(tmp_path):
 def test_named_strategies_take_it():
     assert MultiKrum(f=1, lora=ALPHA).lora is ALPHA
     assert FedMedian(lora=ALPHA).lora is ALPHA
+
+
+def test_zeno_plus_plus_judges_products_by_the_servers_own():
+    rng = np.random.default_rng(0)
+    rows = [Factors(rng.normal(size=(5, rank)), rng.normal(size=(rank, 4))) for rank in (1, 2, 3, 3)]
+    rows.append(rows[0].times(-2.0))
+    base, own = zero(5, 4), rows[0].times(0.5)
+    rule = rules.chain(rules.ZenoPlusPlus(), rules.Mean())
+    found = run(rule, Adapters([Layer(rows, base, None)]), None, Server(packed(np.zeros(0), [own])))
+    formed = rule.aggregate(np.array([row.product().ravel() for row in rows]), trusted=own.product().ravel())
+    assert (found.blocks[0] @ found.blocks[1]).ravel() == pytest.approx(formed.value)
+    assert 4 not in formed.selected == found.selected
+
+
+def test_a_share_of_many_clients_refuses_no_rule_that_few_can_have():
+    assert Robust("smea", f=0.2, lora=LoRA(alpha=8)).rule_at(12).f == 2

@@ -24,6 +24,10 @@ from flwr_byzantine.flower.words import is_printable, printable
 
 OUTCOMES = ("survived", "skipped", "dtype changed", "structure changed", "metrics spoilt", "poisoned", "non-finite", "crashed")
 TOLERANCE = 0.1  # distance from the honest result; honest updates spread by 0.01
+ELSEWHERE = (
+    "audit: expected a strategy that goes where clients that all agree go, so that what hostile ones change is seen; with honest replies "
+    "alone it ends elsewhere ({detail}); audit it with whole steps, and without noise, as by --options '{{\"alpha\": 1.0}}' for SLSGD"
+)
 Make = Callable[[], Any]
 
 
@@ -119,6 +123,8 @@ def audit(
     run = legacy_run if legacy else message_run
     with _quiet():
         honest = _try(run, make, HONEST, ())
+        if honest.outcome in ("poisoned", "skipped"):
+            raise InvalidParameter(ELSEWHERE.format(detail=honest.detail or honest.outcome))
         if honest.outcome != "survived":
             raise InvalidParameter(f"audit: the strategy fails when all replies are honest: {honest.outcome} {honest.detail}")
         findings = list[Finding]()
