@@ -104,6 +104,8 @@ def parse(text: str, f: int, **options: Any) -> Rule:
         >>> str(parse("ctma(median)", f=2))
         'CTMA(f=2, base=Median(f=2))'
     """
+    if not isinstance(text, str):
+        raise InvalidParameter(f"expected a rule's name, such as 'nnm+trimmed-mean', got {text!r}")
     return _built(text, f, options)
 
 

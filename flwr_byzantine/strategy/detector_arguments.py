@@ -20,14 +20,15 @@ class DetectorArguments(RuleArguments):
     """Of every detector.
 
     Attributes:
-        then: name of the rule, or chain, over those who are left, such as "median"; the papers average.
+        then: the rule, or chain, over those who are left, for any f, or its name, such as "median"; the papers average.
     """
 
-    then: str = "mean"
+    then: Rule | str = "mean"
 
     def rule_with(self, f: int) -> Rule:
         """The detector, and the rule after it."""
-        return chain(super().rule_with(f), aggregating(parse(self.then, f)))
+        rest = self.then.with_f(f) if isinstance(self.then, Rule) else parse(self.then, f)
+        return chain(super().rule_with(f), aggregating(rest))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -67,3 +67,9 @@ def test_deltas_not_values_are_scaled():
     moved = run(rules.CGE(f=F), updates(X + origin, origin=origin))
     np.testing.assert_allclose(moved.scores, plain.scores)
     assert moved.selected == plain.selected
+
+
+def test_scaled_values_are_finite_however_large_they_were():
+    updates = Updates([Block([np.array([1e300, 1.0])], None, 1e20)])
+    with np.errstate(over="ignore"):
+        assert updates.at(np.arange(2)).tolist() == [[np.finfo(float).max, 1e20]]

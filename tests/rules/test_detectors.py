@@ -11,6 +11,7 @@ from sklearn.cluster import HDBSCAN
 
 from flwr_byzantine import rules
 from flwr_byzantine.errors import InvalidParameter, TooFewLeft
+from flwr_byzantine.rules.detectors.movement import hessian_product
 from flwr_byzantine.rules.detectors.split import halves, two_or_one
 from flwr_byzantine.rules.results import State
 from tests.support import detector_references as references
@@ -292,3 +293,8 @@ def test_a_liar_found_by_fldetector_in_numbers():
     ]
     assert left_out[-1] == [False, False]
     assert left_out[0] == [True, True]
+
+
+def test_a_step_that_is_nothing_beside_another_is_none():
+    steps, changes = np.array([[1e200, 0.0], [0.0, 1.0]]), np.array([[2e200, 0.0], [0.0, 5.0]])
+    assert hessian_product(steps, changes, np.ones(2)) == pytest.approx([2.0, 2.0])

@@ -143,3 +143,11 @@ def test_an_aggregate_that_has_gone_to_the_edge_of_float32_ends_no_run(detector)
     with np.errstate(over="ignore"):
         rounds(strategy, {1: 3e38}, {1: 0.0}, {1: 0.0})
     assert [report.aggregated for report in strategy.reports] == [True] * 3
+
+
+@pytest.mark.parametrize("api", [ours, legacy])
+def test_the_rule_after_a_detector_may_be_a_rule_or_its_name(api):
+    for then in (rules.Median(), "median"):
+        assert str(api.SafeGuard(f=2, then=then).rule_at(9)) == "SafeGuard(f=2) + Median(f=2)"
+    with pytest.raises(InvalidParameter, match=r"expected a rule's name, such as 'nnm.trimmed-mean', got None"):
+        api.SafeGuard(f=2, then=None)

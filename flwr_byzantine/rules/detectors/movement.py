@@ -11,6 +11,8 @@ from flwr_byzantine.arrays.geometry import HUGE
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.rules.view import View
 
+NOTHING = 1e-100  # of the longest step is no step: its square would be zero
+
 
 def origin_of(view: View) -> Array | None:
     """(d,) float64 broadcast model, or None where rows are measured from zero."""
@@ -88,7 +90,8 @@ def hessian_product(steps: Array, changes: Array, v: Array) -> Array:
         >>> hessian_product(np.array([[1.0, 0.0]]), np.array([[2.0, 0.0]]), np.array([1.0, 1.0])).tolist()
         [2.0, 2.0]
     """
-    moved = (steps != 0).any(axis=1)
+    lengths = np.abs(steps).max(axis=1, initial=0.0)
+    moved = lengths > lengths.max(initial=0.0) * NOTHING
     S, Y = steps[moved], changes[moved]
     if not len(S):
         return np.zeros_like(v)
