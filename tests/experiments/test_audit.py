@@ -23,7 +23,15 @@ WEAKER = {  # rules that promise less by their own papers: what then bends the m
     "CenteredClipping": {"all", "one", "update times", "subnormal", "huge", "forged", "20 times", *INTEGERS},  # all pull by the radius
     "ClippedClustering": {"update times 100"},  # rows in the honest direction are clipped, not dropped
     "FoolsGold": {"all", "one", "update times", "huge", "forged", "20 times", "subnormal", *INTEGERS},  # a single attacker is no Sybil
-    "ZenoPlusPlus": {"all", "one", "subnormal", "huge", *INTEGERS},  # what goes along with the server counts at the server's length
+    "ZenoPlusPlus": {
+        "all",
+        "one",
+        "subnormal",
+        "huge",
+        "forged",
+        "20 times",
+        *INTEGERS,
+    },  # what goes along with the server counts at the server's length
     **{name: {""} for name in ("DeepSight", "FLANDERS", "FLDetector", "RLR")},  # what they let pass, in a first round anything, is averaged
 }
 OPTIONS: dict[str, dict[str, Any]] = {  # those that go a part of the way, or whose steps are short, are asked for whole ones
