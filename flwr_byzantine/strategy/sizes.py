@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
-from flwr_byzantine.arrays.geometry import HUGE, TINY, sq_distances
+from flwr_byzantine.arrays.geometry import HUGE, TINY, Limits, sq_distances
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block
@@ -27,6 +27,7 @@ TOGETHER = 1 << 22  # values looked at in all arrays of all replies: 32 MB
 SPARSE = 0.25  # where half of the replies change a smaller share of these, an array is looked at where they change it
 CLOSER = 16  # times as many values of such an array
 ROUNDING = 4 * float(np.finfo(np.float64).eps)
+LONGEST = 1e300  # as a length
 FARTHEST = 1e60  # no array counts more times than this
 
 
@@ -66,10 +67,11 @@ class Samples:
         rows = np.abs(self.deltas - _median(self.deltas) if centred else self.deltas)
         peaks = np.median(np.maximum.reduceat(rows, self._starts, axis=1), axis=0)
         peaks[peaks == 0] = 1.0
-        rows /= np.repeat(peaks, self._counts)
         with np.errstate(over="ignore"):
+            rows /= np.repeat(peaks, self._counts)
             lengths = np.sqrt(np.add.reduceat(rows**2, self._starts, axis=1))
-        return np.asarray(np.median(lengths, axis=0) * peaks * np.sqrt(self._changing / self._counts))
+            sizes = np.median(lengths, axis=0) * peaks * np.sqrt(self._changing / self._counts)
+        return np.asarray(np.minimum(sizes, LONGEST))  # where half of the rows are longer than any number
 
     def moved(self, aggregate: Sequence[Array], f: int, least: float = 0.0) -> Array:
         """(3, B) how many values of each array the clients changed, without the f that changed most, and how many of these stayed.
@@ -113,22 +115,25 @@ def per_array(blocks: Sequence[Block], after_part: AfterPart | None = None) -> l
         [1.0, 8.0]
     """
     widths = np.sqrt([block.width for block in blocks])
-    sizes = np.array([_typical_distance(block, after_part) for block in blocks])
+    sizes = np.minimum([_typical_distance(block, after_part) for block in blocks], LONGEST)
     apart = sizes > 0
     if not apart.any():
         return list(blocks)
     sizes = np.where(apart, sizes, np.median((sizes / widths)[apart]) * widths)
-    scales = np.minimum(sizes.max() / np.maximum(sizes, sizes.max() / FARTHEST), FARTHEST)
+    least = sizes.max() / FARTHEST
+    scales = np.where(sizes <= least, FARTHEST, np.minimum(sizes.max() / np.maximum(sizes, least), FARTHEST))
     return [replace(block, scale=float(scale)) for block, scale in zip(blocks, scales, strict=True)]
 
 
 def _typical_distance(block: Block, after_part: AfterPart | None) -> float:
-    n, unit = len(block.rows), 1.0
+    unit = 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         G = kernels.gram(block.rows, block.origin, exact=True, after_part=after_part)
-        if not TINY**2 < np.median(np.diag(G)) < HUGE**2:  # squares of ordinary rows leave float64's range
-            unit = float(np.median(kernels.peaks(block.rows, block.origin, after_part))) or 1.0
-            G = kernels.scaled_gram(block.rows, block.origin, np.full(n, 1 / unit), None, after_part)
+        squares = np.diag(G)
+        if not (squares.max() < HUGE**2 and np.median(squares) > TINY**2):  # what leaves float64's range, or nearly so
+            limits = Limits.of(kernels.peaks(block.rows, block.origin, after_part), block.width)
+            if limits is not None:
+                unit, G = limits.unit, kernels.scaled_gram(block.rows, block.origin, limits.scale, None, after_part)
         return math.sqrt(typical_distance(sq_distances(G), f=0)) * unit
 
 

@@ -225,3 +225,14 @@ def test_spilled_rounds_are_the_same(rule, tmp_path):
         for spill in (None, tmp_path)
     ]
     assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
+
+
+@pytest.mark.parametrize("size", [1e80, 1e154, 1e200, 1e308])
+@pytest.mark.parametrize("bad", [1, 2, 4])
+def test_scales_are_numbers_whatever_is_sent(size, bad):
+    """With up to two of five they are those of the honest rows; beyond that, numbers still."""
+    rows = np.random.default_rng(0).normal(size=(5, 6))
+    rows[:bad] = size * np.sign(rows[:bad])
+    first, second = per_array([Block(list(rows)), Block(list(np.random.default_rng(1).normal(size=(5, 6))))])
+    assert np.isfinite([first.scale, second.scale]).all()
+    assert bad > 2 or 0.1 < first.scale / second.scale < 10
