@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -172,10 +173,11 @@ def test_of_two_sweeps_that_share_a_cluster_ctrl_c_ends_one_alone(nodes, tiny, t
 
 @pytest.mark.slow
 def test_two_nodes_of_which_one_is_killed_give_the_results_of_one(nodes, tmp_path):
-    text = TINY.replace("rounds = 2", "rounds = 200").replace('"krum", "nnm+trimmed-mean"', '"krum"')
+    text = TINY.replace("rounds = 2", "rounds = 400").replace('"krum", "nnm+trimmed-mean"', '"krum"')
     path, target, alone = write(tmp_path, text), tmp_path / "r.jsonl", tmp_path / "one.jsonl"
     with started(path, "--results", target, "--ray", nodes.address) as process:
-        wait_for(lambda: lines(target) >= 1, process)
+        wait_for(lambda: lines(target) >= 2, process)
+        time.sleep(0.5)  # for both nodes to be within their next cells, as long as the first, and not between two
         nodes.tell("kill")
         said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
