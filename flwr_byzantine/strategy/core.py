@@ -7,6 +7,8 @@ from dataclasses import replace
 from logging import WARNING
 from typing import Any
 
+from flwr_byzantine.arrays.arrivals import Arrivals
+from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter, TooFewLeft
 from flwr_byzantine.flower.patience import Patience, Quorum
@@ -46,7 +48,7 @@ class Core(Run):
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         super().__init__(policy, rule, step, log, inner)
         self.presence = Presence(policy, log)
-        self.inspector = Inspector(self.spill, lambda template, spill: works_ahead(self.rule, len(self.asked), template, spill))
+        self.inspector = Inspector(self.spill, self._ahead)
         self.template: Template | None = None
         self.asked: list[int] = []
         self.nobody, self.told = "", False
@@ -109,6 +111,9 @@ class Core(Run):
     def arrived(self, reply: Reply) -> bool:
         """Inspect a reply when it arrives; true where it is valid."""
         return self.template is not None and self.inspector.arrived(reply, self.template)
+
+    def _ahead(self, template: Template, spill: Spill | None) -> Arrivals | None:
+        return works_ahead(self.rule, len(self.asked), template, spill)
 
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
