@@ -16,12 +16,12 @@ from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.columns import FedRDF, SignSGD
 from flwr_byzantine.rules.coordinatewise import MeaMed, Median, Phocas, TrimmedMean
-from flwr_byzantine.rules.detectors.deepsight import DeepSight
-from flwr_byzantine.rules.detectors.flanders import FLANDERS
-from flwr_byzantine.rules.detectors.fldetector import FLDetector
-from flwr_byzantine.rules.detectors.martingale import MartingaleFilter
-from flwr_byzantine.rules.detectors.safeguard import SafeGuard
-from flwr_byzantine.rules.detectors.zeno import Zeno, ZenoPlusPlus
+from flwr_byzantine.rules.detecting.deepsight import DeepSight
+from flwr_byzantine.rules.detecting.flanders import FLANDERS
+from flwr_byzantine.rules.detecting.fldetector import FLDetector
+from flwr_byzantine.rules.detecting.martingale import MartingaleFilter
+from flwr_byzantine.rules.detecting.safeguard import SafeGuard
+from flwr_byzantine.rules.detecting.zeno import Zeno, ZenoPlusPlus
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
 from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
 from flwr_byzantine.rules.layerwise import LASA

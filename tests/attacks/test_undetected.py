@@ -10,7 +10,7 @@ from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.attacks import AttackContext, Undetected
 from flwr_byzantine.attacks.attackers import Attacker
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.detectors.base import Detector, recalled, rows_of, senders
+from flwr_byzantine.rules.detecting.base import Detector, recalled, rows_of, senders
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.server import Layout, Server

@@ -19,7 +19,7 @@ from tests.support.sweeps import ROOT, TINY, write
 SCRIPTS = {path.name: path for path in (ROOT / "docs" / "slurm").glob("*.sh")}
 STAND_INS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',
-    "scontrol": "echo one; echo two",
+    "scontrol": "echo one; sleep 0.2; echo two",  # a reader that leaves after the first name would end the script
     "hostname": "echo 127.0.0.1",
     "flwr-byzantine": f'exec {sys.executable} -m flwr_byzantine "$@"',
 }

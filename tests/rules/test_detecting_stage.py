@@ -12,7 +12,7 @@ from flwr_byzantine import attacks, rules
 from flwr_byzantine.attacks.base import AttackContext
 from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewLeft, TooFewUpdates
-from flwr_byzantine.rules.detectors.memory import Senders
+from flwr_byzantine.rules.detecting.memory import Senders
 from flwr_byzantine.rules.results import State, Verdict
 from tests.support.detectors import Loud
 

@@ -11,8 +11,8 @@ from sklearn.cluster import HDBSCAN
 
 from flwr_byzantine import rules
 from flwr_byzantine.errors import InvalidParameter, TooFewLeft
-from flwr_byzantine.rules.detectors.movement import hessian_product
-from flwr_byzantine.rules.detectors.split import halves, two_or_one
+from flwr_byzantine.rules.detecting.movement import hessian_product
+from flwr_byzantine.rules.detecting.split import halves, two_or_one
 from flwr_byzantine.rules.results import State
 from tests.support import detector_references as references
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.detectors.base import Detector, recalled, rows_of, senders
-from flwr_byzantine.rules.detectors.memory import Senders
+from flwr_byzantine.rules.detecting.base import Detector, recalled, rows_of, senders
+from flwr_byzantine.rules.detecting.memory import Senders
 from flwr_byzantine.rules.results import Verdict
 
 

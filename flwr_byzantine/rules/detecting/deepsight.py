@@ -14,7 +14,7 @@ from flwr_byzantine.declare.extras import missing
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.clipping import clip_factors
-from flwr_byzantine.rules.detectors.base import Detector, rows_of
+from flwr_byzantine.rules.detecting.base import Detector, rows_of
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.server import Layer, Layout
 from flwr_byzantine.rules.view import View

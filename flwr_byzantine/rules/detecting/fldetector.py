@@ -9,10 +9,10 @@ import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.detectors.base import Detector, recalled, rows_of, senders
-from flwr_byzantine.rules.detectors.memory import Senders
-from flwr_byzantine.rules.detectors.movement import Movement
-from flwr_byzantine.rules.detectors.split import halves, two_or_one
+from flwr_byzantine.rules.detecting.base import Detector, recalled, rows_of, senders
+from flwr_byzantine.rules.detecting.memory import Senders
+from flwr_byzantine.rules.detecting.movement import Movement
+from flwr_byzantine.rules.detecting.split import halves, two_or_one
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.view import View
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.detectors.base import LARGEST, Detector, least, recalled, rows_of, senders
-from flwr_byzantine.rules.detectors.memory import Senders
-from flwr_byzantine.rules.detectors.movement import origin_of
+from flwr_byzantine.rules.detecting.base import LARGEST, Detector, least, recalled, rows_of, senders
+from flwr_byzantine.rules.detecting.memory import Senders
+from flwr_byzantine.rules.detecting.movement import origin_of
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.view import View
 

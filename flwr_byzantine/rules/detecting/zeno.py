@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.detectors.base import LARGEST, Detector, least, rows_of
+from flwr_byzantine.rules.detecting.base import LARGEST, Detector, least, rows_of
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.view import View
 
