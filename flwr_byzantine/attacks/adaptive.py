@@ -16,7 +16,7 @@ from flwr_byzantine.attacks.base import Attack, AttackContext
 from flwr_byzantine.attacks.catalogue import FIXED
 from flwr_byzantine.attacks.simulated_rule import SimulatedRule
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Coordinatewise
+from flwr_byzantine.rules.families import Coordinatewise
 
 STRENGTHS = (1.0, 0.1, 0.3, 0.6, 1.6, 3.0, 10.0)  # factors on the distance of a fixed attack's updates from the honest mean
 NEAR = (0.0, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # around the worst value found, in units of the honest values' range

@@ -12,7 +12,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.attacks.base import Attack, AttackContext
 from flwr_byzantine.errors import InvalidParameter, TooFewLeft, TooFewUpdates
-from flwr_byzantine.rules.base import Mixing
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.rules.server import Layout, Server

@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.base import PreAggregation, Rule
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.families import PreAggregation
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Mixing, PreAggregation
+from flwr_byzantine.rules.families import Mixing, PreAggregation
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Coordinatewise
+from flwr_byzantine.rules.families import Coordinatewise
 
 YIN = "Yin, Chen, Ramchandran, Bartlett, ICML 2018"
 

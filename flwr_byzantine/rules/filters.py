@@ -10,9 +10,9 @@ import numpy as np
 from flwr_byzantine.arrays.geometry import cosines
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.clipping import clip_factors
 from flwr_byzantine.rules.clusters import densest_majority, kernel_width, mean_shift, two_clusters
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.results import Combination, State
 from flwr_byzantine.rules.view import View
 

@@ -12,8 +12,9 @@ from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import TooFewUpdates
-from flwr_byzantine.rules.base import Mixing, Rule
+from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.coordinatewise import NearestMedian, nearest_kappa
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.results import Combination, mean_of, rows_matrix
 from flwr_byzantine.rules.view import View
 

@@ -12,7 +12,7 @@ from flwr_byzantine.arrays import compiled
 from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Mixing, PreAggregation
+from flwr_byzantine.rules.families import Mixing, PreAggregation
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 

@@ -13,8 +13,9 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.base import Mixing, Rule
+from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.coordinatewise import Median
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.krum import Krum
 from flwr_byzantine.rules.pipeline import combine, run
 from flwr_byzantine.rules.results import Combination, Reduced, State, mean_of

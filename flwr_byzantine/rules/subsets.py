@@ -12,7 +12,7 @@ from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.base import Mixing
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.results import Combination, mean_of
 from flwr_byzantine.rules.view import View
 

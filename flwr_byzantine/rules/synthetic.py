@@ -9,7 +9,7 @@ import numpy as np
 
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import PreAggregation
+from flwr_byzantine.rules.families import PreAggregation
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View
 

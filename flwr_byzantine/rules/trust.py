@@ -11,7 +11,7 @@ from flwr_byzantine.arrays.geometry import cosines
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Mixing
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.results import Combination, State
 from flwr_byzantine.rules.view import View
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.base import PreAggregation, Rule
+from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.families import PreAggregation
 from flwr_byzantine.rules.parsing import AUTO, faults, largest, parse
 
 AnyRule = Rule | Callable[[int], Rule] | str

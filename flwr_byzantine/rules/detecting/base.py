@@ -8,7 +8,7 @@ import numpy as np
 
 from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.rules.base import PreAggregation
+from flwr_byzantine.rules.families import PreAggregation
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View, rows_of
 
