@@ -6,7 +6,7 @@ import pytest
 from flwr_byzantine import rules
 from tests.support.rules import RULES, F, answer, data
 
-COORDINATEWISE = [cls(f=F) for cls in rules.available() if issubclass(cls, rules.base.Coordinatewise)]
+COORDINATEWISE = [cls(f=F) for cls in rules.available() if issubclass(cls, rules.families.Coordinatewise)]
 VARIANTS = [rules.MeaMed(f=F, keep="n-2f"), rules.Median(), rules.TrimmedMean(f=0)]
 
 
