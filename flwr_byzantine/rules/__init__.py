@@ -12,6 +12,7 @@ from __future__ import annotations
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewUpdates
 from flwr_byzantine.rules.after import CRFL, RLR, SLSGD
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.bulyan import Bulyan
 from flwr_byzantine.rules.chains import Chain, chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.columns import FedRDF, SignSGD
@@ -24,7 +25,7 @@ from flwr_byzantine.rules.detecting.safeguard import SafeGuard
 from flwr_byzantine.rules.detecting.zeno import Zeno, ZenoPlusPlus
 from flwr_byzantine.rules.families import PreAggregation
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
-from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
+from flwr_byzantine.rules.krum import Krum, MultiKrum
 from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
 from flwr_byzantine.rules.nearest import CGE, MoNNA

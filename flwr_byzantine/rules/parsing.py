@@ -16,6 +16,7 @@ from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.after import CRFL, RLR, SLSGD
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.bulyan import Bulyan
 from flwr_byzantine.rules.chains import chain
 from flwr_byzantine.rules.clipping import ARC, Bucketing, CenteredClipping, Clipping
 from flwr_byzantine.rules.columns import FedRDF, SignSGD
@@ -28,7 +29,7 @@ from flwr_byzantine.rules.detecting.martingale import MartingaleFilter
 from flwr_byzantine.rules.detecting.safeguard import SafeGuard
 from flwr_byzantine.rules.detecting.zeno import Zeno, ZenoPlusPlus
 from flwr_byzantine.rules.filters import FLAME, ClippedClustering, SignGuard
-from flwr_byzantine.rules.krum import Bulyan, Krum, MultiKrum
+from flwr_byzantine.rules.krum import Krum, MultiKrum
 from flwr_byzantine.rules.layerwise import LASA
 from flwr_byzantine.rules.mixing import NNM, GeometricMedian, Mean
 from flwr_byzantine.rules.nearest import CGE, MoNNA

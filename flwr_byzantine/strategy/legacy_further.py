@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flwr_byzantine.strategy import rule_arguments as arguments
+from flwr_byzantine.strategy import further_arguments as arguments
 from flwr_byzantine.strategy.legacy_fedavg import FedAvgArguments, RobustFedAvg
 
 

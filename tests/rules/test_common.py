@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from flwr_byzantine import errors, rules
+from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.wrap import wrap
 from tests.support.rules import ROBUST, RULES, F, answer, call, data, stated, trusted
 
@@ -146,7 +147,7 @@ def test_distances_are_right_far_from_the_origin(ratio):
     X = data(d=1000) + ratio * np.sign(data(1, 1000, seed=9))
     expected = ((X[:, None] - X[None]) ** 2).sum(-1)
     updates, _ = wrap(X)
-    measured = rules.krum.sq_distances(updates.gram(centred=True))
+    measured = sq_distances(updates.gram(centred=True))
     off = ~np.eye(13, dtype=bool)
     np.testing.assert_allclose(measured[off], expected[off], rtol=1e-6)
 
