@@ -224,3 +224,9 @@ def test_a_hugging_face_set_that_cannot_be_had_is_one_sentence_before_anything_r
         InvalidParameter, match=r"dataset 'hf:nobody/nothing': no train split could be read \(\w+: .*\); check the name, or fetch"
     ):
         read(write(tmp_path, "[task]\ndataset = 'hf:nobody/nothing'\n"))
+
+
+@pytest.mark.parametrize("name", ["./nothere", "/nowhere/at/all", "../nothere"])
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(name, tmp_path):
+    with pytest.raises(InvalidParameter, match=f"dataset 'hf:{name}': there is no such folder; 'hf:owner/name' is a set of"):
+        read(write(tmp_path, f"[task]\ndataset = 'hf:{name}'\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def read(dataset: str, options: Mapping[str, Any]) -> Raw:
     Raises:
         InvalidParameter: it cannot be had, or it has no such columns or splits.
     """
+    _check_folder(dataset)
     train, test = _splits(dataset, options)
     kinds = {name: type(kind).__name__ for name, kind in train.features.items()}
     image = _column(dataset, "image", _of(kinds, ["Image"]) or _of(kinds, ARRAYS), kinds, options)
@@ -37,6 +39,14 @@ def read(dataset: str, options: Mapping[str, Any]) -> Raw:
     groups = list(train[_column(dataset, "group", [], kinds, options)]) if "group" in options else None
     parts = [(_images(dataset, part[image]), np.asarray(list(part[label]))) for part in (train, test)]
     return raw_of(dataset, parts[0], parts[1], getattr(train.features[label], "num_classes", 0), groups)
+
+
+def _check_folder(dataset: str) -> None:
+    """Refuse a folder that is not there: `datasets` would look for it on the Hub."""
+    name = dataset.removeprefix(HUB)
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        where = "write the folder without ~" if name.startswith("~") else "there is no such folder"
+        raise InvalidParameter(f"dataset {dataset!r}: {where}; 'hf:owner/name' is a set of Hugging Face's")
 
 
 def _splits(dataset: str, options: Mapping[str, Any]) -> list[Any]:
