@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,7 @@ def gradient(
     if told is not None and SEND in told:
         return _variance_reduced(model, loss, batches, context, momentum, reduction, full, told)
     rows, losses = _rows(model, loss, batches)
-    stack = np.array([np.concatenate([array.ravel() for array in row.values()]) for row in rows])
-    noise = float(stack.var(axis=0, ddof=1).sum()) / len(rows) if len(rows) > 1 else None
+    noise = _variance_of_mean(rows)
     scale = len(rows) if reduction == "sum" else 1
     arrays = {name: scale * np.mean([row[name] for row in rows], axis=0, dtype=row_type(rows[0][name])) for name in rows[0]}
     fresh = 1 - momentum if momentum_form == AVERAGED else 1.0
@@ -95,6 +94,12 @@ def gradient(
     factor = (scale * fresh / (1 - momentum)) ** 2 * momentum_variance_factor(momentum)
     shaped = {name: np.asarray(arrays[name], dtype=rows[0][name].dtype) for name in arrays}
     return Gradient(shaped, float(np.mean(losses)), None if noise is None else noise * factor)
+
+
+def _variance_of_mean(rows: Sequence[Mapping[str, NDArray]]) -> float | None:
+    """The estimated variance of the gradients' mean, summed over coordinates; None of one gradient."""
+    stack = np.array([np.concatenate([array.ravel() for array in row.values()]) for row in rows])
+    return float(stack.var(axis=0, ddof=1).sum()) / len(rows) if len(rows) > 1 else None
 
 
 def _variance_reduced(
