@@ -121,7 +121,8 @@ class Updates(Geometry):
             part = np.empty((self.n, len(inside)))
             self._copy_columns(block, inside, part)
             part = part if block.origin is None else part - block.origin[inside]
-            parts.append(part if block.scale == 1.0 else _within(block.scale * part, np.float64))
+            with np.errstate(over="ignore"):
+                parts.append(part if block.scale == 1.0 else _within(block.scale * part, np.float64))
             start += block.width
         return np.concatenate(parts, axis=1)
 

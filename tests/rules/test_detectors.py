@@ -140,6 +140,20 @@ def test_zeno_is_the_papers():
     assert np.isin([0, 1], found.selected).sum() == 0
 
 
+@pytest.mark.parametrize("detector", [rules.Zeno(f=2), rules.DeepSight(f=2, min_cluster=3)], ids=str)
+def test_a_function_of_the_servers_that_raises_for_f_rows_costs_these_alone(detector):
+    def said(u):
+        if np.abs(u).max() > 100.0:
+            raise OverflowError("math range error")
+        return np.exp(u[:6]).reshape(3, 2) if isinstance(detector, rules.DeepSight) else float(((u - 1) ** 2).sum())
+
+    rows = np.vstack([np.full((2, D), 1e3), 1.0 + 0.1 * np.random.default_rng(0).normal(size=(9, D))])
+    rule, given = rules.chain(detector, rules.Mean()), {"loss": said, "predict": said, "layout": LAYOUT}
+    assert np.abs(rule(rows, **given) - 1.0).max() < 0.5
+    with pytest.raises(OverflowError):  # three: the function is at fault
+        rule(np.vstack([rows, rows[:1]]), **given)
+
+
 def test_zeno_plus_plus_is_the_papers():
     (_, rows), *_ = federation()
     own = np.linspace(0.5, 1.0, D)

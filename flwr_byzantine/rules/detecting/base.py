@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from flwr_byzantine.rules.families import PreAggregation
 from flwr_byzantine.rules.results import Combination
 from flwr_byzantine.rules.view import View, rows_of
 
-__all__ = ["Detector", "least", "nearest_half", "ratio", "recalled", "rows_of", "senders"]
+__all__ = ["Detector", "least", "nearest_half", "ratio", "recalled", "rows_of", "said_of", "senders"]
 
 ROUNDED = 1e-9  # of the median length: rows no farther apart than this are one
 LARGEST = 1e300  # as a score
@@ -76,6 +77,29 @@ def recalled(detector: Detector, view: View) -> dict[str, Array]:
 def senders(view: View) -> Array:
     """(n,) uint64 ids of the view's senders."""
     return np.array(view.updates.ids[: view.n], np.uint64)
+
+
+def said_of(rows: Array, function: Callable[[Array], Any], f: int) -> list[Any]:
+    """What a function of the server's own says of each row; None where it raises, as those of models far from any do.
+
+    Raises:
+        Exception: what the function raised, where it raises for more than f rows: that is not the senders' doing.
+
+    Example:
+        >>> import math
+        >>> said_of(np.array([1.0, 800.0]), math.exp, f=1)
+        [2.718281828459045, None]
+    """
+    found, errors = list[Any](), list[Exception]()
+    for row in rows:
+        try:
+            found.append(function(row))
+        except Exception as error:
+            found.append(None)
+            errors.append(error)
+    if len(errors) > f:
+        raise errors[0]
+    return found
 
 
 def least(scores: Array, count: int) -> tuple[Array, float]:

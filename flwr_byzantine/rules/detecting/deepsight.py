@@ -14,7 +14,7 @@ from flwr_byzantine.declare.extras import missing
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.clipping import clip_factors
-from flwr_byzantine.rules.detecting.base import Detector, rows_of
+from flwr_byzantine.rules.detecting.base import Detector, rows_of, said_of
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.server import Layer, Layout
 from flwr_byzantine.rules.view import View
@@ -36,7 +36,8 @@ class DeepSight(Detector):
 
     Needs the layout, which strategies give and `layout=` is for bare arrays, and scikit-learn (the extra `detect`). The DDifs need
     `predict=` (a strategy: `server_predict=`), a function of a (d,) delta of the model to its outputs, (samples, classes), on
-    inputs that stay the same: random ones as in the paper, which takes 20,000. Without it, the other two decide.
+    inputs that stay the same: random ones as in the paper, which takes 20,000. It may raise for at most f rows, whose outputs then
+    count as huge. Without it, the other two decide.
 
     Conventions. The output layer is the last array of two or more dimensions, and its bias the next one, if that has as many values as
     it has rows or columns; without a bias there is no cosine. HDBSCAN has 3 neighbours and clusters of `min_cluster`.
@@ -78,7 +79,7 @@ class DeepSight(Detector):
         if biases is not None:
             apart.append([_apart(self._clusters(1.0 - cosines(_unit(biases) @ _unit(biases).T), precomputed=True))])
         if view.server.predict is not None:
-            apart.append([_apart(self._clusters(part)) for part in _differences(view, rows)])
+            apart.append([_apart(self._clusters(part)) for part in _differences(view, rows, self.f)])
         merged = np.mean([np.mean(kind, axis=0) for kind in apart], axis=0)
         scores = _shares(self._clusters(merged, precomputed=True, single=True), suspicious)
         lengths = np.linalg.norm(rows, axis=1)
@@ -127,12 +128,14 @@ def _output(layout: Layout) -> tuple[Layer, Layer | None]:
     return weights, bias if fits else None
 
 
-def _differences(view: View, rows: Array) -> list[Array]:
+def _differences(view: View, rows: Array, f: int) -> list[Array]:
     """For each of three parts of the inputs, (n, classes) means of a client's outputs divided by the broadcast model's."""
-    assert view.server.predict is not None
-    own = np.asarray(view.server.predict(np.zeros(view.updates.d)), np.float64) + SMALL
+    predict = view.server.predict
+    assert predict is not None
+    own = np.asarray(predict(np.zeros(view.updates.d)), np.float64) + SMALL
     with np.errstate(all="ignore"):  # hostile models say anything
-        outputs = [np.clip(np.nan_to_num(np.asarray(view.server.predict(row), np.float64) / own), -HUGE, HUGE) for row in rows]
+        found = said_of(rows, lambda row: np.asarray(predict(row), np.float64) / own, f)
+        outputs = [np.clip(np.nan_to_num(np.full_like(own, HUGE) if said is None else said), -HUGE, HUGE) for said in found]
     parts = np.array_split(np.arange(len(own)), min(SETS, len(own)))
     return [np.array([output[part].mean(axis=0) for output in outputs]) for part in parts]
 

@@ -10,7 +10,7 @@ import numpy as np
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.rules.detecting.base import LARGEST, Detector, least, rows_of
+from flwr_byzantine.rules.detecting.base import LARGEST, Detector, least, rows_of, said_of
 from flwr_byzantine.rules.results import Verdict
 from flwr_byzantine.rules.view import View
 
@@ -22,7 +22,8 @@ class Zeno(Detector):
     The paper's score is loss(x) - loss(x + γu) - ρ‖u‖², for an update u; what is reported is its negative, the suspicion.
 
     Call as `rule(X, loss=function)`, with a function of a (d,) delta of the model to its loss on data of the server's own; a strategy
-    takes `server_loss=`. Where clients answer with gradients, it is the loss of the model that goes against them.
+    takes `server_loss=`. Where clients answer with gradients, it is the loss of the model that goes against them. Of at most f rows it may
+    raise: their loss is infinite.
 
     Args:
         f: how many rows are left out (the paper's b), and how many Byzantine ones the rule after it is to withstand; needs n >= 2f + 1.
@@ -56,10 +57,11 @@ class Zeno(Detector):
         """The n - f of the least negative scores."""
         if view.server.loss is None:
             raise InvalidParameter(f"{self} compares losses on data of the server's own: pass loss= (a strategy: server_loss=), a function")
-        rows = rows_of(view)
-        now = float(view.server.loss(np.zeros(view.updates.d)))
-        drops = now - np.array([float(view.server.loss(self.gamma * row)) for row in rows])
+        rows, loss = rows_of(view), view.server.loss
+        now = float(loss(np.zeros(view.updates.d)))
+        losses = said_of(rows, lambda row: float(loss(self.gamma * row)), self.f)
         with np.errstate(over="ignore", invalid="ignore"):
+            drops = now - np.array([np.inf if found is None else found for found in losses])
             scores = self.rho * (rows**2).sum(axis=1) - drops
         scores = np.clip(np.where(np.isnan(scores), LARGEST, scores), -LARGEST, LARGEST)
         kept, threshold = least(scores, view.n - self.f)
