@@ -80,7 +80,7 @@ class InProcess:
         nodes = list(counts)
         if not self._plain:
             self.strategy.strategy.configure_train(server_round, pack(model), ConfigRecord(), nodes_only(nodes))
-        self.core.begin(model, None)
+        self.core.begin(model, pack(model) if self.core.policy.server_update else None)
         self.core.ask(nodes)
         combined = self.core.round(server_round, [Reply(node, arrays, {}, counts[node], source=arrays) for node, arrays in replies.items()])
         if combined is None:

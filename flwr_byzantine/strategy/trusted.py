@@ -37,7 +37,7 @@ def brought(policy: Policy, rule: Rule, server_round: int, broadcast: Any, templ
     Raises:
         InvalidParameter: the rule trusts an update of the server's own, and there is none; or the update is unlike the model.
     """
-    own = server_delta(policy.server_update, server_round, broadcast, template)
+    own = server_delta(policy.server_update, server_round, broadcast, template) if trusts(rule) else None
     if own is None and trusts(rule):
         raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
     loss, predict = (_of_model(train, server_round, template) for train in (policy.server_loss, policy.server_predict))
@@ -82,7 +82,7 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
         template: what the result must look like.
 
     Raises:
-        InvalidParameter: the result is unlike the model, or not finite.
+        InvalidParameter: the result is unlike the model, or not finite; or the function raises it.
     """
     if train is None:
         return None
@@ -90,6 +90,8 @@ def server_delta(train: ServerUpdate | None, server_round: int, model: Any, temp
         raise InvalidParameter("server_update is called with the model that configure_train (configure_fit) broadcasts; call that first")
     try:
         rows = template.check(_by_name(train(server_round, model), template))
+    except InvalidParameter:
+        raise
     except (MalformedUpdate, ValueError, TypeError) as error:
         raise InvalidParameter(f"server_update must return the model as trained in round {server_round}: {error}") from error
     if template.adapted is not None and not template.adapted.strict:

@@ -7,11 +7,12 @@ import pytest
 
 import flwr_byzantine
 from flwr_byzantine import attacks, rules
+from flwr_byzantine.declare import methods
 from flwr_byzantine.declare.citations import citation, entries, entry_of, references_of
 from flwr_byzantine.errors import InvalidParameter
 
 BIB = Path(flwr_byzantine.__file__).parent / "declare" / "papers.bib"
-CITED = [*rules.available(), *rules.detectors(), *attacks.available()]
+CITED = [*rules.available(), *rules.detectors(), *attacks.available(), *methods.available()]
 
 
 def keys(text):
@@ -23,7 +24,7 @@ def fields(entry):
 
 
 @pytest.mark.parametrize("item", CITED, ids=lambda item: item.__name__)
-def test_every_rule_and_attack_names_publications_that_are_known(item):
+def test_every_rule_attack_and_method_names_publications_that_are_known(item):
     for piece in references_of(item):
         entry = entry_of(piece)
         assert entry, f"{item.__name__}: {piece!r} is not in declare/papers.bib"

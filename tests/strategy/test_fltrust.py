@@ -10,6 +10,7 @@ from flwr.serverapp.strategy import Strategy
 
 from flwr_byzantine import errors, legacy, rules, strategy
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.strategy.in_process import InProcess
 
 NODES, FLIPPED = 10, (1, 4, 7, 10)  # 40 %
 TARGET = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
@@ -151,6 +152,22 @@ def test_robust_over_fltrust_without_it_says_so_in_the_first_round():
 def test_a_server_update_unlike_the_model_is_an_error(answer, message):
     with pytest.raises(errors.InvalidParameter, match=message):
         start(strategy.FLTrust(server_update=lambda _number, arrays: answer(arrays.to_numpy_ndarrays())))
+
+
+def test_rules_that_do_not_ask_for_it_do_not_pay_for_it():
+    server = Server()
+    start(strategy.Robust(rules.Median(), server_update=server), rounds=1)
+    assert server.rounds == []
+
+
+def test_in_process_it_gets_the_same_and_what_it_says_is_passed_on():
+    def refuse(number, arrays):
+        assert isinstance(arrays, ArrayRecord)
+        raise errors.InvalidParameter("get data")
+
+    server = InProcess(strategy.Robust(rules.FLTrust(), server_update=refuse))
+    with pytest.raises(errors.InvalidParameter, match=r"^get data$"), server.running({"w": np.zeros(2)}):
+        server.round(1, {"w": np.zeros(2)}, {node: {"w": np.ones(2)} for node in range(3)})
 
 
 FLOWERS = {"Median": "FedMedian", "TrimmedMean": "FedTrimmedAvg"}  # Flower's names for two of the rules

@@ -72,8 +72,9 @@ class AppModel:
         """The error that the project's evaluation function finds, for it is the only one that a server can ask; None without one."""
         return None if self._central is None else lambda broadcast, update: self._error(step.model(broadcast, update))
 
-    def server_loss(self) -> None:
-        """None: the app's data are its clients'."""
+    def servers_own(self) -> Mapping[str, Any]:
+        """Nothing: the app's data are its clients'."""
+        return {}
 
     def _error(self, model: Array) -> float:
         found = self.evaluate(1, unflat(self.first.arrays, model))

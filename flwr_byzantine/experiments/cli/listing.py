@@ -23,8 +23,10 @@ def _attacks(incomplete: str) -> list[str]:
     return _beginning(incomplete, attacks.available())
 
 
-def _either(incomplete: str) -> list[str]:
-    return [*_rules(incomplete), *_attacks(incomplete)]
+def _citable(incomplete: str) -> list[str]:
+    from flwr_byzantine.declare import methods
+
+    return [*_rules(incomplete), *_attacks(incomplete), *_beginning(incomplete, methods.available())]
 
 
 def _beginning(incomplete: str, classes: Iterable[type]) -> list[str]:
@@ -68,13 +70,14 @@ def attacks(
 
 
 def cite(
-    names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum) or attacks by name.", autocompletion=_either)],
+    names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum), attacks or methods by name.", autocompletion=_citable)],
 ) -> None:
-    """BibTeX of exactly the rules and attacks named."""
+    """BibTeX of exactly the rules, attacks and methods (byz-nsgdm, byz-vr-marina, worker-momentum, byzantine-sgd) named."""
     from flwr_byzantine import attacks, rules
+    from flwr_byzantine.declare import methods
     from flwr_byzantine.declare.citations import citation
     from flwr_byzantine.declare.names import by_name
     from flwr_byzantine.rules.parsing import names_in
 
-    known = [*rules.available(), *rules.detectors(), *attacks.available()]
-    typer.echo(citation(*(by_name("rule or attack", part, known) for name in names for part in names_in(name))))
+    known: list[type] = [*rules.available(), *rules.detectors(), *attacks.available(), *methods.available()]
+    typer.echo(citation(*(by_name("rule, attack or method", part, known) for name in names for part in names_in(name))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.experiments.measures import History, evaluated
 from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
-from flwr_byzantine.experiments.tasks.learned import Learned, ServerLoss, TaskModel
+from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
 from flwr_byzantine.experiments.tasks.participation import Cohort, idle
 from flwr_byzantine.experiments.tasks.sampling import Present, average, client_numbers
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
@@ -73,7 +73,7 @@ def federate(
     torch.set_num_threads(1)
     learned = TaskModel(task, attack) if learned is None else learned
     cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
-    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.server_loss())
+    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.servers_own())
     step, due = ServerStep(task, strategy), evaluated(rounds, evaluate_every)
     harm = learned.harm(step) if attack is not None and attack.knowledge == "rule" else None
     known = Mean() if rule is None else rule
@@ -95,9 +95,9 @@ def said(task: Task, attack: Attack | None, rounds: int, notices: Iterable[str])
     return list(dict.fromkeys(text for text in (idle(task, attack, rounds), *notices) if text))
 
 
-def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool, server_loss: ServerLoss | None = None) -> Strategy:
+def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool, own: Mapping[str, Any]) -> Strategy:
     """The strategy of a task with a rule, or None for the plain average, over a Flower strategy that averages."""
-    policy: Any = {"certificate": certificate, "max_skipped_rounds": UNENDING, "server_loss": server_loss}
+    policy: Any = {"certificate": certificate, "max_skipped_rounds": UNENDING, **own}
     if task.method == "local-sgd":
         return below if rule is None else Robust(rule, below, **policy)
     policy |= {"normalized": task.normalized, "refresh": task.refresh or None, "refresh_seed": task.seed}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -18,11 +18,9 @@ from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.poisoned import triggered
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
+from flwr_byzantine.experiments.tasks.servers_own import ServersOwn
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import evaluate
-
-ServerLoss = Callable[[int, dict[str, Any]], float]
-OWN = 500  # examples of the server's own, at most, that it looks at each client's update with
 
 
 class Learned(Protocol):
@@ -43,8 +41,8 @@ class Learned(Protocol):
     def harm(self, step: ServerStep) -> Harm | None:
         """How an attacker that looks at the model tells how bad it is, given how the server steps; None where it cannot."""
 
-    def server_loss(self) -> ServerLoss | None:
-        """The loss on data of the server's own, from the round's number and a model; None where it has none."""
+    def servers_own(self) -> Mapping[str, Any]:
+        """What the server brings of its own, as arguments of strategies: `server_loss`, `server_update`, `server_predict`, where it can."""
 
     def notices(self) -> list[str]:
         """What is to be said of the federation when it is over."""
@@ -96,13 +94,9 @@ class TaskModel:
         """The error on training data."""
         return ModelError(self.task, step)
 
-    def server_loss(self) -> ServerLoss | None:
-        """The loss on the validation split, which no client has: 500 of its examples at most."""
-        return self._server_loss if len(self.data.validation_y) else None
-
-    def _server_loss(self, server_round: int, arrays: dict[str, Any]) -> float:
-        self.net.load_state_dict(_tensors(arrays))
-        return evaluate(self.net, self.data.validation_x[:OWN], self.data.validation_y[:OWN])[0]
+    def servers_own(self) -> Mapping[str, Any]:
+        """By the validation split, and random inputs."""
+        return ServersOwn(self.task, self.net, self.data).arguments()
 
     def notices(self) -> list[str]:
         """None."""

@@ -65,7 +65,8 @@ class Task:
         attackers: "fixed": clients 0..num_malicious-1, of whom a round samples some; or "redrawn": num_malicious of each
             round's clients, as in FLANDERS' code.
         attack_from: the first round with attackers; FLANDERS' code has 3.
-        validation: share of the training data that the server holds back to choose hyper-parameters on.
+        validation: share of the training data that the server holds back to choose hyper-parameters on; rules that ask for data of the
+            server's own (FLTrust, Zeno, Zeno++) are given 500 of these examples at most.
         model: one of `experiments.models.MODELS`, or "module:function" for one's own.
         hidden: widths of the hidden layers of "mlp"; () takes the dataset's: 64, or 128 and 64.
         method: "local-sgd" (clients train and send models) or "byzantine-sgd" (clients send a gradient at the

@@ -166,7 +166,12 @@ def evaluate(net: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[float, f
     """Mean loss and accuracy in [0, 1]; NaN where there are no examples."""
     if not len(y):
         return float("nan"), float("nan")
+    output = outputs(net, x)
+    return float(nn.functional.cross_entropy(output, y)), float((output.argmax(1) == y).double().mean())
+
+
+@torch.no_grad()
+def outputs(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """(rows, classes) logits, as in evaluation."""
     net.eval()
-    with torch.no_grad():
-        output = torch.cat([net(part) for part in torch.split(x, TOGETHER)])
-        return float(nn.functional.cross_entropy(output, y)), float((output.argmax(1) == y).double().mean())
+    return torch.cat([net(part) for part in torch.split(x, TOGETHER)])

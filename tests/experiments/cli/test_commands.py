@@ -39,6 +39,18 @@ def test_a_mistake_is_one_line_without_a_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err.strip() == "error: Krum: f must be an integer >= 0, got -1"
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("byz-nsgdm", "Smoothness"), ("byz-vr-marina", "Antidote"), ("worker-momentum", "Momentum"), ("ByzantineSGD", "Theory")],
+)
+def test_methods_are_cited_as_rules_are(name, title):
+    from typer.testing import CliRunner
+
+    from flwr_byzantine.experiments import cli
+
+    assert title in CliRunner().invoke(cli.app, ["cite", name]).stdout
+
+
 def test_cite_prints_the_entries_of_what_is_named_and_no_more():
     from typer.testing import CliRunner
 
@@ -48,5 +60,7 @@ def test_cite_prints_the_entries_of_what_is_named_and_no_more():
     done = CliRunner().invoke(cli.app, ["cite", "nnm + krum", "alie"])
     assert done.exit_code == 0
     assert done.stdout.strip() == citation(rules.NNM, rules.Krum, attacks.ALIE)
-    with pytest.raises(rules.InvalidParameter, match=r"unknown rule or attack 'krumm'; did you mean 'Krum'\? choose one of: .*Krum"):
+    with pytest.raises(
+        rules.InvalidParameter, match=r"unknown rule, attack or method 'krumm'; did you mean 'Krum'\? choose one of: .*Krum"
+    ):
         CliRunner().invoke(cli.app, ["cite", "nnm+krumm"], catch_exceptions=False)

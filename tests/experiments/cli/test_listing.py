@@ -88,7 +88,7 @@ def test_what_has_no_bound_says_none():
         (("rules", "nnm+trimedmean"), "unknown rule 'trimedmean'; did you mean 'TrimmedMean'?"),
         (("rules", "krum+nnm"), "Krum(f=2) aggregates to one row, so nothing can follow it; put it last"),
         (("attacks", "signflop"), "unknown attack 'signflop'; did you mean 'SignFlip'?"),
-        (("cite", "nnm+krumm"), "unknown rule or attack 'krumm'; did you mean 'Krum'? choose one of: "),
+        (("cite", "nnm+krumm"), "unknown rule, attack or method 'krumm'; did you mean 'Krum'? choose one of: "),
     ],
 )
 def test_a_name_that_is_none_is_told_the_nearest(arguments, sentence):
