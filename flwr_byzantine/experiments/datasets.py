@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flwr_byzantine.declare.names import check_options, unknown_name
+from flwr_byzantine.declare.own import OWN
 from flwr_byzantine.errors import InvalidParameter
 
 HUB = "hf:"
-OWN = re.compile(r"\w+(\.\w+)*:\w+")  # "module:function"
 HUB_OPTIONS = ("image", "label", "group", "subset", "train", "test")
 IMAGE_28, IMAGE_32 = (1, 28, 28), (3, 32, 32)
 MNIST_SCALE = ((0.1307,), (0.3081,))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from flwr_byzantine.declare.names import by_name, check_options, construct
+from flwr_byzantine.declare.own import OWN, resolve
 from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.after import CRFL, RLR, SLSGD
@@ -74,16 +75,23 @@ def available() -> list[type[Rule]]:
 
 
 def get(name: str) -> type[Rule]:
-    """The class of the rule or detector called `name`, whatever its case, hyphens or underscores.
+    """The class of the rule or detector called `name`, whatever its case, hyphens or underscores, or one's own, "module:Class".
 
     Raises:
-        InvalidParameter: there is none; the message names the nearest and lists all.
+        InvalidParameter: there is none, the message names the nearest and lists all; the module or its class is none.
 
     Example:
         >>> get("multi-krum").__name__
         'MultiKrum'
     """
-    return by_name("rule", name, (*RULES, *DETECTORS))
+    return _own(name) if isinstance(name, str) and OWN.fullmatch(name) else by_name("rule", name, (*RULES, *DETECTORS))
+
+
+def _own(name: str) -> type[Rule]:
+    found = resolve(name, "rule")
+    if not (isinstance(found, type) and issubclass(found, Rule)):
+        raise InvalidParameter(f"rule {name!r}: expected a class derived from flwr_byzantine.rules.Rule, got {found!r}")
+    return found
 
 
 def parse(text: str, f: int, **options: Any) -> Rule:

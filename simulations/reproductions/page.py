@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,96 +15,30 @@ import matplotlib as mpl
 
 from flwr_byzantine.experiments.measures import MODEL_MEASURES, evaluated
 from flwr_byzantine.experiments.report.heatmaps import matrices
-from flwr_byzantine.experiments.report.published import Published, matched, read_published
+from flwr_byzantine.experiments.report.published import Published, matched
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
-from flwr_byzantine.experiments.report.settings import describe, load, values
-from flwr_byzantine.experiments.report.study import Study, study
+from flwr_byzantine.experiments.report.settings import values
+from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.tables import worst_case_table
-from flwr_byzantine.experiments.results import Result, read
+from flwr_byzantine.experiments.results import read
 from flwr_byzantine.monitor.show.figures import RC, svg_of
 from flwr_byzantine.monitor.show.table import Field, Table
+from simulations.reproductions.compared import (
+    HERE,
+    NAMES,
+    best_on_the_scale_of_training,
+    orders,
+    pairs,
+    published,
+    results,
+    score,
+    whole,
+)
 
-HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
-NEAR = 0.05  # a difference to a published figure that needs no explanation
 DIGITS = 5  # of the committed values
 STEPS = 800  # of ByzFL's runs
 MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
-Statistic = Callable[[Result], float]
-
-
-def best_from_the_third(cell: Result) -> float:
-    """FLANDERS: the best accuracy from the third round on."""
-    return max(cell.curve()[3:])
-
-
-def best_on_the_scale_of_training(cell: Result) -> float:
-    """The same on held-out images that are scaled as in training."""
-    return max(cell.curve("validation_accuracy")[3:])
-
-
-def last_five(cell: Result) -> float:
-    """Bucketing: the mean of the last five evaluations, one every 30 rounds."""
-    return fmean(cell.curve()[cell.config["rounds"] - 4 * 30 :: 30])
-
-
-def best(cell: Result) -> float:
-    """ByzFL: the best of the evaluations every 50 rounds."""
-    return max(cell.curve()[::50])
-
-
-NAMES: dict[str, Statistic] = {"flanders": best_from_the_third, "bucketing": last_five, "byzfl": best}
-
-
-def results(name: str, statistic: Statistic | None = None) -> Study:
-    """The committed results of one reproduction, whose accuracy is the statistic of a run; None is what the publication takes."""
-    cells, taken = load(HERE / "results" / f"{name}.jsonl"), statistic or NAMES[name]
-    return study([replace(cell, final=cell.final | {"accuracy": taken(cell)}) for cell in cells])
-
-
-def published(name: str) -> list[Published]:
-    """The published figures of one reproduction."""
-    return read_published(HERE / "published" / f"{name}.toml")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A published figure and ours."""
-
-    setting: str
-    rule: str
-    attack: str
-    ours: float
-    theirs: float
-
-    @property
-    def near(self) -> bool:
-        """Whether they are within 5 points of each other."""
-        return abs(self.ours - self.theirs) <= NEAR
-
-    def __str__(self) -> str:
-        return f"{self.rule} under {self.attack}{', ' * bool(self.setting)}{self.setting}: {100 * self.ours:.1f} / {100 * self.theirs:.1f}"
-
-
-def pairs(name: str) -> list[Pair]:
-    """Each published figure that stands beside one of ours."""
-    found, study_of = [], results(name)
-    for table in study_of.tables():
-        for (rule, attack), entry in matched(table, published(name)).items():
-            ours = float("nan") if attack == WORST and not whole(table, study_of) else _ours(table, rule, attack)
-            found += [Pair(describe(table.setting), rule, attack, ours, entry.accuracy)] * (ours == ours)
-    return found
-
-
-def _ours(table: WorstCase, rule: str, attack: str) -> float:
-    """Our mean; NaN where it was not run."""
-    row = next((row for row in table.rows if row.rule == rule), None)
-    return float("nan") if row is None else row.column(attack).mean
-
-
-def whole(table: WorstCase, study_of: Study) -> bool:
-    """Whether each rule met all attacks of the study in the table's setting; else its worst case there is a bound."""
-    return set(table.attacks) == set(study_of.attacks) and all(row.complete for row in table.rows)
 
 
 def blocks() -> dict[str, str]:
@@ -118,22 +53,23 @@ def blocks() -> dict[str, str]:
 
 
 def counts() -> str:
-    """How many published figures ours are near, as Markdown."""
-    found = {name: pairs(name) for name in NAMES}
-    rows = [(Field(name), Field(str(len(of))), Field(str(sum(pair.near for pair in of))), _share(of)) for name, of in found.items()]
-    every = [pair for of in found.values() for pair in of]
-    total = (Field("together"), Field(str(len(every))), Field(str(sum(pair.near for pair in every))), _share(every))
-    return Table("Published figures", ("reproduction", "compared", "within 5 points", "share"), (*rows, total)).markdown().strip()
+    """How many published figures ours are near, and how many two of them have the published order, as Markdown."""
+    near = {name: [pair.near for pair in pairs(name)] for name in NAMES}
+    order = {name: orders(name) for name in NAMES}
+    near["together"], order["together"] = (list(chain(*of.values())) for of in (near, order))
+    rows = [(Field(name), *_counted(of), *_counted(order[name])) for name, of in near.items()]
+    head = ("reproduction", "compared", "within 5 points", "share", "two rules", "in the published order", "share")
+    return Table("Published figures", head, tuple(rows)).markdown().strip()
 
 
-def _share(of: Sequence[Pair]) -> Field:
-    return Field(f"{100 * fmean(pair.near for pair in of):.0f} %") if of else Field("–")
+def _counted(of: Sequence[bool]) -> tuple[Field, ...]:
+    return Field(str(len(of))), Field(str(sum(of))), Field(f"{100 * fmean(of):.0f} %" if of else "–")
 
 
 def beyond(name: str) -> str:
     """The pairs that differ by more than 5 points, as Markdown."""
-    far = [str(pair) for pair in pairs(name) if not pair.near]
-    return f"Further than 5 points from the published figure (ours / published): {'; '.join(far) or 'none'}."
+    far = [f"\n- {pair}" for pair in pairs(name) if not pair.near]
+    return f"Further than 5 points from the published figure (ours / published): {''.join(far) or 'none.'}".replace(": \n", ":\n\n", 1)
 
 
 def by_attack(name: str) -> str:
@@ -167,7 +103,7 @@ def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
 def _worst(table: WorstCase | None, found: Study, known: Sequence[Published], rule: str) -> Field:
     if table is None:
         return Field("–")
-    ours, steps = _ours(table, rule, WORST), table.cells[0].config["rounds"]
+    ours, steps = score(table, rule, WORST).mean, table.cells[0].config["rounds"]
     bound, shorter = "" if whole(table, found) else "≤ ", f" ({steps} steps)" if steps < STEPS else ""
     return Field(f"{bound}{100 * ours:.1f}", f"/ {100 * matched(table, known)[rule, WORST].accuracy:.0f}{shorter}", number=ours)
 

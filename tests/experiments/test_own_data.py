@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from flwr_byzantine import InvalidParameter
+from flwr_byzantine.declare.own import resolve
 from flwr_byzantine.experiments.sweep import read
 from flwr_byzantine.experiments.tasks import Task, data
-from flwr_byzantine.experiments.tasks.own import resolve
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from tests.support.sweeps import STRICT, write
 

@@ -14,9 +14,9 @@ from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep import cell, config, kinds
 from flwr_byzantine.experiments.sweep.command import command
 from flwr_byzantine.experiments.tasks.sources.raw import raw_of
-from simulations.reproductions import data, page
+from simulations.reproductions import compared, data, page
 
-NAMES = page.NAMES
+NAMES = compared.NAMES
 RULE = "clipping+nnm+geometric-median"
 by_name = pytest.mark.parametrize("name", NAMES)
 
@@ -29,14 +29,14 @@ def no_data_needed(monkeypatch):
 
 
 def sweep_of(name):
-    return config.read(page.HERE / f"{name}.toml")
+    return config.read(compared.HERE / f"{name}.toml")
 
 
 @by_name
 def test_a_dry_run_finds_every_cell_finished(name, no_data_needed, tmp_path):
     with open(tmp_path / "out", "w") as out:
         console = Console(file=out, width=200)
-        assert command(page.HERE / f"{name}.toml", page.HERE / "results" / f"{name}.jsonl", 1, False, True, console) == 0
+        assert command(compared.HERE / f"{name}.toml", compared.HERE / "results" / f"{name}.jsonl", 1, False, True, console) == 0
     text = (tmp_path / "out").read_text()
     assert f"0 to run, {len(sweep_of(name).cells)} finished, 0 failed before" in text
 
@@ -44,7 +44,7 @@ def test_a_dry_run_finds_every_cell_finished(name, no_data_needed, tmp_path):
 @by_name
 def test_results_are_those_of_the_configuration(name, no_data_needed):
     expected = {cell.key: cell.config for cell in sweep_of(name).cells}
-    found = {cell.key: cell for cell in load(page.HERE / "results" / f"{name}.jsonl")}
+    found = {cell.key: cell for cell in load(compared.HERE / "results" / f"{name}.jsonl")}
     assert {key: cell.config for key, cell in found.items()} == expected
     assert all(cell.ok for cell in found.values())
     assert all(len(cell.curve()) == cell.config["rounds"] + 1 for cell in found.values())
@@ -52,13 +52,13 @@ def test_results_are_those_of_the_configuration(name, no_data_needed):
 
 
 def test_what_is_committed_is_small_as_git_keeps_it():
-    files = [path for path in page.HERE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [path for path in compared.HERE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(len(zlib.compress(path.read_bytes())) for path in files) < 1e6
 
 
 @by_name
 def test_no_machine_paths(name):
-    text = (page.HERE / "results" / f"{name}.jsonl").read_text() + (page.HERE / f"{name}.toml").read_text()
+    text = (compared.HERE / "results" / f"{name}.jsonl").read_text() + (compared.HERE / f"{name}.toml").read_text()
     assert not [word for word in ("/work", "/root", "/tmp", "/home") if word in text]
 
 
@@ -76,25 +76,25 @@ def test_figures_that_the_page_shows_are_there(name):
     shown = [word.split(")")[0] for word in page.PAGE.read_text(encoding="utf-8").split("](")[1:]]
     local = [path for path in shown if not path.startswith("http")]
     assert [path for path in local if path.startswith(f"figures/{name}")]
-    assert all((page.HERE / path).exists() for path in local)
-    assert {str(path.relative_to(page.HERE)) for path in page.HERE.glob("figures/*")} <= set(local)
+    assert all((compared.HERE / path).exists() for path in local)
+    assert {str(path.relative_to(compared.HERE)) for path in compared.HERE.glob("figures/*")} <= set(local)
 
 
 @by_name
 def test_a_published_figure_stands_beside_each_of_ours(name):
-    found = page.results(name)
+    found = compared.results(name)
     ours = sum(row.column(attack).known for table in found.tables() for row in table.rows for attack in table.attacks)
-    assert len(page.pairs(name)) == (sum(page.whole(table, found) for table in found.tables()) if name == "byzfl" else ours)
-    assert page.beyond(name).count(" / ") == 1 + sum(not pair.near for pair in page.pairs(name))
+    assert len(compared.pairs(name)) == (sum(compared.whole(table, found) for table in found.tables()) if name == "byzfl" else ours)
+    assert page.beyond(name).count(" / ") == 1 + sum(not pair.near for pair in compared.pairs(name))
 
 
 def test_a_figure_is_taken_of_a_run_as_the_publication_takes_it():
     curve = [0.0, 0.9, 0.8, 0.1, 0.3, 0.2]
-    assert page.best_from_the_third(Result({"strategy": "krum"}, history={"accuracy": curve})) == 0.3
+    assert compared.best_from_the_third(Result({"strategy": "krum"}, history={"accuracy": curve})) == 0.3
     sparse = [k / 1000 if k % 30 == 0 or k > 298 else None for k in range(301)]
-    assert page.last_five(Result({"strategy": "krum", "rounds": 300}, history={"accuracy": sparse})) == pytest.approx(0.24)
+    assert compared.last_five(Result({"strategy": "krum", "rounds": 300}, history={"accuracy": sparse})) == pytest.approx(0.24)
     sparse = [1 - abs(k - 50) / 1000 if k % 50 == 0 or k > 148 else None for k in range(151)]
-    assert page.best(Result({"strategy": "krum"}, history={"accuracy": sparse})) == 1.0
+    assert compared.best(Result({"strategy": "krum"}, history={"accuracy": sparse})) == 1.0
 
 
 @pytest.mark.parametrize("images", ["mnist", "fashion-mnist"])
@@ -111,7 +111,7 @@ def test_flanders_trains_on_values_from_minus_one_to_one_and_is_evaluated_on_val
 
 def accuracies(name, **setting):
     """Ours, by rule without options and attack without options, in the setting."""
-    for table in page.results(name).tables():
+    for table in compared.results(name).tables():
         if all(table.cells[0].config[key] == value for key, value in setting.items()):
             return {
                 (row.rule.split(" (")[0], attack.split(" (")[0]): score.mean for row in table.rows for attack, score in row.scores.items()
@@ -146,7 +146,7 @@ def test_flanders_the_median_and_the_trimmed_mean_stand_lie_on_the_scale_of_trai
 
 
 def test_byzfl_four_of_fourteen_attackers_ruin_training_on_sorted_labels_and_not_on_iid_ones_as_published():
-    sorted_by_four, iid_by_one, iid_by_four = page.pairs("byzfl")
+    sorted_by_four, iid_by_one, iid_by_four = compared.pairs("byzfl")
     assert all(pair.near for pair in (sorted_by_four, iid_by_one, iid_by_four))
     assert sorted_by_four.ours < 0.35 < 0.9 < iid_by_four.ours < iid_by_one.ours
 
@@ -164,7 +164,7 @@ def test_byzfl_a_worst_case_over_fewer_attacks_than_published_is_a_bound_and_not
 def test_bucketing_saves_the_geometric_median_from_inner_product_manipulation_as_published():
     found = accuracies("bucketing", momentum=0.9)
     assert found["bucketing+geometric-median", "ipm"] > 0.9 > 0.6 > found["geometric-median", "ipm"]
-    assert all(pair.near for pair in page.pairs("bucketing") if pair.attack.startswith("ipm") and "geometric" in pair.rule)
+    assert all(pair.near for pair in compared.pairs("bucketing") if pair.attack.startswith("ipm") and "geometric" in pair.rule)
 
 
 # --- the script -----------------------------------------------------------------------------------------------

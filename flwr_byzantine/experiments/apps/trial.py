@@ -11,9 +11,9 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flwr_byzantine.declare.own import in_a_line
 from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.experiments.apps.project import App
-from flwr_byzantine.experiments.tasks.own import in_a_line
 
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.apps.learned import AppModel

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 from flwr_byzantine.attacks.parsing import parse_attack
+from flwr_byzantine.declare.own import OWN
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import check_dataset
@@ -114,13 +116,18 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise InvalidParameter(f"{where} must be a name or a table such as {EXAMPLES[key]}, got {value!r}")
     _finite(where, table)
-    name = table["name"] if key in NAMED else table["name"].lower().replace(" ", "").replace("_", "-")
+    name = table["name"] if key in NAMED else "".join(map(_plain, re.split(r"([+()])", table["name"])))
     options = {key_of(option): choice for option, choice in table.items() if option != "name"}
     try:
         TRIED[key](name, options)
     except InvalidParameter as error:
         raise InvalidParameter(f"{where}: {error}") from None
     return name, options
+
+
+def _plain(name: str) -> str:
+    """One rule's or attack's name as the results hold it; those of one's own, "module:Class", as they are."""
+    return name.strip() if OWN.fullmatch(name.strip()) else name.lower().replace(" ", "").replace("_", "-")
 
 
 def _finite(where: str, value: Any) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.names import check_options
+from flwr_byzantine.declare.own import resolve
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.tasks.own import resolve
 
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.tasks.data import Data

@@ -7,9 +7,9 @@ import copy
 import torch
 from torch import nn
 
+from flwr_byzantine.declare.own import called
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks.data import Data
-from flwr_byzantine.experiments.tasks.own import called
 
 
 def own(name: str, data: Data) -> nn.Module:

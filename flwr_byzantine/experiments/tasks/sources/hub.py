@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from flwr_byzantine.declare.names import unknown_name
+from flwr_byzantine.declare.own import in_a_line
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import HUB
-from flwr_byzantine.experiments.tasks.own import in_a_line
 from flwr_byzantine.experiments.tasks.sources.raw import Raw, raw_of
 
 SPLITS = {"train": ("train",), "test": ("test", "validation", "valid")}  # of several names the first that there is

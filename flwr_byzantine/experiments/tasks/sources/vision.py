@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.declare.own import in_a_line
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import DATASETS
-from flwr_byzantine.experiments.tasks.own import in_a_line
 from flwr_byzantine.experiments.tasks.sources.raw import Raw, raw_of
 
 ROOT_VARIABLE = "FLWR_BYZANTINE_DATA"

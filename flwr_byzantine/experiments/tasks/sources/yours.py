@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flwr_byzantine.declare.own import called
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.tasks.own import called
 from flwr_byzantine.experiments.tasks.sources.raw import Raw, raw_of
 
 

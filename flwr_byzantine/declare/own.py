@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from flwr_byzantine.declare.names import did_you_mean
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.datasets import OWN
+
+OWN = re.compile(r"\w+(\.\w+)*:\w+")  # "module:function"
 
 
 def resolve(name: str, what: str) -> Callable[..., Any]:
