@@ -9,10 +9,10 @@ import numpy as np
 from flwr_byzantine.arrays.geometry import sq_distances
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Mixing
 from flwr_byzantine.rules.detecting.base import Detector, least, recalled, rows_of, senders
 from flwr_byzantine.rules.detecting.memory import Senders
 from flwr_byzantine.rules.detecting.movement import origin_of
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.krum import krum_scores
 from flwr_byzantine.rules.results import Combination, Verdict, mean_of
 from flwr_byzantine.rules.view import View

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from flwr_byzantine import rules
 from flwr_byzantine.declare.params import param
-from flwr_byzantine.rules.base import Mixing
+from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.results import mean_of
 
 @dataclass(frozen=True)
