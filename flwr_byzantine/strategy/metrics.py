@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from logging import WARNING
 from typing import Any
@@ -61,7 +62,9 @@ def robust_metrics(records: Sequence[Mapping[str, Any]], skip: str) -> dict[str,
         >>> robust_metrics([{"loss": 1.0}, {"loss": 2.0}, {"loss": 1e9, "odd": 1}], "num-examples")
         {'loss': 2.0}
     """
-    keys = sorted({key for record in records for key in record if key != skip and key not in IDENTITIES and is_printable(key)})
+    said = Counter(key for record in records for key in record)
+    common = sorted(key for key, count in said.items() if 2 * count > len(records))  # the values of others are not looked at
+    keys = [key for key in common if key != skip and key not in IDENTITIES and is_printable(key)]
     found = {key: _median([record.get(key) for record in records]) for key in keys}
     return {key: value for key, value in found.items() if value is not None}
 

@@ -25,6 +25,14 @@ def test_metrics_are_the_median_of_a_majority():
     assert robust_metrics([], "n") == {}
 
 
+def test_what_no_majority_reports_is_not_even_looked_at():
+    class Values(list):
+        def __iter__(self):
+            raise AssertionError("read")
+
+    assert robust_metrics([{"a": 1.0, "b": Values([1.0])}, {"a": 2.0}, {"a": 3.0}], "n") == {"a": 2.0}
+
+
 def test_numbers_are_finite_and_no_truth_values():
     assert finite_numbers(3) == [3.0]
     assert finite_numbers([1, 2.5]) == [1.0, 2.5]
