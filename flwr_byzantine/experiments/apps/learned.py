@@ -16,6 +16,7 @@ from flwr_byzantine.experiments.apps.client import AppClient
 from flwr_byzantine.experiments.apps.evaluation import asked, central, federated
 from flwr_byzantine.experiments.apps.first import first
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
+from flwr_byzantine.rules import Rule
 
 UNKNOWN = {"accuracy": math.nan, "loss": math.nan}
 
@@ -72,7 +73,7 @@ class AppModel:
         """The error that the project's evaluation function finds, for it is the only one that a server can ask; None without one."""
         return None if self._central is None else lambda broadcast, update: self._error(step.model(broadcast, update))
 
-    def servers_own(self) -> Mapping[str, Any]:
+    def servers_own(self, rule: Rule | None) -> Mapping[str, Any]:
         """Nothing: the app's data are its clients'."""
         return {}
 

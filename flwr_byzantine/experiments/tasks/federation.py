@@ -73,7 +73,7 @@ def federate(
     torch.set_num_threads(1)
     learned = TaskModel(task, attack) if learned is None else learned
     cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
-    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.servers_own())
+    strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.servers_own(rule))
     step, due = ServerStep(task, strategy), evaluated(rounds, evaluate_every)
     harm = learned.harm(step) if attack is not None and attack.knowledge == "rule" else None
     known = Mean() if rule is None else rule

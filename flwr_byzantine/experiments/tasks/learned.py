@@ -21,6 +21,7 @@ from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.servers_own import ServersOwn
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import evaluate
+from flwr_byzantine.rules import Rule
 
 
 class Learned(Protocol):
@@ -41,8 +42,8 @@ class Learned(Protocol):
     def harm(self, step: ServerStep) -> Harm | None:
         """How an attacker that looks at the model tells how bad it is, given how the server steps; None where it cannot."""
 
-    def servers_own(self) -> Mapping[str, Any]:
-        """What the server brings of its own, as arguments of strategies: `server_loss`, `server_update`, `server_predict`, where it can."""
+    def servers_own(self, rule: Rule | None) -> Mapping[str, Any]:
+        """What the server brings of its own for a rule: the strategies' `server_loss`, `server_update`, `server_predict`, where it can."""
 
     def notices(self) -> list[str]:
         """What is to be said of the federation when it is over."""
@@ -94,9 +95,9 @@ class TaskModel:
         """The error on training data."""
         return ModelError(self.task, step)
 
-    def servers_own(self) -> Mapping[str, Any]:
+    def servers_own(self, rule: Rule | None) -> Mapping[str, Any]:
         """By the validation split, and random inputs."""
-        return ServersOwn(self.task, self.net, self.data).arguments()
+        return ServersOwn(self.task, self.net, self.data).arguments(rule)
 
     def notices(self) -> list[str]:
         """None."""

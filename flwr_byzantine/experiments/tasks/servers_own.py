@@ -16,6 +16,8 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks import training
 from flwr_byzantine.experiments.tasks.data import Data
 from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.rules import Rule
+from flwr_byzantine.strategy.trusted import trusts
 
 EXAMPLES = 500  # of the validation split, at most, that rules and detectors are shown
 INPUTS = 2000  # random ones; DeepSight's authors take 20,000
@@ -48,9 +50,10 @@ class ServersOwn:
     def __init__(self, task: Task, net: nn.Module, data: Data) -> None:
         self.task, self.net, self.data = task, net, data
 
-    def arguments(self) -> dict[str, Any]:
-        """The strategy's."""
-        return {"server_loss": self.loss, "server_update": self.update, "server_predict": self.predict}
+    def arguments(self, rule: Rule | None) -> dict[str, Any]:
+        """The strategy's; an update only for rules that trust one, since it is trained in each round."""
+        update = {"server_update": self.update} if rule is not None and trusts(rule) else {}
+        return {"server_loss": self.loss, "server_predict": self.predict, **update}
 
     def loss(self, server_round: int, arrays: Mapping[str, Any]) -> float:
         """Of a model on the examples."""

@@ -97,7 +97,7 @@ class Federation:
         self.task, self.attack = task, attack
         self.learned = TaskModel(task, attack)
         below = below_of(task)
-        self.strategy = strategy_of(task, rule, below, certificate, self.learned.servers_own())
+        self.strategy = strategy_of(task, rule, below, certificate, self.learned.servers_own(rule))
         self.step = ServerStep(task, self.strategy)
         self.server = InProcess(self.strategy) if isinstance(self.strategy, Wrapper) else Average(below)
         harm = self.learned.harm(self.step) if attack is not None and attack.knowledge == "rule" else None
