@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flwr_byzantine.declare.citations import citation
     from flwr_byzantine.experiments import audit, report
     from flwr_byzantine.flower.local import LocalGrid
+    from flwr_byzantine.flower.timed import TimedGrid
     from flwr_byzantine.strategy import (
         CAF,
         CGE,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         SMEA,
         Aksel,
         AutoGM,
+        Buffered,
         Bulyan,
         ByzantineSGD,
         CenteredClipping,
@@ -73,6 +75,7 @@ moved.install()
 __all__ = [  # noqa: RUF022 (plainly sorted)
     "Aksel",
     "AutoGM",
+    "Buffered",
     "Bulyan",
     "ByzantineError",
     "ByzantineSGD",
@@ -119,6 +122,7 @@ __all__ = [  # noqa: RUF022 (plainly sorted)
     "SafeGuard",
     "SignGuard",
     "SignSGD",
+    "TimedGrid",
     "TooFewUpdates",
     "TrimmedMean",
     "Zeno",
@@ -147,6 +151,7 @@ _MODULES = {
 _PLACES = {  # other names, and the modules that hold them
     "citation": "declare.citations",
     "LocalGrid": "flower.local",
+    "TimedGrid": "flower.timed",
     "LoRA": "strategy.lora",
     "trained_names": "strategy.trained",
 }

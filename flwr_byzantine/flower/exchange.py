@@ -26,7 +26,7 @@ class Unreadable(Error):
 
 
 class Late(Error):
-    """In place of a reply that was announced, and not there in time."""
+    """In place of a reply that is not there in time."""
 
 
 class Attached:
@@ -57,10 +57,10 @@ def exchange(grid: Any, sent: Sequence[Message], clock: Clock, timeout: float | 
     """
     if isinstance(grid, Grid):
         return _pulled(grid, sent, clock, valid)
-    return attributed(sent, _as_made(grid)(sent, timeout=timeout))
+    return attributed(sent, as_made(grid)(sent, timeout=timeout))
 
 
-def _as_made(grid: Any) -> Callable[..., Iterable[Message]]:
+def as_made(grid: Any) -> Callable[..., Iterable[Message]]:
     """A Grid's own `send_and_receive`, whatever strategy is attached to it."""
     now: Callable[..., Iterable[Message]] = grid.send_and_receive
     attached = getattr(now, "__self__", None)
@@ -75,7 +75,7 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
 
     def take() -> None:
         for key, found in pulls.finished(POLL):
-            reply, usable = _taken(found, waiting.pop(key), valid)
+            reply, usable = taken(found, waiting.pop(key), valid)
             replies.append(reply)
             clock.answered(usable, reply.metadata.src_node_id, pulls.fetched[key])
 
@@ -87,11 +87,11 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
         end = time.monotonic() + LAST
         while waiting and pulls.busy() and time.monotonic() < end:  # what was there in time
             take()
-        late = [waiting[key] for key in pulls.unfinished() if key in waiting]
-    return [*replies, *(marked(Message(Late(0, "it was announced, and not there in time"), reply_to=asked), asked) for asked in late)]
+        unfinished = [waiting[key] for key in pulls.unfinished() if key in waiting]
+    return [*replies, *(late(asked, "it was announced, and not there in time") for asked in unfinished)]
 
 
-def _taken(found: Any, asked: Message, valid: Callable[[Message], bool]) -> tuple[Message, bool]:
+def taken(found: Any, asked: Message, valid: Callable[[Message], bool]) -> tuple[Message, bool]:
     """The reply, marked, and whether it can be used."""
     if isinstance(found, superlink.LinkFailed) and found.__cause__ is not None:
         raise found.__cause__
@@ -153,6 +153,11 @@ def marked(reply: Message, asked: Message) -> Message:
 def unreadable(asked: Message, text: str) -> Message:
     """What stands for a reply that cannot be taken for one."""
     return marked(Message(Unreadable(0, printable(text)), reply_to=asked), asked)
+
+
+def late(asked: Message, text: str) -> Message:
+    """What stands for a reply that is not there in time."""
+    return marked(Message(Late(0, printable(text)), reply_to=asked), asked)
 
 
 def attributed(sent: Sequence[Message], replies: Iterable[Message]) -> list[Message]:

@@ -60,6 +60,9 @@ class QuorumGrid(Attached):
         with suppress(AttributeError, TypeError):
             self.grid.send_and_receive = self.send_and_receive
 
+    def end(self) -> None:
+        """The run is over."""
+
     def held_back(self) -> list[Message]:
         """The replies of the last exchange that were held back, each once."""
         held, self._held = self._held, []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 SHORTEST = 60.0  # seconds that the others get after the quorum where `grace` is not fixed
@@ -33,9 +35,11 @@ class Patience:
         quorum: how many are enough.
         grace: seconds of the grace period; None gives as long again as the quorum took, and a minute at least.
         limit: seconds after which it is over in any case, or None.
+        now: the clock, in seconds, where it is not `time.monotonic`: that of a Grid whose time is simulated.
 
     Attributes:
         seconds: node id -> when its reply came, in seconds after the start.
+        start: when it began, on its clock.
 
     Example:
         >>> patience = Patience(Quorum(enough=2), grace=0.0, limit=None)
@@ -47,10 +51,10 @@ class Patience:
         True
     """
 
-    def __init__(self, quorum: Quorum, grace: float | None, limit: float | None) -> None:
-        self.quorum, self.grace, self.limit = quorum, grace, limit
+    def __init__(self, quorum: Quorum, grace: float | None, limit: float | None, now: Callable[[], float] | None = None) -> None:
+        self.quorum, self.grace, self.limit, self.now = quorum, grace, limit, now or _monotonic
         self.seconds: dict[int, float] = {}
-        self._start, self._lock = time.monotonic(), threading.Lock()
+        self.start, self._lock = self.now(), threading.Lock()
         self._valid = self._all = 0
         self._begun: float | None = None  # seconds after the start at which the grace period began
         self._begun_long: float | None = None
@@ -61,11 +65,11 @@ class Patience:
         Args:
             valid: whether it can be used.
             node: whose it is, where that is known.
-            when: on the clock `time.monotonic`; now, where nothing is given.
+            when: on its clock; now, where nothing is given.
         """
         with self._lock:
             if node is not None:
-                self.seconds[node] = self._now() if when is None else when - self._start
+                self.seconds[node] = self._now() if when is None else when - self.start
             self._valid, self._all = self._valid + valid, self._all + 1
             if self._begun is None and self._valid >= max(self.quorum):
                 self._begun = self._now()
@@ -74,16 +78,23 @@ class Patience:
 
     def over(self) -> bool:
         """Whether to go on with what is there."""
-        now = self._now()
-        ends = [self.limit]
+        return self._now() >= self.length()
+
+    def length(self) -> float:
+        """Seconds after the start at which it is over, as far as is known by now; infinity where nothing ends it yet."""
+        limit = math.inf if self.limit is None else self.limit
         if self._begun is not None:
-            ends.append(self._begun + (_again(self._begun) if self.grace is None else self.grace))
-        elif self._begun_long is not None:
-            ends.append(self._begun_long + LONG * _again(self._begun_long))
-        return any(end is not None and now >= end for end in ends)
+            return min(limit, self._begun + (_again(self._begun) if self.grace is None else self.grace))
+        if self._begun_long is not None:
+            return min(limit, self._begun_long + LONG * _again(self._begun_long))
+        return limit
 
     def _now(self) -> float:
-        return time.monotonic() - self._start
+        return self.now() - self.start
+
+
+def _monotonic() -> float:
+    return time.monotonic()
 
 
 def _again(seconds: float) -> float:

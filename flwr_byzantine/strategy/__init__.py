@@ -5,6 +5,7 @@ The mathematics is in `rules`; here is what a server does round after round. `co
 (to be one, to wrap one), `named`, `catalogue`, `further` those by name. May import: errors, arrays, declare, rules, theory, flower.
 """
 
+from flwr_byzantine.strategy.buffered import Buffered
 from flwr_byzantine.strategy.catalogue import (
     CAF,
     CGE,
@@ -46,6 +47,7 @@ __all__ = [
     "SMEA",
     "Aksel",
     "AutoGM",
+    "Buffered",
     "Bulyan",
     "ByzantineSGD",
     "CenteredClipping",

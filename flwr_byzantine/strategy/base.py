@@ -17,7 +17,7 @@ from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.parsing import AUTO
 from flwr_byzantine.strategy.adapted import refuse_rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
-from flwr_byzantine.strategy.below import SECURE, check_bases, check_wrapped, refuse_below_lora, standing_on
+from flwr_byzantine.strategy.below import SECURE, check_bases, check_wrapped, least_nodes, refuse_below_lora, standing_on
 from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.inspection import Combined
 from flwr_byzantine.strategy.metrics import aggregate_metrics
@@ -129,6 +129,10 @@ class RobustStrategy(Policy):
     def _below(self) -> Any:
         """The Flower strategy whose keys, metric functions and arrays count: this one, unless it wraps another."""
         return self
+
+    def _least_nodes(self, training: bool) -> int:
+        """How many nodes a round waits for before it begins; 0 where nobody says so."""
+        return least_nodes(self._below(), training)
 
     def _apply(self, server_round: int, aggregate: Any, metrics: Any, like: Any) -> tuple[Any, Any]:
         """Model and metrics as the strategy below makes them of the aggregate; a plain average of one model is that model.

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.grids import is_flowers
 from flwr_byzantine.flower.presence import NodesMissing, PresentGrid
-from flwr_byzantine.strategy.below import content_with, least_nodes
+from flwr_byzantine.strategy.below import content_with
 from flwr_byzantine.strategy.counting import enough, rule_or_reason
 
 Configure = Callable[..., Iterable[Message]]
@@ -49,7 +49,7 @@ def with_progress(start: Callable[..., Any]) -> Callable[..., Any]:
 def _with_nodes_there(strategy: Any, configure: Callable[[Any], Iterable[Message]], grid: Any, training: bool) -> Iterable[Message]:
     """The messages that `configure` makes in time, else those to the nodes that are there, or none where these are too few."""
     below, presence = strategy._below(), strategy.core.presence
-    wanted = least_nodes(below, training)
+    wanted = strategy._least_nodes(training)
     try:
         return configure(PresentGrid(grid, presence, wanted))
     except NodesMissing as missing:

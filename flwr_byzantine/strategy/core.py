@@ -251,12 +251,12 @@ class Core(Run):
         if self.planned is not None and report.server_round >= self.number(self.planned):
             self.state.require_progress()
 
-    def patience(self, n: int, training: bool, limit: float) -> Patience:
-        """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest."""
+    def patience(self, n: int, training: bool, limit: float, now: Callable[[], float] | None = None) -> Patience:
+        """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest, on its own clock or on `now`."""
         policy, own = self.policy, self.policy.reply_timeout_in(self.number(self.current(training)))
         asked = policy.min_valid_replies
         least = quorum(self.rule, n, training, unknown(policy)) if asked is None else Quorum(min(n, asked))
-        patience = Patience(least, policy.grace, limit if own is None else min(limit, own))
+        patience = Patience(least, policy.grace, limit if own is None else min(limit, own), now)
         self.timing.answered = patience.seconds if training else self.timing.answered
         return patience
 

@@ -86,7 +86,7 @@ class RobustAggregation(RobustStrategy, Strategy):
         Raises:
             InfeasibleRound: too many rounds were skipped in a row, or all of them.
         """
-        self._grid = QuorumGrid(grid, self._patience, self._sent, self._arrived)
+        self._grid = self._watched(grid)
         watched: Any = self._grid
         with self.core.running(lambda: _arrays(initial_arrays), compat.app_of(grid)) as saved:
             arrays, done = initial_arrays if saved is None else pack(saved), self.core.number(0)
@@ -95,9 +95,14 @@ class RobustAggregation(RobustStrategy, Strategy):
             try:
                 result = super().start(watched, arrays, left, timeout, train_config, evaluate_config, evaluate)
             finally:
+                self._grid.end()
                 self._grid = None
             self.core.state.require_progress()
         return _renumbered(result, done, arrays)
+
+    def _watched(self, grid: Any) -> QuorumGrid:
+        """What stands between a run's loop and its Grid."""
+        return QuorumGrid(grid, self._patience, self._sent, self._arrived)
 
     @in_time
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:

@@ -46,6 +46,7 @@ class NodeReport:
         weight: share of the aggregate that the node owns, 0 to 1 (an estimate for coordinate-wise rules).
         seconds: from the sending of the model to the arrival of the reply; None where no reply came, or its arrival was not seen.
         detections: name of a detector -> what it says; of those that judged the node.
+        staleness: rounds between the model that the node was sent and that of the round, under `Buffered`; else None.
     """
 
     status: str
@@ -54,6 +55,7 @@ class NodeReport:
     weight: float = 0.0
     seconds: float | None = field(default=None, compare=False)
     detections: dict[str, Suspicion] = field(default_factory=dict)
+    staleness: int | None = None
 
     def __post_init__(self) -> None:
         """Make the reason fit to print: it may hold a client's words."""
@@ -150,8 +152,8 @@ class RoundReport:
         """One line of JSON; node ids become strings."""
         data = asdict(self)
         for entry in data["nodes"].values():
-            if not entry["detections"]:
-                del entry["detections"]
+            for name in [name for name in ("detections", "staleness") if entry[name] in ({}, None)]:
+                del entry[name]
         return json.dumps({"run": self.run, **data})
 
     @classmethod

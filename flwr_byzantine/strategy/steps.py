@@ -58,6 +58,34 @@ class Replace:
         return list(aggregate)
 
 
+class Towards(Replace):
+    """w_{k+1} = w_k + η (F - w_k), where F is the aggregate of the clients' models: FedBuff's step, and at η = 1 federated averaging's.
+
+    Args:
+        rated: has η as its `server_learning_rate`, which is read anew at each step.
+
+    Source: Nguyen, Malik, Zhan, Yousefpour, Rabbat, Malek, Huba, AISTATS 2022.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> Towards(SimpleNamespace(server_learning_rate=0.5)).step(0, [np.zeros(2)], [np.ones(2)])
+        [array([0.5, 0.5])]
+    """
+
+    def __init__(self, rated: Any) -> None:
+        super().__init__()
+        self.rated = rated
+
+    def step(self, k: int, model: Sequence[Array], aggregate: Sequence[Array]) -> list[Array]:
+        """The next model from flat blocks of w_k and F, in the model's dtypes."""
+        eta: float = self.rated.server_learning_rate
+        if eta == 1:
+            return list(aggregate)
+        with np.errstate(over="ignore"):  # what overflows counts as the largest number
+            deltas = [own.astype(np.float64) - made for own, made in zip(model, aggregate, strict=True)]
+            return [_descended(own, delta, eta) for own, delta in zip(model, deltas, strict=True)]
+
+
 class Descent:
     """w_{k+1} = w_k - γ_k m_k with m_k = μ m_{k-1} + F(V_1, ..., V_n) and m_{-1} = 0.
 

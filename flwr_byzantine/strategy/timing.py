@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from flwr_byzantine.strategy.report import RoundReport
 
@@ -16,16 +17,18 @@ class Timing:
 
     Attributes:
         answered: node id -> seconds from the sending of the model to its reply, where replies are taken one by one.
+        staleness: node id -> rounds between the model that it was sent and the round's, where rounds are buffers.
     """
 
     def __init__(self) -> None:
         self.answered: Mapping[int, float] = {}
+        self.staleness: Mapping[int, int] = {}
         self._begun: float | None = None
         self._complete: float | None = None
 
     def begin(self) -> None:
         """A round begins."""
-        self.answered, self._begun, self._complete = {}, time.monotonic(), None
+        self.answered, self.staleness, self._begun, self._complete = {}, {}, time.monotonic(), None
 
     def complete(self) -> None:
         """All replies that will be there are there."""
@@ -35,8 +38,9 @@ class Timing:
         """The report with the times that are known."""
         now = time.monotonic()
         seconds, arithmetic = (None if since is None else round(now - since, DIGITS) for since in (self._begun, self._complete))
-        nodes = {
-            node: replace(entry, seconds=round(self.answered[node], DIGITS)) if node in self.answered else entry
-            for node, entry in report.nodes.items()
-        }
+        nodes = {node: replace(entry, **self._of(node)) for node, entry in report.nodes.items()}
         return replace(report, nodes=nodes, seconds=seconds, arithmetic=arithmetic, ended=round(time.time(), DIGITS))
+
+    def _of(self, node: int) -> dict[str, Any]:
+        seconds = {"seconds": round(self.answered[node], DIGITS)} if node in self.answered else {}
+        return {**seconds, **({"staleness": self.staleness[node]} if node in self.staleness else {})}

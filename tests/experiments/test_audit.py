@@ -43,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # those that go a part of the way, or wh
     "ZenoPlusPlus": {"server_update": lambda server_round, arrays: half_way(server_round, arrays)},
 }
 # "Mean" withstands nobody, "FLTrust" needs a function of the server's: they have tests of their own; steps of "SignSGD" have one length
-OTHERS = {"NodeReport", "Quarantine", "RoundReport", "LoRA", "Robust", "ByzantineSGD", "FLTrust", "Mean", "SignSGD"}
+OTHERS = {"NodeReport", "Quarantine", "RoundReport", "LoRA", "Robust", "Buffered", "ByzantineSGD", "FLTrust", "Mean", "SignSGD"}
 STRATEGIES = sorted(set(names) - OTHERS)
 # Which replies are valid is decided before any rule sees them: rules differ in what they make of numbers, and of fewer replies
 NUMBERS = ("all ", "one ", "update times ", "subnormal", "dtype: ", "float64 ", "huge ", "key missing", "error reply", "no reply")

@@ -22,7 +22,7 @@ from tests.support.federation import GOAL, F, N, client_app, start, values
 from tests.support.grids import SlowGrid
 from tests.support.legacy import MODEL, OK, Clients, one_round, proxies
 
-NOT_NAMED = {"NodeReport", "RoundReport", "Quarantine", "Robust", "ByzantineSGD"}
+NOT_NAMED = {"NodeReport", "RoundReport", "Quarantine", "Robust", "Buffered", "ByzantineSGD"}
 NAMED = [getattr(strategy, name) for name in strategy.__all__ if name not in NOT_NAMED]
 LEGACY = [getattr(legacy, name) for name in legacy.__all__ if name not in NOT_NAMED]
 EVERY = [pytest.param(cls, id=f"{cls.__module__.split('.')[-1]}:{cls.__name__}") for cls in (*NAMED, *LEGACY)]

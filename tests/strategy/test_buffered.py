@@ -1,0 +1,327 @@
+"""Buffered rounds on a simulated clock: what they compute, whom they ask, and who is in a buffer."""
+
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAdam, FedAvg
+
+from flwr_byzantine import Buffered, InfeasibleRound, InvalidParameter, Quarantine, RoundReport, TimedGrid, rules
+from flwr_byzantine.theory import plan_sampling
+
+GOAL = np.array([1.0, -2.0, 3.0])
+FAST = {"fraction_evaluate": 0.0, "min_available_nodes": 1, "min_train_nodes": 1}
+
+
+def app(reply=lambda node, number, w: w + (GOAL - w) / 2 + node / 1000):
+    """A ClientApp whose nodes answer what `reply` makes of the model; it may raise."""
+    made = ClientApp()
+
+    @made.train()
+    def train(message, context):
+        w = message.content["arrays"]["w"].numpy()
+        arrays = ArrayRecord({"w": Array(np.asarray(reply(context.node_id, message.content["config"]["server-round"], w)))})
+        return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    return made
+
+
+class Recorded(TimedGrid):
+    """Notes who was sent which model, and when: triples of time, node and round."""
+
+    def send(self, messages):
+        self.sent = [
+            *getattr(self, "sent", []),
+            *((self.time, m.metadata.dst_node_id, m.content["config"]["server-round"]) for m in messages),
+        ]
+        super().send(messages)
+
+
+def grid(n=12, seconds=lambda node, count: float(node), client=None, **options):
+    return Recorded(client or app(), n, seconds, **options)
+
+
+def run(strategy, on, rounds=8, start=(0.0, 0.0, 0.0), dtype=np.float64):
+    random.seed(7)  # whom the run draws
+    np.random.seed(7)  # noqa: NPY002 - Flower's own and the run's
+    result = strategy.start(on, ArrayRecord({"w": Array(np.array(start, dtype))}), rounds)
+    return result.arrays["w"].numpy() if result.arrays else None
+
+
+def buffered(rule="trimmed-mean", size=5, f=1, below=None, **options):
+    return Buffered(rule, size, below or FedAvg(**FAST), f=f, **options)
+
+
+def fedbuff(seconds, n, size, rounds, rate=1.0, exponent=0.5):
+    """FedBuff in plain loops: events in the order of time and of sending, one reply a node in a buffer, the average as the rule."""
+    w, version, sent, coming, buffer = np.zeros(3), 0, 0, [], {}
+    asked = {node: -1 for node in range(1, n + 1)}
+    given, now = {}, 0.0
+    while version < rounds:
+        for node in asked:
+            if asked[node] < version and node not in given:
+                asked[node], given[node], sent = version, (version, w), sent + 1
+                coming.append((now + seconds(node, 0), sent, node))
+        coming.sort()
+        now, _, node = coming.pop(0)
+        old, model = given.pop(node)
+        buffer[node] = (model + (GOAL - model) / 2 + node / 1000 - model, version - old)
+        if len(buffer) == size:
+            w = w + rate * np.mean([delta / math.sqrt(1 + age) ** (2 * exponent) for delta, age in buffer.values()], axis=0)
+            version, buffer = version + 1, {}
+    return w, now
+
+
+@pytest.mark.parametrize(("rate", "exponent"), [(1.0, 0.5), (0.3, 0.5), (1.0, 0.0)])
+def test_over_the_mean_it_is_fedbuff(rate, exponent):
+    on = grid()
+    found = run(buffered("mean", f=0, server_learning_rate=rate, staleness_exponent=exponent), on)
+    expected, when = fedbuff(on.seconds, 12, 5, 8, rate, exponent)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert on.time == when
+
+
+def test_the_same_seed_gives_the_same_run_to_the_bit():
+    def once():
+        strategy, on = buffered(pool=8), grid(spoil=lambda reply: None if reply.metadata.src_node_id == 4 else reply)
+        return run(strategy, on).tobytes(), on.time, on.sent, [(r.nodes, r.note) for r in strategy.reports]
+
+    assert once() == once()
+
+
+def test_nobody_is_twice_in_a_buffer_nor_sent_a_model_twice():
+    strategy, on = buffered(), grid(seconds=lambda node, count: 0.01 * node)
+    run(strategy, on)
+    assert all(report.n_valid == 5 for report in strategy.reports)
+    assert max(Counter((node, number) for _, node, number in on.sent).values()) == 1
+
+
+def test_a_node_is_sent_the_newest_model_as_soon_as_it_has_answered():
+    strategy, on = buffered(), grid()
+    run(strategy, on)
+    known = {(node, when) for when, node, _ in on.sent}
+    assert (12, 12.0) in known  # the slowest, in the middle of a buffer
+    newest = 0
+    for _, _, number in on.sent:
+        assert number >= newest, "an older model than was there"
+        newest = number
+
+
+def test_each_reply_counts_by_the_age_of_its_model():
+    strategy = buffered()
+    run(strategy, grid())
+    ages = [entry.staleness for report in strategy.reports for entry in report.nodes.values()]
+    assert (min(ages), max(ages) > 1) == (0, True)
+    line = strategy.reports[-1].to_json()
+    assert RoundReport.from_json(line) == strategy.reports[-1]
+    assert {node: entry.staleness for node, entry in RoundReport.from_json(line).nodes.items()} == {
+        node: entry.staleness for node, entry in strategy.reports[-1].nodes.items()
+    }
+
+
+def test_a_reply_that_is_too_old_is_dropped_and_its_node_asked_again():
+    strategy, on = buffered(max_staleness=2), grid(n=8, seconds=lambda node, count: 40.0 if node == 8 else 1.0)
+    run(strategy, on, rounds=60)
+    entries = [report.nodes[8] for report in strategy.reports if 8 in report.nodes]
+    assert {entry.status for entry in entries} == {"missing"}
+    assert "more than max_staleness=2" in entries[0].reason
+    assert [when for when, node, _ in on.sent if node == 8][:2] == [0.0, 40.0]
+
+
+def test_a_silent_node_is_asked_again_once_the_others_have_had_their_grace():
+    strategy = buffered()
+    on = grid(n=8, seconds=lambda node, count: math.inf if (node, count) == (8, 1) else 2.0)
+    run(strategy, on, rounds=60)
+    again = [when for when, node, _ in on.sent if node == 8]
+    assert again[0] == 0.0
+    assert 62.0 <= again[1] <= 66.0  # 2 s for the quorum, 60 s of grace, a look every 3 s
+    statuses = [report.nodes[8].status for report in strategy.reports if 8 in report.nodes]
+    assert statuses[0] == "missing"
+    assert "rejected" in statuses  # by the rule, since its value is the largest
+
+
+def test_silent_nodes_cost_no_time():
+    on = grid(seconds=lambda node, count: 1.0 if node <= 5 else math.inf)
+    run(buffered(), on)
+    assert on.time == 8.0
+
+
+def test_where_fewer_work_at_a_time_a_silent_node_is_replaced():
+    below = FedAvg(**FAST | {"fraction_train": 0.5})
+    on = grid(n=16, seconds=lambda node, count: 1.0 if node > 2 else math.inf)
+    strategy = buffered(size=4, below=below)
+    run(strategy, on, rounds=30)
+    for moment in sorted({when for when, _, _ in on.sent}):
+        assert len([1 for when, node, _ in on.sent if when == moment]) <= 8
+    assert len({node for _, node, _ in on.sent}) == 16
+    assert all(report.n_valid == 4 for report in strategy.reports)
+
+
+def test_nodes_leave_and_come():
+    def there(node, time):
+        return {1: time < 5, 2: time < 5 or time > 20}.get(node, node < 10 or time > 10)
+
+    strategy, on = buffered(), grid(seconds=lambda node, count: 2.0, there=there)
+    run(strategy, on, rounds=40)
+    asked = {node: [when for when, other, _ in on.sent if other == node] for node in range(1, 13)}
+    assert max(asked[1]) < 5
+    assert any(when > 20 for when in asked[2])
+    assert min(asked[11]) > 10
+    assert all(report.aggregated for report in strategy.reports)
+
+
+def test_a_buffer_that_does_not_fill_waits_for_nodes_that_come():
+    strategy, on = (
+        buffered(node_timeout=100.0),
+        grid(n=6, seconds=lambda node, count: 1.0, there=lambda node, t: node < 4 or t < 3 or t > 50),
+    )
+    run(strategy, on, rounds=10)
+    assert all(report.n_valid == 5 for report in strategy.reports)
+
+
+def test_a_buffer_that_never_fills_is_aggregated_where_that_is_enough_for_the_rule_else_skipped():
+    few = buffered(reply_timeout=50.0, size=5)
+    run(few, grid(n=6, seconds=lambda node, count: 1.0 if node < 5 else math.inf), rounds=2)
+    assert [report.n_valid for report in few.reports] == [4, 4]
+    none = buffered("krum", size=5, f=1, reply_timeout=50.0)
+    with pytest.raises(InfeasibleRound, match="needs at least 5 valid replies, got 4"):
+        run(none, grid(n=6, seconds=lambda node, count: 1.0 if node < 5 else math.inf), rounds=9)
+    assert [report.aggregated for report in none.reports] == [False] * 5
+
+
+def test_errors_are_reported_and_asked_again_with_the_next_model():
+    def reply(node, number, w):
+        if node == 3 and number < 3:
+            raise ValueError("out of memory")
+        return np.full(3, np.nan) if node == 4 else w + 1
+
+    strategy, on = buffered(), grid(n=7, seconds=lambda node, count: 1.0 if node in (3, 4) else 2.0, client=app(reply))
+    run(strategy, on, rounds=5)
+    assert [report.nodes[3].status for report in strategy.reports if 3 in report.nodes][:3] == ["failed", "failed", "kept"]
+    assert {report.nodes[4].status for report in strategy.reports} == {"invalid"}
+
+
+def test_quarantine_counts_buffers():
+    strategy = buffered(quarantine=Quarantine(threshold=1.5, rounds=3))
+    client = app(lambda node, number, w: w * np.nan if node == 4 else w + 1)
+    on = grid(n=6, seconds=lambda node, count: 1.0 if node == 4 else 2.0, client=client)
+    run(strategy, on, rounds=7)
+    assert [report.server_round for report in strategy.reports if 4 in report.nodes] == [1, 2, 6, 7]
+    assert strategy.reports[1].banned == {4: 5}
+
+
+def test_detectors_know_nodes_over_buffers():
+    rule = rules.chain(rules.MartingaleFilter(f=1), rules.Mean())
+    strategy = Buffered(rule, 6, FedAvg(**FAST))
+    client = app(lambda node, number, w: w - 50 if node == 2 else w + (GOAL - w) / 2 + node / 1000)
+    found = run(strategy, grid(seconds=lambda node, count: 1.0 + node % 3, client=client), rounds=12)
+    assert {entry.status for report in strategy.reports for node, entry in report.nodes.items() if node == 2} == {"rejected"}
+    assert np.abs(found - GOAL).max() < 0.1
+
+
+def test_certificates_say_whether_the_condition_held_among_the_rows_of_the_buffer():
+    strategy = buffered(certificate=True)
+    run(strategy, grid())
+    assert all(report.certificate is not None for report in strategy.reports)
+
+
+def test_an_optimiser_of_the_server_steps_along_the_aggregate():
+    strategy = buffered(below=FedAdam(**FAST, eta=0.5))
+    found = run(strategy, grid(), rounds=1, dtype=np.float32)
+    np.testing.assert_allclose(found, 0.366 * np.sign(GOAL), atol=0.005)  # Adam's first step has one length, whatever the aggregate's
+
+
+def test_a_restart_goes_on_from_the_last_model_with_an_empty_buffer(tmp_path):
+    file = tmp_path / "run"
+    first = buffered(checkpoint=file)
+    half = run(first, grid(), rounds=4)
+    second = buffered(checkpoint=file, resume=True)
+    on = grid()
+    run(second, on, rounds=8)
+    assert [report.server_round for report in second.reports] == list(range(1, 9))
+    assert {number for _, _, number in on.sent} == {5, 6, 7, 8}
+    np.testing.assert_array_equal(first.last_model["w"], half)
+    assert {entry.staleness for entry in second.reports[4].nodes.values()} == {0}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_a_huge_reply_to_an_old_model_stays_a_number(dtype):
+    top = min(float(np.finfo(dtype).max), 1e300)
+    client = app(lambda node, number, w: np.full(3, top if number % 2 else -top, dtype) if node == 5 else (w + 1).astype(dtype))
+    strategy, on = buffered("nnm+trimmed-mean", size=5, f=1), grid(client=client)
+    found = run(strategy, on, rounds=12, start=[-top / 2] * 3, dtype=dtype)
+    assert found.dtype == dtype
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: buffered("krum", size=4, f=1), r"needs size=5 at least, got 4"),
+        (lambda: buffered(pool=4), "size=5 cannot be drawn from pool=4"),
+        (lambda: buffered(num_malicious=3), "give f or num_malicious, not both"),
+        (lambda: buffered(size=0), "size must be an integer >= 1"),
+        (lambda: buffered(max_staleness=-1), "max_staleness must be an integer >= 0"),
+        (lambda: buffered(server_learning_rate=0.0), "server_learning_rate must be a number > 0"),
+        (lambda: Buffered("trimmed-mean", 5, num_malicious=3), r"TrimmedMean\(f=3\) needs size=7 at least, got 5"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(make, words):
+    with pytest.raises(InvalidParameter, match=words):
+        make()
+
+
+def test_f_of_a_buffer_is_that_of_the_worst_one():
+    assert [Buffered("median", size, num_malicious=10).rule_at(size).f for size in (30, 50)] == [10, 10]
+    drawn = Buffered("trimmed-mean", 25, num_malicious=10, pool=40)
+    assert drawn.rule_at(25).f == plan_sampling(40, 10, 25).f == 9
+    drawn.core.planned = 200
+    assert drawn.rule_at(25).f == plan_sampling(40, 10, 25, rounds=200).f == 10
+
+
+HOSTILE = range(1, 6)
+
+
+def of_hostile(strategy):
+    """How many hostile nodes are in each buffer."""
+    return [sum(node in HOSTILE and entry.status in ("kept", "rejected") for node, entry in r.nodes.items()) for r in strategy.reports]
+
+
+def test_who_answers_at_once_is_once_in_every_buffer_and_f_bears_it():
+    client = app(lambda node, number, w: w - 100 * (GOAL - w) if node in HOSTILE else w + (GOAL - w) / 2)
+    strategy = Buffered("trimmed-mean", 11, FedAvg(**FAST), num_malicious=5)
+    on = grid(n=25, seconds=lambda node, count: 0.001 if node in HOSTILE else 3 + node / 10, client=client)
+    found = run(strategy, on, rounds=40)
+    assert set(of_hostile(strategy)) == {5}
+    assert strategy.reports[0].f == 5
+    assert np.abs(found - GOAL).max() < 0.2  # and 1e3 or more under the mean
+
+
+def test_by_lot_who_answers_at_once_is_no_more_often_in_a_buffer_than_in_a_sample():
+    strategy = Buffered("trimmed-mean", 9, FedAvg(**FAST), num_malicious=5, pool=25, epsilon=0.2)
+    on = grid(n=30, seconds=lambda node, count: 0.001 if node in HOSTILE else 1.0 + node / 10)
+    run(strategy, on, rounds=40)
+    counts = of_hostile(strategy)
+    assert 1.5 < np.mean(counts) < 2.1  # 9 of 25, 5 of them hostile: 1.8 on average
+    assert max(counts) <= strategy.reports[0].f == 4
+    assert all(report.n_valid == 9 for report in strategy.reports)
+
+
+def test_a_run_too_long_for_the_lot_is_refused_before_it_begins():
+    strategy = Buffered("trimmed-mean", 9, FedAvg(**FAST), num_malicious=5, pool=25, epsilon=0.2)
+    with pytest.raises(InvalidParameter, match=r"TrimmedMean\(f=5\) needs size=11 at least, got 9"):
+        run(strategy, grid(n=30), rounds=4000)
+
+
+def test_a_copy_is_a_strategy_of_its_own():
+    import copy
+
+    first = buffered(server_learning_rate=0.5)
+    second = copy.copy(first)
+    second.server_learning_rate = 1.0
+    assert first.core.step.rated is first
+    assert second.core.step.rated is second
