@@ -90,6 +90,11 @@ def recall(rounds: Iterable[Round]) -> float:
     return _share([verdict.out for seen in rounds for verdict in seen if verdict.malicious])
 
 
+def false_alarms(rounds: Iterable[Round]) -> float:
+    """Share of those left out among the honest; NaN where nobody was honest."""
+    return _share([verdict.out for seen in rounds for verdict in seen if not verdict.malicious])
+
+
 def honest_lost(rounds: Iterable[Round]) -> float:
     """Share of the honest clients that were left out in more than half of the rounds in which they were honest and took part."""
     return _share([fmean(outs) > 0.5 for outs in _careers(rounds, malicious=False).values()])

@@ -11,7 +11,7 @@ import numpy as np
 
 from flwr_byzantine.arrays.moments import moments
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.experiments.detection import Round, auc, figures, mean_roc, precision, recall
+from flwr_byzantine.experiments.detection import Round, auc, false_alarms, figures, mean_roc, precision, recall
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
 
 FINAL_ROUNDS = 3  # rounds that the final values are the mean of
@@ -47,8 +47,8 @@ class History:
         attackers: how many malicious clients took part.
         over_f: 1 where they were more than the rule's f, else 0; NaN without a rule.
         skipped: 1 where the model stayed as it was, since too few replies were valid for the rule, else 0.
-        verdicts: for each round, what was said of each client; `precision`, `recall` and `auc` of a round, and the figures of
-            `detection.SCALARS` of the run, follow from them. Empty without a rule.
+        verdicts: for each round, what was said of each client; `precision`, `recall`, `false_alarms` and `auc` of a round, and the
+            figures of `detection.SCALARS` of the run, follow from them. Empty without a rule.
         notices: what the attack said of itself where it does nothing, each sentence once; no measure.
     """
 
@@ -71,9 +71,9 @@ class History:
         return {item.name: list(getattr(self, item.name)) for item in fields(self) if item.name not in ("notices", "verdicts")}
 
     def detected(self) -> dict[str, list[float]]:
-        """Precision, recall and AUC over rounds; nothing without verdicts."""
-        seen = self.verdicts
-        shares = {name: [figure([one]) for one in seen] for name, figure in (("precision", precision), ("recall", recall))}
+        """Precision, recall, false alarms and AUC over rounds; nothing without verdicts."""
+        seen, kinds = self.verdicts, (("precision", precision), ("recall", recall), ("false_alarms", false_alarms))
+        shares = {name: [figure([one]) for one in seen] for name, figure in kinds}
         return shares | {"auc": [auc(one) for one in seen]} if seen else {}
 
     def roc(self) -> list[float]:

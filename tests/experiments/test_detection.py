@@ -106,6 +106,7 @@ def test_a_rule_that_selects_detects(cells):
     assert (found.final["precision"], found.final["recall"], found.final["auc"]) == (1.0, 1.0, 1.0)
     assert (found.final["rounds_to_first"], found.final["rounds_to_good"], found.final["honest_lost"]) == (1.0, 1.0, 0.0)
     assert found.history["precision"] == found.history["recall"] == found.history["auc"] == [1.0] * 3
+    assert found.history["false_alarms"] == [0.0] * 3
     assert found.roc == [1.0] * 21
     assert type(found).of(json.loads(json.dumps(found.to_json()))) == found
     assert found.flat()["final_recall"] == 1.0

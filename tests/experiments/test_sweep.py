@@ -29,7 +29,7 @@ def test_every_cell_is_finished_with_every_measure(tiny):
         lengths = {name: len(values) for name, values in result.history.items() if values is not None}
         initial = dict.fromkeys(("accuracy", "loss", "validation_accuracy"), 3)
         of_rounds = ("malicious_kept", "malicious_share", "honest_dropped", "kappa_seen", "attackers", "over_f", "skipped")
-        judged = () if result.config["strategy"] == "fedavg" else ("precision", "recall", "auc")
+        judged = () if result.config["strategy"] == "fedavg" else ("precision", "recall", "false_alarms", "auc")
         assert lengths == initial | dict.fromkeys((*of_rounds, *judged), 2)
         assert set(result.versions) == {"flwr_byzantine", "flwr", "numpy", "torch"}
     attacked = [each for each in found.values() if (each.config["strategy"], each.config["attack"]) == ("fedavg", "sign-flip")]

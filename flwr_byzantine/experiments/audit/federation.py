@@ -45,11 +45,11 @@ def start() -> Model:
     return {name: np.zeros_like(value) for name, value in GOAL.items()}
 
 
-def message_run(strategy: Any, case: Case, nodes: tuple[int, ...]) -> Outcome:
-    """Two rounds of a strategy of the Message API, in which `nodes` are hostile."""
+def message_run(strategy: Any, case: Case, nodes: tuple[int, ...], rounds: int = ROUNDS) -> Outcome:
+    """Rounds of a strategy of the Message API in which `nodes` are hostile."""
     local = LocalGrid(_app(case, nodes), N, spoil=lambda reply: None if reply.has_error() and reply.error.reason == SILENT else reply)
     grid: Any = local if case.tamper is None else Wire(local, nodes, case.tamper)
-    result = strategy.start(grid, ArrayRecord({k: Array(v) for k, v in start().items()}), ROUNDS)
+    result = strategy.start(grid, ArrayRecord({k: Array(v) for k, v in start().items()}), rounds)
     model = {name: array.numpy() for name, array in result.arrays.items()}
     records = [*result.train_metrics_clientapp.values(), *result.evaluate_metrics_clientapp.values()]
     return model or None, [item for record in records for item in record.items()]

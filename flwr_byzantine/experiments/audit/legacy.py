@@ -14,15 +14,15 @@ from flwr_byzantine.experiments.audit.federation import GOAL, ROUNDS, SILENT, N,
 OK = Status(Code.OK, "")
 
 
-def legacy_run(strategy: Any, case: Case, nodes: tuple[int, ...]) -> Outcome:
-    """Two rounds of a strategy of the legacy API as Flower's server runs them, in which `nodes` are hostile."""
+def legacy_run(strategy: Any, case: Case, nodes: tuple[int, ...], rounds: int = ROUNDS) -> Outcome:
+    """Rounds of a strategy of the legacy API as Flower's server runs them, in which `nodes` are hostile."""
     clients = Clients()
     for node in range(1, N + 1):
         clients.register(Proxy(node, case, node in nodes))
     server = Server(client_manager=clients, strategy=strategy)
     server.set_max_workers(1)  # NumPy parses headers by Python's parser, which in 3.11 is not for several threads (gh-106905)
     first = ndarrays_to_parameters(list(start().values()))
-    history, _ = server.fit(ROUNDS, timeout=None)
+    history, _ = server.fit(rounds, timeout=None)
     found: list[tuple[str, Any]] = [*history.metrics_distributed_fit.items(), *history.metrics_distributed.items()]
     metrics = [(name, value) for name, values in [*found, ("loss", history.losses_distributed)] for _, value in values]
     moved = server.parameters.tensors != first.tensors

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,35 @@ import numpy as np
 from flwr_byzantine.declare.names import check_options, did_you_mean
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.audit.battery import Case
-from flwr_byzantine.experiments.audit.federation import GOAL, HONEST, ROUNDS, Model, N, Outcome, message_run
+from flwr_byzantine.experiments.audit.federation import HONEST, ROUNDS, Model, N, Outcome, message_run, start
 from flwr_byzantine.experiments.audit.legacy import legacy_run
 from flwr_byzantine.flower.words import is_printable, printable
 
 OUTCOMES = ("survived", "skipped", "dtype changed", "structure changed", "metrics spoilt", "poisoned", "non-finite", "crashed")
-TOLERANCE = 0.1  # distance from the honest result; honest updates spread by 0.01
-ELSEWHERE = (
-    "audit: expected a strategy that goes where clients that all agree go, so that what hostile ones change is seen; with honest replies "
-    "alone it ends elsewhere ({detail}); audit it with whole steps, and without noise, as by --options '{{\"alpha\": 1.0}}' for SLSGD"
-)
+TOLERANCE = 0.03  # distance from the honest result, in parts of the way there; clients go 3.75 at most, and spread by 0.01
+FAILS = "audit: the strategy fails when all replies are honest: {0} {1}"
 Make = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Own:
+    """Where a strategy takes the model when all replies are honest: what became of it otherwise is judged by that.
+
+    Attributes:
+        model: after all rounds.
+        before: after one less.
+    """
+
+    model: Model
+    before: Model
+
+    def off(self, model: Model) -> float:
+        """How far a model is from `model`, in parts of the way from the first one, in the coordinate that differs most."""
+        return _apart(model, self.model) / _apart(self.model, start())
+
+    def skipped(self, model: Model) -> bool:
+        """Whether it is that of a run in which one round was skipped."""
+        return _apart(model, self.before) <= TOLERANCE * _apart(self.model, start())
 
 
 @dataclass(frozen=True)
@@ -118,33 +137,49 @@ def audit(
         where: placements; `placements(f)` by default.
 
     Raises:
-        InvalidParameter: the strategy fails even when every reply is honest.
+        InvalidParameter: the strategy fails, or moves nowhere, even when every reply is honest.
     """
-    run = legacy_run if legacy else message_run
+    run = partial(_run, legacy_run if legacy else message_run, make)
     with _quiet():
-        honest = _try(run, make, HONEST, ())
-        if honest.outcome in ("poisoned", "skipped"):
-            raise InvalidParameter(ELSEWHERE.format(detail=honest.detail or honest.outcome))
-        if honest.outcome != "survived":
-            raise InvalidParameter(f"audit: the strategy fails when all replies are honest: {honest.outcome} {honest.detail}")
-        findings = list[Finding]()
+        own, findings = _own(run), list[Finding]()
         for case in cases:
             places = (where or placements(f)) if case.legacy or not legacy else ()
-            findings.extend(_try(run, make, case, nodes) for nodes in places)
+            findings.extend(_try(run, case, nodes, own) for nodes in places)
     return findings
 
 
-def _try(run: Callable[..., Outcome], make: Make, case: Case, nodes: tuple[int, ...]) -> Finding:
+def _run(run: Callable[..., Outcome], make: Make, *arguments: Any) -> Outcome:
     random.seed(0)  # Flower samples nodes, and so orders replies, by the global generator
+    return run(make(), *arguments)
+
+
+def _own(run: Callable[..., Outcome]) -> Own:
+    """Of honest replies alone.
+
+    Raises:
+        InvalidParameter: the strategy fails even then, or leaves the model where it was.
+    """
     try:
-        model, metrics = run(make(), case, nodes)
+        (before, _), (model, metrics) = run(HONEST, (), ROUNDS - 1), run(HONEST, ())
+    except Exception as error:
+        raise InvalidParameter(FAILS.format("crashed", printable(f"{type(error).__name__}: {error}"))) from None
+    own = Own(start() if model is None else model, start() if before is None else before)
+    outcome, detail = _judge(model, metrics, own)
+    if outcome != "survived":
+        raise InvalidParameter(FAILS.format(outcome, detail))
+    return own
+
+
+def _try(run: Callable[..., Outcome], case: Case, nodes: tuple[int, ...], own: Own) -> Finding:
+    try:
+        model, metrics = run(case, nodes)
     except Exception as error:
         return Finding(case.name, nodes, "crashed", printable(f"{type(error).__name__}: {error}"))
-    return Finding(case.name, nodes, *_judge(model, metrics))
+    return Finding(case.name, nodes, *_judge(model, metrics, own))
 
 
-def _judge(model: Model | None, metrics: list[tuple[str, Any]]) -> tuple[str, str]:
-    expected = {name: (1 - 0.5**ROUNDS) * goal for name, goal in GOAL.items()}
+def _judge(model: Model | None, metrics: list[tuple[str, Any]], own: Own) -> tuple[str, str]:
+    expected = start()
     if model is None:
         return "skipped", "no round was aggregated"
     if [(name, value.shape) for name, value in model.items()] != [(name, value.shape) for name, value in expected.items()]:
@@ -153,14 +188,19 @@ def _judge(model: Model | None, metrics: list[tuple[str, Any]]) -> tuple[str, st
         return "structure changed", str([str(value.dtype) for value in model.values()])
     if not all(np.isfinite(value).all() for value in model.values()):
         return "non-finite", ""
-    off = max(float(np.abs(model[name].astype(float) - expected[name]).max()) for name in expected)
-    if off > TOLERANCE:
-        halfway = max(float(np.abs(model[name] - expected[name] * 2 / 3).max()) for name in expected)
-        return ("skipped" if halfway < TOLERANCE else "poisoned"), f"{off:.3g} off"
+    if _apart(own.model, expected) == 0:
+        return "skipped", "the model stayed as it was"
+    if (off := own.off(model)) > TOLERANCE:
+        return ("skipped" if own.skipped(model) else "poisoned"), f"{100 * off:.3g} % of the way off"
     if any(model[name].dtype != expected[name].dtype for name in expected):
         return "dtype changed", str([str(value.dtype) for value in model.values()])
     bad = [(name, value) for name, value in metrics if not (is_printable(name) and _finite(value))]
     return ("metrics spoilt", printable(bad[:2])) if bad else ("survived", "")
+
+
+def _apart(one: Model, other: Model) -> float:
+    """The distance of two models in the coordinate that differs most."""
+    return max(float(np.abs(one[name].astype(float) - other[name]).max()) for name in other)
 
 
 def _finite(value: Any) -> bool:
