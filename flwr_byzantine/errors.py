@@ -2,6 +2,7 @@
 
 ByzantineError
 ├── InvalidParameter (ValueError)    a constructor argument is out of range or of the wrong kind
+│   └── NotReproducible              reproducible=True of what has not the same bits on every machine
 ├── TooFewUpdates (ValueError)       n is below what the rule's guarantee needs
 │   └── TooFewLeft                   what detectors leave is too few for the rule; says whom they left out
 ├── MalformedUpdate (ValueError)     an array or reply that cannot be used; says what was expected
@@ -21,6 +22,10 @@ class ByzantineError(Exception):
 
 class InvalidParameter(ByzantineError, ValueError):
     """A parameter is out of range, of the wrong kind, or an unknown name."""
+
+
+class NotReproducible(InvalidParameter):
+    """What `reproducible=True` cannot have, since its bits depend on the machine."""
 
 
 class TooFewUpdates(ByzantineError, ValueError):

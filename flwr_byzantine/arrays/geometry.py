@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,11 +171,22 @@ class Limits:
         """The limits for rows of d values with these largest absolute ones; None where all rows count as they are."""
         peaks = np.minimum(peaks, np.finfo(np.float64).max)
         middle = float(np.sort(peaks)[(len(peaks) - 1) // 2])
-        unit = 1.0 if middle == 0.0 or TINY <= middle <= HUGE else 2.0 ** float(np.clip(np.rint(np.log2(middle)), -1000, 1000))
+        unit = 1.0 if middle == 0.0 or TINY <= middle <= HUGE else 2.0 ** max(-1000, min(nearest_power(middle), 1000))
         with np.errstate(over="ignore"):
             reach, longest = peaks / unit, HUGE / np.sqrt(d)
         factors = longest / np.maximum(reach, longest)
         return None if unit == 1.0 and factors.min() == 1.0 else cls(factors, unit)
+
+
+def nearest_power(value: float) -> int:
+    """The exponent of the power of two that is nearest to a positive number, on a scale of powers.
+
+    Example:
+        >>> nearest_power(5.0), nearest_power(6.0)
+        (2, 3)
+    """
+    part, exponent = math.frexp(value)
+    return exponent - (part < math.sqrt(0.5))
 
 
 def sq_distances(G: Array) -> Array:
@@ -189,7 +201,7 @@ def cosines(G: Array) -> Array:
     """(n, n) cosine similarities from a Gram matrix; 0 where a row is zero."""
     norms = np.sqrt(np.maximum(np.diag(G), 0.0))
     safe = np.where(norms > 0, norms, 1.0)
-    return np.asarray(np.clip(G / safe[:, None] / safe[None, :], -1.0, 1.0))
+    return np.asanyarray(np.clip(G / safe[:, None] / safe[None, :], -1.0, 1.0))
 
 
 def _cancellation(G: Array, share: float) -> bool:

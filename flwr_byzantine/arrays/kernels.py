@@ -68,15 +68,21 @@ def scaled_gram(rows: Rows, origin: Array | None, factors: Array, centre: int | 
     """(n, n) inner products of `factors * (rows - origin)`, less row `centre` of these, multiplied and summed in float64."""
 
     def partial(part: slice) -> Array:
-        block = gather(rows, part)
-        block *= factors[:, None]
-        if origin is not None:
-            block -= factors[:, None] * origin[part].astype(np.float64)
-        if centre is not None:
-            block -= block[centre].copy()
+        block = scaled_block(rows, origin, factors, centre, part)
         return np.asarray(block @ block.T)
 
     return _sum(run(partial, cache_sized_parts(len(rows), len(rows[0])), after_part), len(rows))
+
+
+def scaled_block(rows: Rows, origin: Array | None, factors: Array, centre: int | None, part: slice) -> Array:
+    """(n, c) float64 columns `part` of `factors * (rows - origin)`, less row `centre` of these."""
+    block = gather(rows, part)
+    block *= factors[:, None]
+    if origin is not None:
+        block -= factors[:, None] * origin[part].astype(np.float64)
+    if centre is not None:
+        block -= block[centre].copy()
+    return block
 
 
 def peaks(rows: Rows, origin: Array | None, after_part: AfterPart | None = None) -> Array:

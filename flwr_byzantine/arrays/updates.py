@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,6 +59,7 @@ class Updates(Geometry):
     """
 
     arrivals: Arrivals | None = None
+    passes: ClassVar[Any] = kernels
 
     def __init__(
         self,
@@ -77,6 +78,14 @@ class Updates(Geometry):
         """The layers of the model, each with the n updates' values."""
         return self._blocks
 
+    def numbers(self, values: Array) -> Array:
+        """The values as arrays of the kind that these updates hand out."""
+        return values
+
+    def of_rows(self, rows: Sequence[Array]) -> Updates:
+        """Other rows, with which a rule is to compute as with these."""
+        return Updates([Block(list(rows))])
+
     def finite(self) -> list[bool]:
         """For each row, whether all of its values are finite."""
         return [all(kernels.finite(block.rows[i]) for block in self.blocks) for i in range(self.n)]
@@ -84,7 +93,7 @@ class Updates(Geometry):
     def take(self, indices: Sequence[int]) -> Updates:
         """The same blocks with these rows only."""
         blocks = [replace(block, rows=[block.rows[i] for i in indices]) for block in self.blocks]
-        return Updates(blocks, [self.ids[i] for i in indices], self.after_part, self.arrivals)
+        return type(self)(blocks, [self.ids[i] for i in indices], self.after_part, self.arrivals)
 
     def append(self, vectors: Sequence[Array]) -> Updates:
         """The same rows and below them `vectors`, given as (d,) deltas to the origin: a rule's anchors."""
@@ -95,7 +104,7 @@ class Updates(Geometry):
             extra = [_within(part if block.origin is None else part + block.origin, exact) for part in parts]
             blocks.append(replace(block, rows=[*block.rows, *extra]))
             start += block.width
-        return Updates(blocks, [*self.ids, *(ANCHOR for _ in vectors)], self.after_part, self.arrivals)
+        return type(self)(blocks, [*self.ids, *(ANCHOR for _ in vectors)], self.after_part, self.arrivals)
 
     def origins(self) -> Array:
         """(d,) float64 values that deltas are measured from."""
@@ -139,22 +148,24 @@ class Updates(Geometry):
     def _multiplies_in_float32(self) -> bool:
         if any(block.scale > FAR for block in self.blocks):
             return False
-        return any(kernels.multiplies_in_float32(block.rows) for block in self.blocks)
+        return any(self.passes.multiplies_in_float32(block.rows) for block in self.blocks)
 
     def _scaled_gram(self, factors: Array, centre: int | None) -> Array:
         total = np.zeros((self.n, self.n))
         for block in self.blocks:
-            total += block.scale**2 * kernels.scaled_gram(block.rows, block.origin, factors, centre, self.after_part)
+            total += block.scale**2 * self.passes.scaled_gram(block.rows, block.origin, factors, centre, self.after_part)
         return total
 
     def _peaks(self) -> Array:
-        return np.asarray(np.max([block.scale * kernels.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0))
+        return np.asarray(
+            np.max([block.scale * self.passes.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0)
+        )
 
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
         total = np.zeros((self.n, self.n))
         with np.errstate(over="ignore", invalid="ignore"):
             for block, centre, known in zip(self.blocks, centres, self._ahead(centres), strict=True):
-                fits = not exact or not kernels.multiplies_in_float32(block.rows)
+                fits = not exact or not self.passes.multiplies_in_float32(block.rows)
                 total += block.scale**2 * self._products_of(block, centre, exact, known if fits else EMPTY)
         return total
 
@@ -163,7 +174,7 @@ class Updates(Geometry):
         m = len(known)
         if m == self.n:
             return known
-        G = kernels.gram(block.rows, centre, exact, self.after_part, m)
+        G: Array = self.passes.gram(block.rows, centre, exact, self.after_part, m)
         G[:m, :m] = known
         return G
 
@@ -177,7 +188,7 @@ class Updates(Geometry):
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = np.zeros(len(left))
         for block in self.blocks:
-            total += block.scale**2 * kernels.distances([block.rows[i] for i in left], [block.rows[j] for j in right], self.after_part)
+            total += block.scale**2 * self.passes.distances([block.rows[i] for i in left], [block.rows[j] for j in right], self.after_part)
         return total
 
     def _sq_distances_to(self, centres: Sequence[Any]) -> Array:
@@ -185,7 +196,7 @@ class Updates(Geometry):
         with np.errstate(over="ignore", invalid="ignore"):
             for block, centre in zip(self.blocks, centres, strict=True):
                 same = [np.zeros_like(block.rows[0]) if centre is None else centre] * self.n
-                total += block.scale**2 * kernels.distances(block.rows, same, self.after_part)
+                total += block.scale**2 * self.passes.distances(block.rows, same, self.after_part)
         return total
 
     def _compare(self, i: int, j: int) -> int:
@@ -195,14 +206,14 @@ class Updates(Geometry):
         """Per block, origin + Σ_i weights_i (row_i - origin), in the block's dtype."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):
-            kernels.combine(block.rows, weights, block.origin, out, self.after_part)
+            self.passes.combine(block.rows, weights, block.origin, out, self.after_part)
         return outs
 
     def windows(self, window: Window, mixing: Array | None = None) -> list[Array]:
         """Per block, each coordinate's window mean over the rows (over `mixing @ rows` where given); see `kernels.windows`."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):
-            if not kernels.windows(block.rows, mixing, window, block.origin, out, self.after_part):
+            if not self.passes.windows(block.rows, mixing, window, block.origin, out, self.after_part):
                 raise NotFinite("updates must be finite")
         return outs
 
@@ -210,7 +221,7 @@ class Updates(Geometry):
         """Per block, the origin plus what `reduce` makes of the columns of (n, c) float64 deltas (of `mixing @ deltas` where given)."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):
-            kernels.columns(block.rows, mixing, reduce, block.origin, out, self.after_part)
+            self.passes.columns(block.rows, mixing, reduce, block.origin, out, self.after_part)
         return outs
 
     def sample(self, size: int = SAMPLE, mixing: Array | None = None) -> Array:
@@ -220,7 +231,7 @@ class Updates(Geometry):
             thin = np.empty((self.n, len(range(0, block.width, stride))))
             self._copy_columns(block, slice(None, None, stride), thin)
             origin = None if block.origin is None else block.origin[::stride]
-            parts.append(thin if mixing is None else kernels.mixed_block(list(thin), mixing, origin, slice(0, thin.shape[1])).copy())
+            parts.append(thin if mixing is None else self.passes.mixed_block(list(thin), mixing, origin, slice(0, thin.shape[1])).copy())
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
     def shifted(self, values: Sequence[Array], steps: Iterable[Array]) -> list[Array]:

@@ -11,6 +11,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.coordinatewise import TrimmedMean
+from flwr_byzantine.rules.filters import BLURS
 from flwr_byzantine.rules.mixing import Mean
 from flwr_byzantine.rules.over import Over
 from flwr_byzantine.rules.results import Reduced
@@ -66,7 +67,7 @@ class RLR(Over):
 
         def turned(rows: Array) -> Array:
             agreed = np.abs(np.sign(rows[: view.n]).sum(axis=0)) >= (self.theta or self.f + 1)
-            return np.asarray(np.where(agreed, rows[-1], -rows[-1]))
+            return np.asanyarray(np.where(agreed, rows[-1], -rows[-1]))
 
         return Reduced(seen.updates.columns(turned, seen.matrix), None, found.influence)
 
@@ -147,6 +148,10 @@ class CRFL(Over):
     robust: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     reference: ClassVar[str] = "Xie, Chen, Chen, Li, ICML 2021"
+
+    def obstacle(self) -> str:
+        """Noise, beside the base's."""
+        return BLURS.format(self.noise) if self.noise else super().obstacle()
 
     def reduced(self, view: View, n: int) -> Reduced:
         """The base's aggregate, clipped and blurred."""

@@ -10,7 +10,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.wrap import wrap
 from flwr_byzantine.declare.params import Declared
-from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, TooFewUpdates
+from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, NotFinite, NotReproducible, TooFewUpdates
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Aggregate, Combination, Reduced, State, Verdict
 from flwr_byzantine.rules.view import View, node_ids, server_of
@@ -68,6 +68,10 @@ class Rule(Declared):
             return True
         return False
 
+    def obstacle(self) -> str:
+        """Why `reproducible=True` cannot have this rule: what it does whose bits depend on the machine; empty where nothing does."""
+        return ""
+
     def kappa(self, n: int) -> float | None:
         """Proved upper bound on κ at n rows, or None where none is known or the guarantee does not hold (n below `min_n`).
 
@@ -121,7 +125,9 @@ class Rule(Declared):
         """(d,) aggregate of the n rows of X, of X's kind, dtype and device; arguments and errors as of `aggregate`."""
         return self.aggregate(X, trusted=trusted, reference=reference, **brought).value
 
-    def aggregate(self, X: Any, *, trusted: Any = None, reference: Any = None, nodes: Any = None, **brought: Any) -> Aggregate:
+    def aggregate(
+        self, X: Any, *, trusted: Any = None, reference: Any = None, nodes: Any = None, reproducible: bool = False, **brought: Any
+    ) -> Aggregate:
         """The aggregate of X with weights, scores and selection.
 
         Args:
@@ -129,6 +135,7 @@ class Rule(Declared):
             trusted: (d,) the server's own update, for rules that trust one (FLTrust); others do not look at it.
             reference: another name of `trusted`.
             nodes: who sent each row: n different integers, for rules and detectors with a memory; the rows' numbers by default.
+            reproducible: compute the same bits on every machine, which takes longer; see docs/reproducible.md.
             brought: what else a detector may look at: `layout` (name -> shape of each array of the model), `loss` and `predict`
                 (functions of a (d,) delta: see `Server`).
 
@@ -136,11 +143,20 @@ class Rule(Declared):
             TooFewUpdates: n is below `min_n`; `TooFewLeft` where detectors leave too few rows for the rule.
             MalformedUpdate: X is not n vectors of one length, or more than f rows are not finite; nodes are not n different integers.
             InvalidParameter: the rule trusts an update of the server's own, and none is given; or something else that it needs.
+            NotReproducible: under reproducible=True, a rule whose bits depend on the machine.
         """
-        return self._run(X, None, nodes, {**brought, "trusted": _either(trusted, reference)})[0]
+        return self._run(X, None, nodes, {**brought, "trusted": _either(trusted, reference)}, reproducible)[0]
 
     def step(
-        self, X: Any, state: State, *, trusted: Any = None, reference: Any = None, nodes: Any = None, **brought: Any
+        self,
+        X: Any,
+        state: State,
+        *,
+        trusted: Any = None,
+        reference: Any = None,
+        nodes: Any = None,
+        reproducible: bool = False,
+        **brought: Any,
     ) -> tuple[Any, State]:
         """One round of a stateful run: the aggregate, and the state for the next round (`state` is not changed).
 
@@ -150,13 +166,16 @@ class Rule(Declared):
             trusted: the server's own update.
             reference: another name of `trusted`.
             nodes: who sent each row.
+            reproducible: as of `aggregate`.
             brought: what else a detector may look at.
         """
-        result, following = self._run(X, state, nodes, {**brought, "trusted": _either(trusted, reference)})
+        result, following = self._run(X, state, nodes, {**brought, "trusted": _either(trusted, reference)}, reproducible)
         return result.value, following
 
-    def _run(self, X: Any, state: State | None, nodes: Any, brought: dict[str, Any]) -> tuple[Aggregate, State]:
-        updates, kind = wrap(X)
+    def _run(self, X: Any, state: State | None, nodes: Any, brought: dict[str, Any], reproducible: bool = False) -> tuple[Aggregate, State]:
+        if reproducible:
+            refuse_irreproducible(self)
+        updates, kind = wrap(X, reproducible)
         updates.ids, server = node_ids(nodes, updates.n), server_of(updates.d, **brought)
         if updates.n and self.stages()[0].sees_all:
             with suppress(NotFinite):
@@ -179,6 +198,17 @@ class Rule(Declared):
     def __str__(self) -> str:
         shown = [f"{item.name}={getattr(self, item.name)!r}" for item in dataclasses.fields(self) if _shown(self, item)]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def refuse_irreproducible(rule: Rule) -> None:
+    """Refuse a rule of which `reproducible=True` cannot hold.
+
+    Raises:
+        NotReproducible: one sentence names the rule and says why.
+    """
+    for stage in rule.stages():
+        if why := stage.obstacle():
+            raise NotReproducible(f"reproducible=True: {type(stage).__name__} {why}")
 
 
 def _either(trusted: Any, reference: Any) -> Any:

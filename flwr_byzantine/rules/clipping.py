@@ -18,7 +18,7 @@ KARIMIREDDY = "Karimireddy, He, Jaggi"
 
 def clip_factors(norms: Array, radius: float) -> Array:
     """(n,) factors that bring each norm down to `radius` at most."""
-    return np.asarray(radius / np.maximum(norms, radius)) if radius > 0 else np.where(norms > 0, 0.0, 1.0)
+    return np.asanyarray(radius / np.maximum(norms, radius)) if radius > 0 else np.where(norms > 0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class CenteredClipping(Mixing):
     @staticmethod
     def _distances(G: Array, weights: Array) -> Array:
         squared = np.diag(G) - 2 * G @ weights + weights @ G @ weights
-        return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
+        return np.asanyarray(np.sqrt(np.maximum(squared, 0.0)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ MAX_SHIFTS = 300
 
 def distances(A: Array, B: Array) -> Array:
     """(a, b) Euclidean distances between the rows of A and those of B."""
-    return np.asarray(np.sqrt(((A[:, None, :] - B[None, :, :]) ** 2).sum(axis=2)))
+    return np.asanyarray(np.sqrt(((A[:, None, :] - B[None, :, :]) ** 2).sum(axis=2)))
 
 
 def kernel_width(points: Array, share: float = 0.5) -> float:
@@ -43,7 +43,7 @@ def mean_shift(points: Array, width: float) -> Array:
         moving[moving] = shift > 1e-3 * width
         if not moving.any():
             break
-    return np.asarray(distances(points, _separate(centres, points, width)).argmin(axis=1))
+    return np.asanyarray(distances(points, _separate(centres, points, width)).argmin(axis=1))
 
 
 def _separate(centres: Array, points: Array, width: float) -> Array:
@@ -54,7 +54,7 @@ def _separate(centres: Array, points: Array, width: float) -> Array:
     for i in order:
         if not kept or distances(centres[[i]], centres[kept]).min() > width:
             kept.append(int(i))
-    return np.asarray(centres[kept])
+    return np.asanyarray(centres[kept])
 
 
 def two_clusters(apart: Array) -> Array:
@@ -75,7 +75,7 @@ def two_clusters(apart: Array) -> Array:
         between[a] = between[:, a] = (sizes[a] * between[a] + sizes[b] * between[b]) / (sizes[a] + sizes[b])
         between[b] = between[:, b] = between[a, a] = np.inf
         sizes[a], joined[a], member_of[member_of == b] = sizes[a] + sizes[b], n + step, a
-    return np.asarray(joined[member_of] < joined[member_of].max(), np.int64)
+    return np.asanyarray(joined[member_of] < joined[member_of].max(), np.int64)
 
 
 def densest_majority(apart: Array) -> Array:
@@ -96,7 +96,7 @@ def densest_majority(apart: Array) -> Array:
         sizes = np.bincount(group)
         if following > width and sizes.max() > len(apart) // 2:
             break
-    return np.asarray(group == sizes.argmax())
+    return np.asanyarray(group == sizes.argmax())
 
 
 def _spanning_edges(apart: Array) -> list[tuple[float, int, int]]:

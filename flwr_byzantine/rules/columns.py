@@ -64,12 +64,12 @@ class SignSGD(Columnwise):
 
     def column(self, rows: Array) -> Array:
         """The sign of the sum of signs, times η."""
-        return np.asarray(self.eta * np.sign(np.sign(rows).sum(axis=0)))
+        return np.asanyarray(self.eta * np.sign(np.sign(rows).sum(axis=0)))
 
     def owners(self, rows: Array) -> Array:
         """Those of the majority."""
         won = np.sign(np.sign(rows).sum(axis=0))
-        return np.asarray((np.sign(rows) == won) & (won != 0))
+        return np.asanyarray((np.sign(rows) == won) & (won != 0))
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,19 @@ class FedRDF(Columnwise):
     cost: ClassVar[str] = "n log(n) d"
     reference: ClassVar[str] = "Mármol Campos, González Vidal, Hernández Ramos, Skarmeta, IEEE TETC 2025"
 
+    def obstacle(self) -> str:
+        """The series."""
+        why = 'sums a Fourier series, whose sines each processor rounds in its own way; select="index" has none'
+        return why if self.select == "density" else ""
+
     def column(self, rows: Array) -> Array:
         """The value chosen."""
         ascending = np.sort(rows, axis=0)
-        return np.asarray(np.take_along_axis(ascending, self._chosen(ascending)[None, :], axis=0)[0])
+        return np.asanyarray(np.take_along_axis(ascending, self._chosen(ascending)[None, :], axis=0)[0])
 
     def owners(self, rows: Array) -> Array:
         """Those that have the value."""
-        return np.asarray(rows == self.column(rows))
+        return np.asanyarray(rows == self.column(rows))
 
     def _chosen(self, ascending: Array) -> Array:
         """(c,) ranks of the chosen values of (n, c) ascending ones."""
@@ -121,4 +126,4 @@ class FedRDF(Columnwise):
             power = power * turn
             density += (power * np.conj(power.mean(axis=0))).real
         tied = np.cumsum(density >= density.max(axis=0) - 1e-9, axis=0)  # far outliers leave the others alike but for rounding
-        return np.asarray((tied >= (tied[-1] + 1) // 2).argmax(axis=0))
+        return np.asanyarray((tied >= (tied[-1] + 1) // 2).argmax(axis=0))

@@ -16,6 +16,8 @@ from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.results import Combination, State
 from flwr_byzantine.rules.view import View
 
+BLURS = "adds normal noise (noise={:g}), which the C library's logarithms and exponentials are in; pass noise=0.0"
+
 
 def clipped_mean(factors: Array, members: Array, scores: Array | None = None) -> Combination:
     """The mean of the member rows, each scaled by its factor."""
@@ -138,6 +140,10 @@ class FLAME(Mixing):
     seed: int = param(0, ge=0)
     equivariant: ClassVar[bool] = False
     reference: ClassVar[str] = "Nguyen, Rieger, Chen, et al., USENIX Security 2022"
+
+    def obstacle(self) -> str:
+        """Noise."""
+        return BLURS.format(self.noise) if self.noise else ""
 
     def mix(self, view: View) -> Combination:
         """The clipped mean of the largest cluster."""

@@ -33,7 +33,7 @@ def nearest_others(D: Array) -> tuple[Array, Array]:
 def krum_scores(D: Array, f: int, neighbors: str = PAPER, power: int = SQUARES) -> Array:
     """(n,) sums of the distances to the nearest other rows, each to this power; D holds their squares."""
     near = nearest_others(D)[1][:, : neighbour_count(len(D), f, neighbors)]
-    return np.asarray((near if power == SQUARES else near**2).sum(axis=1))
+    return np.asanyarray((near if power == SQUARES else near**2).sum(axis=1))
 
 
 def smallest_n(f: int, neighbors: str) -> int:

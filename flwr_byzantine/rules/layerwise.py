@@ -88,7 +88,7 @@ class LASA(Rule):
 
 def ratio(parts: Array, wholes: Array) -> Array:
     """Parts of wholes; 0 of nothing."""
-    return np.asarray(parts / np.where(wholes > 0, wholes, 1.0))
+    return np.asanyarray(parts / np.where(wholes > 0, wholes, 1.0))
 
 
 def _deviations(values: Array) -> Array:
@@ -96,7 +96,7 @@ def _deviations(values: Array) -> Array:
     unit = np.abs(values).max() or 1.0
     values = values / unit
     spread = float(values.std())
-    return np.asarray(np.abs(values - np.median(values)) / spread) if spread > 1e-12 else np.zeros(len(values))
+    return np.asanyarray(np.abs(values - np.median(values)) / spread) if spread > 1e-12 else np.zeros(len(values))
 
 
 def _blocks(view: View, delta: Array) -> list[Array]:
@@ -109,4 +109,4 @@ def _blocks(view: View, delta: Array) -> list[Array]:
 
 def _of_updates(view: View, values: Array, n: int) -> Array:
     """What rows own, of the updates that they were made of."""
-    return values if view.rows is None else np.asarray(np.abs(values @ view.rows[:, :n]))
+    return values if view.rows is None else np.asanyarray(np.abs(values @ view.rows[:, :n]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from flwr_byzantine.arrays import compiled
 from flwr_byzantine.arrays.geometry import sq_distances
+from flwr_byzantine.arrays.ordered import Ordered
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.rules.families import Mixing, PreAggregation
@@ -143,7 +144,7 @@ class GeometricMedian(Mixing):
             change: (n,) these less the ones to that row.
             floor: least value of a distance.
         """
-        if compiled.AVAILABLE:
+        if compiled.AVAILABLE and not isinstance(K, Ordered):
             return compiled.weiszfeld(K, squares, change, floor, self.max_iter, self.tol, FAR)
         weights, sum_of_distances = squares, _SumOfDistances(np.diag(K), floor)
         apart, total = sum_of_distances(squares, change)

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.declare.params import param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.rules.base import Rule
@@ -53,6 +53,10 @@ class Over(Rule):
         """As `Rule.check`, and as the base's."""
         super().check(n)
         self.base.check(n)
+
+    def obstacle(self) -> str:
+        """The base's."""
+        return next((f"works over {type(stage).__name__}, which {why}" for stage in self.base.stages() if (why := stage.obstacle())), "")
 
     def with_f(self, f: int) -> Self:
         """Rule and base for another f."""
@@ -182,10 +186,11 @@ class GAS(Over, Mixing):
         """1/(n - f) on the rows of lowest score."""
         d = view.updates.d
         groups = np.array_split(view.rng.permutation(d), max(1, min(self.p, d)))
-        scores = np.sum([self._apart(view.at(np.sort(group)), view.state.round) for group in groups], axis=0)
+        parts = (self._apart(view.updates, view.at(np.sort(group)), view.state.round) for group in groups)
+        scores = sum(parts, start=np.zeros(view.n))
         return mean_of(np.argsort(scores, kind="stable")[: view.n - self.f].tolist(), view.n, scores)
 
-    def _apart(self, rows: Array, number: int) -> Array:
+    def _apart(self, updates: Updates, rows: Array, number: int) -> Array:
         """(n,) distances of (n, c) rows to the base's aggregate of them."""
-        centre = run(self.base, Updates([Block(list(rows))]), State(number)).blocks[0]
-        return np.asarray(np.linalg.norm(rows - centre, axis=1))
+        centre = run(self.base, updates.of_rows(list(rows)), State(number)).blocks[0]
+        return np.asanyarray(np.linalg.norm(rows - centre, axis=1))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from flwr_byzantine.arrays.ordered import plain
 from flwr_byzantine.arrays.parallel import one_blas_thread
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Updates
@@ -153,11 +154,11 @@ def _aggregated(stages: Sequence[Stage], updates: Updates, state: State, server:
     back = np.argsort(view.order)  # from the order worked in to the caller's
     return Outcome(
         result.blocks,
-        None if result.weights is None else result.weights[back],
-        None if scores is None else scores[back],
+        None if result.weights is None else plain(result.weights[back]),
+        None if scores is None else plain(scores[back]),
         None if first is None or first.selected is None else tuple(sorted(int(view.order[i]) for i in first.selected)),
-        result.influence[back],
-        State(state.round + 1, {**state.arrays, **found.memory, **memory}),
+        plain(result.influence[back]),
+        State(state.round + 1, {**state.arrays, **found.memory, **{name: plain(value) for name, value in memory.items()}}),
     )
 
 

@@ -17,7 +17,7 @@ from flwr_byzantine.rules.view import View
 def centred_gram(G: Array, weights: Array) -> Array:
     """Gram matrix of the rows minus their mean under `weights`, which sum to 1."""
     to_mean = G @ weights
-    return np.asarray(G - to_mean[:, None] - to_mean[None, :] + weights @ to_mean)
+    return np.asanyarray(G - to_mean[:, None] - to_mean[None, :] + weights @ to_mean)
 
 
 def projections(G: Array, weights: Array) -> tuple[float, Array]:
@@ -27,7 +27,7 @@ def projections(G: Array, weights: Array) -> tuple[float, Array]:
     top = float(values[-1])
     if top <= 0:
         return 0.0, np.zeros(len(G))
-    return top, np.asarray((K @ (root * vectors[:, -1])) ** 2 / top)
+    return top, np.asanyarray((K @ (root * vectors[:, -1])) ** 2 / top)
 
 
 @dataclass(frozen=True)

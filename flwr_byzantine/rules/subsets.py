@@ -179,7 +179,7 @@ class _Search:
         return 1e-9 * abs(value) + self.rounding
 
     def _of(self, rows: list[int]) -> Array:
-        return np.asarray(self.G[np.ix_(rows, rows)])
+        return np.asanyarray(self.G[np.ix_(rows, rows)])
 
     def _greedy(self) -> list[int]:
         """Rows left after dropping, f times, the one without which the top eigenvalue is least."""

@@ -76,6 +76,10 @@ class FoolsGold(Mixing):
     stateful: ClassVar[bool] = True
     reference: ClassVar[str] = "Fung, Yoon, Beschastnikh, RAID 2020"
 
+    def obstacle(self) -> str:
+        """The logit."""
+        return "takes logarithms, which each processor rounds in its own way"
+
     def mix(self, view: View) -> Combination:
         """Normalised learning rates α."""
         similarity = cosines(self._history_gram(view))
@@ -91,7 +95,7 @@ class FoolsGold(Mixing):
         alpha = np.clip(1.0 - (similarity * pardon).max(axis=1), 0.0, 1.0)
         alpha = np.minimum(alpha / alpha.max() if alpha.max() > 0 else alpha, 0.99)
         with np.errstate(divide="ignore"):
-            return np.asarray(np.clip(self.confidence * (np.log(alpha / (1 - alpha)) + 0.5), 0.0, 1.0))
+            return np.asanyarray(np.clip(self.confidence * (np.log(alpha / (1 - alpha)) + 0.5), 0.0, 1.0))
 
     def _history_gram(self, view: View) -> Array:
         if "history" not in view.state.arrays:

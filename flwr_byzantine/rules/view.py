@@ -89,7 +89,7 @@ class View:
     def norms(self) -> Array:
         """(n,) norms of the deltas to the origin: one cheap pass where the Gram matrix is not there yet."""
         if self._source is not None:
-            return np.asarray(self._source.norms[np.argsort(self.order)])
+            return np.asanyarray(self._source.norms[np.argsort(self.order)])
         return self._lengths(self.updates.sq_norms, np.diag)
 
     def distances_to(self, i: int) -> Array:
@@ -102,8 +102,8 @@ class View:
             squares = one_pass()
             self.limits = self.updates.limits(squares)
             if self.limits is None:
-                return np.asarray(np.sqrt(squares[: self.n]))
-        return np.asarray(np.sqrt(np.maximum(of_gram(self.gram)[: self.n], 0.0)))
+                return np.asanyarray(np.sqrt(squares[: self.n]))
+        return np.asanyarray(np.sqrt(np.maximum(of_gram(self.gram)[: self.n], 0.0)))
 
     @property
     def layout(self) -> Layout:
@@ -120,7 +120,7 @@ class View:
         """(n + anchors, n + anchors) Gram matrix, computed at its first use."""
         if self._source is not None:
             full = np.concatenate([np.argsort(self.order), np.arange(self.n, self.n + self.anchors)])
-            return np.asarray(self._source.gram[np.ix_(full, full)])
+            return np.asanyarray(self._source.gram[np.ix_(full, full)])
         if self._gram is None:
             G = self._gram_of_updates()
             self._gram = G if self.matrix is None else _congruent(self.matrix, G)
@@ -146,7 +146,7 @@ class View:
     def push(self, M: Array) -> None:
         """Let `M @ rows` be the rows from here on; the anchors stay."""
         width = self.n + self.anchors
-        full = np.zeros((len(M) + self.anchors, width))
+        full = self.updates.numbers(np.zeros((len(M) + self.anchors, width)))
         full[: len(M), : M.shape[1]] = M
         full[len(M) :, self.n :] = np.eye(self.anchors)
         self._gram = None if self._gram is None else _congruent(full, self._gram)
@@ -173,7 +173,7 @@ def rows_of(view: View) -> Array:
     with np.errstate(over="ignore"):
         lengths = np.linalg.norm(rows, axis=1) * view.unit
     view.short = np.minimum(1.0, HUGE / np.maximum(lengths, HUGE))
-    return np.asarray(rows * (view.unit * view.short)[:, None])
+    return np.asanyarray(rows * (view.unit * view.short)[:, None])
 
 
 def counted(view: View, factors: Array) -> Array:
@@ -228,12 +228,12 @@ def vector(value: Any, d: int) -> Array:
 def _congruent(M: Array, G: Array) -> Array:
     """The Gram matrix M G Mᵀ of `M @ rows`, exactly symmetric."""
     product = M @ G @ M.T
-    return np.asarray(np.triu(product) + np.triu(product, 1).T)
+    return np.asanyarray(np.triu(product) + np.triu(product, 1).T)
 
 
 def _sq_peaks(values: Array) -> Array:
     with np.errstate(over="ignore"):
-        return np.asarray(np.abs(values).max(axis=1, initial=0.0) ** 2)
+        return np.asanyarray(np.abs(values).max(axis=1, initial=0.0) ** 2)
 
 
 def _anchor(name: str, state: State, d: int, trusted: Array | None) -> Array:

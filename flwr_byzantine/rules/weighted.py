@@ -78,12 +78,12 @@ def simplex(apart: Array, lam: float) -> Array:
     ascending, lam = np.sort(farther), max(lam, np.finfo(float).tiny)
     eta = (np.cumsum(ascending) + lam) / np.arange(1, len(apart) + 1)
     weights = np.maximum(eta[np.flatnonzero(eta > ascending)[-1]] - farther, 0.0) / lam
-    return np.asarray(weights / weights.sum())
+    return np.asanyarray(weights / weights.sum())
 
 
 def apart(K: Array, point: Array) -> Array:
     """(n,) distances of rows with inner products K to the combination `point` of them."""
-    return np.asarray(np.sqrt(np.maximum(squares_to(K, point)[0], 0.0)))
+    return np.asanyarray(np.sqrt(np.maximum(squares_to(K, point)[0], 0.0)))
 
 
 def weights_at(K: Array, alpha: Array, floor: float) -> Array:
@@ -96,7 +96,7 @@ def weights_at(K: Array, alpha: Array, floor: float) -> Array:
     """
     if floor == 0.0:
         there = np.diag(K) == np.diag(K).min()
-        return np.asarray(there / there.sum())
+        return np.asanyarray(there / there.sum())
     point, distances = np.zeros(len(K)), np.sqrt(np.diag(K))
     for _ in range(STEPS):
         previous, point = point, alpha / np.maximum(distances, floor)
@@ -104,4 +104,4 @@ def weights_at(K: Array, alpha: Array, floor: float) -> Array:
         if np.abs(point - previous).max() <= STILL:
             break
         distances = apart(K, point)
-    return np.asarray(point)
+    return np.asanyarray(point)

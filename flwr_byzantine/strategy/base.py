@@ -13,7 +13,7 @@ from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.flower import compat, console, loops
 from flwr_byzantine.flower.replies import Reply
-from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.base import Rule, refuse_irreproducible
 from flwr_byzantine.rules.parsing import AUTO
 from flwr_byzantine.strategy.adapted import refuse_rule
 from flwr_byzantine.strategy.arguments import AnyRule, Faults, rule_of
@@ -41,7 +41,7 @@ class RobustStrategy(Policy):
         """
         self.check_policy()
         check_bases(type(self))
-        self.rule_at(100)  # parameters that the rule refuses are refused now
+        self._check_rule()
         self.core = Core(self, self.rule_at, self._server_step(), compat.log, self._below)
         self.core.keeper.refuse_overwriting()
         if self.lora is not None:
@@ -61,10 +61,16 @@ class RobustStrategy(Policy):
             if "core" in self.__dict__ and name in getattr(self, "__dataclass_fields__", ()):
                 try:
                     self.check_policy()
-                    self.rule_at(100)
+                    self._check_rule()
                 except InvalidParameter:
                     super().__setattr__(name, before)
                     raise
+
+    def _check_rule(self) -> None:
+        """Refuse parameters that the rule refuses, and a rule that `reproducible=True` cannot have, before the first round."""
+        rule = self.rule_at(100)
+        if self.reproducible:
+            refuse_irreproducible(rule)
 
     def __copy__(self) -> Self:
         """A strategy of its own: a shallow copy would share rounds and reports with this one."""

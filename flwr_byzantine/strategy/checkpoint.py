@@ -24,6 +24,7 @@ from flwr_byzantine.flower.words import printable
 MARK = b"flwr-byzantine checkpoint 3, SHA-256 of all bytes before: "  # begins the archive's comment, which ends the file
 DIGEST = 64  # hexadecimal digits, the last bytes of the file
 FACTS = "facts.json"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile)
 
 
 @dataclass
@@ -122,14 +123,19 @@ def load(path: str | Path) -> Snapshot | None:
     if not os.path.lexists(target):
         return None
     try:
-        if not target.is_file():
-            raise ValueError("it is no file")
-        with target.open("rb") as file:
-            return _read(file)
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile) as error:
+        return contents(target)
+    except UNREADABLE as error:
         why = printable(error)  # which may quote the file
         say = f"strategy: checkpoint {str(target)!r} is no checkpoint of this package ({why}); move it away, or give another checkpoint="
         raise InvalidParameter(say) from None
+
+
+def contents(target: Path) -> Snapshot:
+    """What is in a file that is there; raises one of `UNREADABLE` where it is not what was saved."""
+    if not target.is_file():
+        raise ValueError("it is no file")
+    with target.open("rb") as file:
+        return _read(file)
 
 
 def _read(file: BinaryIO) -> Snapshot:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 from flwr_byzantine.arrays.adapters import Adapters
 from flwr_byzantine.arrays.parallel import AfterPart
+from flwr_byzantine.arrays.reproducible import Reproducible
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.flower.spans import span
-from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.base import Rule, refuse_irreproducible
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.results import Outcome, State
 from flwr_byzantine.rules.server import Server
@@ -66,15 +67,19 @@ def combine(
         spill: the file that holds the rows, which is closed, or None.
 
     Raises:
+        NotReproducible: under reproducible=True, a rule whose bits depend on the machine.
         InfeasibleRound: adapters of which no next model can be made; one sentence says why.
     """
+    if policy.reproducible:
+        refuse_irreproducible(rule)
     nodes, used, after_part = list(seen.rows), list(seen.replies.values()), None if spill is None else spill.after_part
     with spill or nullcontext():
         rows, adapted = list(seen.rows.values()), template.adapted if by_products(rule) else None
         blocks = _judged(template, rows) if adapted is None else adapted.blocks(rows)
         samples = Samples(blocks, after_part) if blocks else None
+        kind = Reproducible if policy.reproducible else Updates
         updates = (
-            Updates(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part, seen.ahead)
+            kind(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part, seen.ahead)
             if adapted is None
             else adapted.updates(rows, nodes, after_part)
         )

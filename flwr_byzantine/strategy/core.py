@@ -25,6 +25,7 @@ from flwr_byzantine.strategy.quarantine import Ledger
 from flwr_byzantine.strategy.report import NodeReport, RoundReport, detected, promise, troubles, unused, verdicts
 from flwr_byzantine.strategy.run import Run
 from flwr_byzantine.strategy.steps import ServerStep
+from flwr_byzantine.strategy.stored import Stored, attested
 from flwr_byzantine.strategy.template import Template
 from flwr_byzantine.strategy.timing import Timing
 from flwr_byzantine.strategy.trusted import brought
@@ -113,7 +114,7 @@ class Core(Run):
         return self.template is not None and self.inspector.arrived(reply, self.template)
 
     def _ahead(self, template: Template, spill: Spill | None) -> Arrivals | None:
-        return works_ahead(self.rule, len(self.asked), template, spill)
+        return None if self.policy.reproducible else works_ahead(self.rule, len(self.asked), template, spill)
 
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
@@ -209,9 +210,9 @@ class Core(Run):
             return None
         if rule.f and one_and_the_same(list(seen.rows.values()), template.values):
             report = replace(report, note=f"{report.note}; {SAME}" if report.note else SAME)
-        server = brought(self.policy, rule, server_round, self.broadcast, template)
+        server, before = brought(self.policy, rule, server_round, self.broadcast, template), self.state.rule
         try:
-            made = combine(self.policy, rule, template, seen, self.state.rule, server, self.inspector.spill)
+            made = combine(self.policy, rule, template, seen, before, server, self.inspector.spill)
         except TooFewLeft as error:
             self._skip(report, str(error), replace(seen, dropped=seen.dropped | detected(nodes, error.detections)), veto)
             return None
@@ -221,7 +222,11 @@ class Core(Run):
         self.state.rule = None if self.fresh else made.outcome.state  # whole models are no memory for differences
         decided = {**seen.dropped, **verdicts(nodes, made.outcome, rule)}
         notes = self.remark(server_round, made.remarks)
-        return made, replace(report, certificate=made.certificate, nodes=decided, notes=notes, truncation=made.truncation)
+        report = replace(report, certificate=made.certificate, nodes=decided, notes=notes, truncation=made.truncation)
+        if self.policy.reproducible:
+            stored = Stored(rule, template, seen, before, server.trusted, self.policy.weighting, report)
+            report = attested(stored, made, self.policy, self.state.run, self.log)
+        return made, report
 
     def _decided(self, server_round: int, seen: Inspected) -> tuple[Rule | None, RoundReport, str]:
         """The rule for the valid replies, the report as far as it is known by now, and why they are too few, where they are."""

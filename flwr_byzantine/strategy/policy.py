@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flwr_byzantine.declare.params import Constraint, check
-from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.errors import InvalidParameter, NotReproducible
 from flwr_byzantine.strategy.lora import LoRA
 from flwr_byzantine.strategy.places import file_place, folder_place
 from flwr_byzantine.strategy.quarantine import Quarantine
@@ -82,6 +82,13 @@ class Policy:
             shared ones alone, in the model's order. What is judged is judged among the shared.
         lora: a `LoRA`, where clients train adapters: these are compared and aggregated as the products that they are, whatever their
             rank; None treats their factors as ordinary arrays.
+        reproducible: compute each aggregate with the same bits on every machine, whatever its cores, instruction sets and libraries, and
+            put SHA-256 digests of model, replies and aggregate into the reports. It takes longer, nothing is worked out while replies
+            come, and rules that cannot are refused: docs/reproducible.md. What the strategy below makes of the aggregate is its own.
+        replies_path: under reproducible=True, folder that gets each aggregated round in a file of its own (mode 0600): its replies, the
+            model before it, the rule and its state, the report. `flwr-byzantine verify FILE` makes the aggregate again. Where it
+            cannot be written, the log says so and the run goes on.
+        replies_kept: how many rounds of a run stay there, the last ones.
         spill: folder on a disk to whose temporary file each reply's arrays are moved when they arrive (legacy API: when they
             are aggregated), for rounds larger than the memory; gone after the round. The messages lose their arrays.
     """
@@ -109,6 +116,9 @@ class Policy:
     scale: Literal["per-array"] | None = None
     lora: LoRA | None = None
     spill: str | Path | None = None
+    reproducible: bool = False
+    replies_path: str | Path | None = None
+    replies_kept: int = 10
 
     if not TYPE_CHECKING:  # a type checker would take it to mean that any attribute may be set
 
@@ -152,6 +162,7 @@ class Policy:
             raise InvalidParameter("strategy: lora= needs scale=None: products are compared in the model's own norm")
         if self.lora is not None and (self.server_loss or self.server_predict):
             raise InvalidParameter("strategy: lora= goes without server_loss= and server_predict=, which move a model by coordinates")
+        self._check_reproducible()
         if self.scale and self.certificate:
             raise InvalidParameter("strategy: certificate=True needs scale=None: a guarantee in the scaled norm says nothing of descent")
         if self.weighting == "capped" and self.certificate:
@@ -161,6 +172,13 @@ class Policy:
                 raise InvalidParameter(f"strategy: {name} must be a function of round and arrays, got {function!r}")
         if self.checkpoint is not None and os.path.realpath(self.checkpoint) == os.path.realpath(self.report_path or ""):
             raise InvalidParameter(f"strategy: checkpoint and report_path must be two files, got {str(self.checkpoint)!r} for both")
+
+    def _check_reproducible(self) -> None:
+        if self.reproducible and (self.scale or self.lora is not None):
+            what = "scale=None: typical sizes come" if self.scale else "lora=None: the nearest adapter of a rank comes"
+            raise NotReproducible(f"strategy: reproducible=True needs {what} from products of BLAS and LAPACK")
+        if self.replies_path is not None and not self.reproducible:
+            raise InvalidParameter("strategy: replies_path= needs reproducible=True: another machine finds other bits of other rounds")
 
 
 CONSTRAINTS = {
@@ -178,5 +196,7 @@ CONSTRAINTS = {
     "run_name": Constraint(str, optional=True),
     "quarantine": Constraint(Quarantine, optional=True),
     "lora": Constraint(LoRA, optional=True),
+    "reproducible": Constraint(bool),
+    "replies_kept": Constraint(int, ge=1),
 }
-PLACES = {"report_path": file_place, "checkpoint": file_place, "spill": folder_place}
+PLACES = {"report_path": file_place, "checkpoint": file_place, "spill": folder_place, "replies_path": folder_place}

@@ -47,6 +47,7 @@ class NodeReport:
         seconds: from the sending of the model to the arrival of the reply; None where no reply came, or its arrival was not seen.
         detections: name of a detector -> what it says; of those that judged the node.
         staleness: rounds between the model that the node was sent and that of the round, under `Buffered`; else None.
+        reply_sha256: of the reply's arrays as they were read (`digests.digest`), under reproducible=True; empty where nothing was read.
     """
 
     status: str
@@ -56,6 +57,7 @@ class NodeReport:
     seconds: float | None = field(default=None, compare=False)
     detections: dict[str, Suspicion] = field(default_factory=dict)
     staleness: int | None = None
+    reply_sha256: str = ""
 
     def __post_init__(self) -> None:
         """Make the reason fit to print: it may hold a client's words."""
@@ -100,6 +102,7 @@ class RoundReport:
             layer; None without `lora=`.
         evaluation: of the model that the round began with, which is that after the round before: "clients" and "server" -> what an
             evaluation there found. That of the last round is in no report; callbacks of `on_report=` are told of it.
+        model_sha256, aggregate_sha256: of the model that was broadcast and of the aggregate, under reproducible=True; empty otherwise.
 
     Example:
         >>> report = RoundReport(1, 3, 3, 3, 0, "Mean()", True, True, nodes={7: NodeReport("kept", weight=1.0)})
@@ -129,6 +132,8 @@ class RoundReport:
     ended: float | None = field(default=None, compare=False)
     evaluation: dict[str, dict[str, float]] = field(default_factory=dict, compare=False)
     truncation: float | None = None
+    model_sha256: str = ""
+    aggregate_sha256: str = ""
 
     def __post_init__(self) -> None:
         """Make rule and note fit to print: a rule may be the user's own."""
@@ -152,7 +157,7 @@ class RoundReport:
         """One line of JSON; node ids become strings."""
         data = asdict(self)
         for entry in data["nodes"].values():
-            for name in [name for name in ("detections", "staleness") if entry[name] in ({}, None)]:
+            for name in [name for name in ("detections", "staleness", "reply_sha256") if entry[name] in ({}, None, "")]:
                 del entry[name]
         return json.dumps({"run": self.run, **data})
 

@@ -41,10 +41,10 @@ def brought(policy: Policy, rule: Rule, server_round: int, broadcast: Any, templ
     if own is None and trusts(rule):
         raise InvalidParameter(NO_SERVER_UPDATE.format(rule=rule))
     loss, predict = (_of_model(train, server_round, template) for train in (policy.server_loss, policy.server_predict))
-    return Server(own, loss, predict, _layout(template))
+    return Server(own, loss, predict, layout(template))
 
 
-def _layout(template: Template) -> Layout:
+def layout(template: Template) -> Layout:
     """Names and shapes of the judged arrays; flat where they are pairs of numbers."""
     if template.adapted is not None and not template.adapted.strict:
         return template.adapted.layout

@@ -36,7 +36,7 @@ def capped(rule: Rule, updates: Updates, outcome: Outcome, examples: Sequence[An
         raise InvalidParameter(f"strategy: weighting='capped' needs a rule that averages a selection, such as MultiKrum, got {rule}")
     said = [_count(examples[i]) for i in chosen]
     middle = float(np.median([value for value in said if value is not None] or [1.0]))
-    counts = np.array([middle if value is None else min(value, CAP * middle) for value in said])
+    counts = updates.numbers(np.array([middle if value is None else min(value, CAP * middle) for value in said]))
     weights = np.zeros(updates.n)
     weights[list(chosen)] = counts / counts.sum() if counts.sum() > 0 else 1 / len(chosen)
     return replace(outcome, blocks=updates.combine(weights), weights=weights, influence=weights)

@@ -20,9 +20,10 @@ from flwr_byzantine.experiments.cli.sweeping import sweep
 from flwr_byzantine.experiments.cli.terminal import console
 from flwr_byzantine.experiments.cli.trying import audit, demo
 from flwr_byzantine.experiments.cli.usage import Commands, Described
+from flwr_byzantine.experiments.cli.verifying import verify
 from flwr_byzantine.monitor.show.terminal import fail, never_fail_to_encode, say
 
-COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, leaderboard, watch, bench)
+COMMANDS = (demo, rules, attacks, cite, plan, audit, sweep, report, leaderboard, watch, verify, bench)
 
 app = typer.Typer(
     cls=Commands,

@@ -44,6 +44,10 @@ class Detector(PreAggregation):
         """How many of n rows it leaves out at most; None where that may be any number."""
         return None
 
+    def obstacle(self) -> str:
+        """Whatever a detector sums up of the rounds before."""
+        return "is a detector, and none of these computes in one order yet; leave it or reproducible=True out"
+
     def rows(self, n: int) -> int:
         """As many as are left where it leaves out `most_out`; all, where that is not bounded."""
         return n - (self.most_out(n) or 0)

@@ -1,0 +1,25 @@
+"""The command that makes rounds again: `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flwr_byzantine.experiments.cli.terminal import console
+from flwr_byzantine.monitor.show.terminal import fail, say
+
+
+def verify(
+    rounds: Annotated[list[Path], typer.Argument(metavar="ROUND...", help="Files that a strategy's replies_path= keeps.")],
+    reports: Annotated[Path | None, typer.Option(help="The file of report_path=: the rounds must be what it says, too.")] = None,
+) -> None:
+    """Make the aggregate of kept rounds again, and say whether each was done as its report says; exit status 1 unless all were."""
+    from flwr_byzantine.strategy.verifying import verify as again
+
+    found = [again(path, reports=reports) for path in rounds]
+    for one in found:
+        (fail if one.difference else lambda text: say(console, text))(str(one))
+    if any(one.difference for one in found):
+        raise typer.Exit(1)
