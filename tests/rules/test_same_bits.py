@@ -94,11 +94,10 @@ def test_without_it_most_mixing_rules_have_other_bits_without_numba(tmp_path):
 
 @pytest.mark.parametrize("rule", [rule for rule in REPRODUCIBLE if not isinstance(rule, rules.SignGuard)], ids=str)
 def test_the_aggregate_is_the_fast_one_to_rounding(rule):
-    for dtype in (np.float32, np.float64):
-        X = np.random.default_rng(3).normal(1.0, size=(11, 1500)).astype(dtype)  # of which SignGuard chooses by a hair's breadth
-        with_, without = (rule.aggregate(X, reproducible=how, **trusted(rule, X)).value for how in (True, False))
-        assert type(with_) is np.ndarray
-        np.testing.assert_allclose(with_, without, rtol=1e-4, atol=1e-6)
+    X = np.random.default_rng(3).normal(size=(13, 1500)).astype(np.float32)  # of which SignGuard chooses by a hair's breadth
+    with_, without = (rule.aggregate(X, reproducible=how, **trusted(rule, X)).value for how in (True, False))
+    assert type(with_) is np.ndarray
+    np.testing.assert_allclose(with_, without, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if type(rule).__name__ in REFUSED], ids=str)
