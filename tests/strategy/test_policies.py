@@ -33,6 +33,9 @@ DEFAULTS = {
     "shared": None,
     "scale": None,
     "lora": None,
+    "reproducible": False,
+    "replies_path": None,
+    "replies_kept": 10,
 }
 EDGES = {
     "on_infeasible": (["skip", "error"], ["raise", None]),
@@ -52,6 +55,8 @@ EDGES = {
     "run_name": (["seed 1", None], [1]),
     "quarantine": ([Quarantine(), None], [True]),
     "lora": ([LoRA(alpha=8), None], [8, "svd"]),
+    "reproducible": ([True, False], [1, None]),
+    "replies_kept": ([1], [0, 1.5, None]),
 }
 
 

@@ -12,7 +12,7 @@ from flwr_byzantine.monitor.show.terminal import fail, say
 
 
 def verify(
-    rounds: Annotated[list[Path], typer.Argument(metavar="ROUND...", help="Files that a strategy's replies_path= keeps.")],
+    rounds: Annotated[list[Path], typer.Argument(help="Files that a strategy's replies_path= keeps.")],
     reports: Annotated[Path | None, typer.Option(help="The file of report_path=: the rounds must be what it says, too.")] = None,
 ) -> None:
     """Make the aggregate of kept rounds again, and say whether each was done as its report says; exit status 1 unless all were."""
