@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.deployment import needs_keys
 from tests.support.devices import through_torch
 
 FOLDER = Path(__file__).parent / "benchmarks"
@@ -57,6 +58,24 @@ def test_local_epochs_runs(capsys):
 def test_last_reply_runs(capsys):
     script("last_reply", TURNS=1).main("7", "3000", "0.001", "krum")
     assert "same bits: True" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@needs_keys
+def test_deployed_round_runs(capsys):
+    script("deployed_round").main(3, 10_000, 1, "FedAvg", "our Krum")
+    table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if " | " in line]
+    assert [row[0] for row in table] == ["| strategy", "| FedAvg", "| our Krum"]
+    for row in table[1:]:
+        whole, *parts = map(float, row[1:8])
+        assert sum(parts) == pytest.approx(whole, abs=0.05)
+    assert float(table[2][table[0].index("writing")]) > 0
+
+
+def test_deployed_round_divides_each_moment_once():
+    spans = [("sending", 0.0, 2.0), ("inspection", 3.0, 4.0), ("inflation", 3.5, 6.0), ("aggregation", 7.0, 9.0), ("writing", 8.0, 11.0)]
+    found = script("deployed_round").divided({"begin": [1.0], "end": [10.0], "spans": spans})
+    assert found == {"nodes and transport": 2.0, "sending": 1.0, "inflation": 2.0, "aggregation": 1.0, "inspection": 1.0, "writing": 2.0}
 
 
 def test_lora_gram_runs():

@@ -17,7 +17,7 @@ from flwr_byzantine.flower.pulls import Pulls
 from flwr_byzantine.flower.uploads import Cost
 from flwr_byzantine.flower.words import printable
 
-POLL = 0.1  # seconds between two looks; Flower's own is 3 s in deployments
+POLL = 0.1  # seconds between two looks at what has been pulled
 LAST = 3.0  # seconds at most, after the end, for replies that had come and were still to be pulled
 
 
@@ -83,7 +83,7 @@ def _pulled(grid: Grid, sent: Sequence[Message], clock: Clock, valid: Callable[[
         while waiting and not clock.over():
             pulls.look(set(waiting))
             take()
-        pulls.look(set(waiting))
+        pulls.look(set(waiting), again=True)
         end = time.monotonic() + LAST
         while waiting and pulls.busy() and time.monotonic() < end:  # what was there in time
             take()

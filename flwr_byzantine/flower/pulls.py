@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from flwr_byzantine.flower import superlink
+from flwr_byzantine.flower.patience import pause
 from flwr_byzantine.flower.uploads import Cost, Upload
 
 AT_ONCE = 4  # replies that are read at a time, beside those that have stalled
@@ -34,6 +35,7 @@ class Pulls:
         self._ready: deque[tuple[str, superlink.Fetch]] = deque()
         self._active: dict[str, Upload] = {}
         self._claimed: set[str] = set()
+        self._begun, self._next = time.monotonic(), 0.0
         self._done: queue.Queue[tuple[str, Any]] = queue.Queue(self.at_once)
         self._over, self._lock = threading.Event(), threading.Lock()
 
@@ -45,10 +47,18 @@ class Pulls:
         for upload in list(self._active.values()):
             upload.cancel()
 
-    def look(self, keys: set[str]) -> None:
-        """Ask which of these messages have been answered."""
+    def look(self, keys: set[str], again: bool = False) -> None:
+        """Ask which of these messages have been answered.
+
+        Args:
+            keys: their ids.
+            again: even where a SuperLink was asked a moment ago.
+        """
         free = keys - self._claimed
-        found = superlink.announced(self.grid, free) if free else {}
+        if not free or (time.monotonic() < self._next and not again):
+            return
+        found = superlink.announced(self.grid, free)
+        self._next = time.monotonic() + pause(self._begun) if superlink.is_superlinks(self.grid) else 0.0
         self._claimed |= set(found)
         self._ready.extend(found.items())
 

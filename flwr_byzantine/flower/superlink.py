@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from random import SystemRandom
@@ -16,6 +18,7 @@ from typing import Any
 from flwr.app import Array, Message
 
 from flwr_byzantine.flower.compat import inside
+from flwr_byzantine.flower.patience import pause
 from flwr_byzantine.flower.uploads import Upload
 
 GRIDS, OBJECTS = "flwr.superlink.grid", "flwr.supercore.inflatable.inflatable_object"
@@ -96,6 +99,7 @@ class _Metered:
         self._client, self._answer, self._upload = client, answer, upload
         self._chunks: dict[str, int] = {}
         self._arrays: list[bytes] = []
+        self._begun, self._asking = time.monotonic(), threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -104,12 +108,9 @@ class _Metered:
         return self._answer
 
     def PullObject(self, request: Any) -> Any:
-        while True:
-            self._upload.wait(0.0)
-            response = _linked(self._client.PullObject, request)
-            if response.object_available or not response.object_found:
-                break
-            self._upload.wait(0.2)
+        response = self._asked(request)
+        if response.object_found and not response.object_available:
+            response = self._awaited(request)
         content = response.object_content
         kind = content.split(b" ", 1)[0]
         self._upload.took(len(content), kind == b"ArrayChunk")
@@ -117,6 +118,17 @@ class _Metered:
             self._chunks[request.object_id] = len(content)
         elif kind == b"Array":
             self._arrays.append(content)
+        return response
+
+    def _asked(self, request: Any) -> Any:
+        self._upload.wait(0.0)
+        return _linked(self._client.PullObject, request)
+
+    def _awaited(self, request: Any) -> Any:
+        """A part that is not uploaded yet: Flower pulls several at a time, of which one at a time is asked for again and again."""
+        with self._asking:
+            while (response := self._asked(request)).object_found and not response.object_available:
+                self._upload.wait(pause(self._begun))
         return response
 
     def ConfirmMessageReceived(self, request: Any) -> Any:

@@ -67,6 +67,7 @@ class Upload:
 
     def __init__(self, cost: Cost) -> None:
         self.cost, self.announced = cost, False
+        self._ended = "expected the whole reply in time, got a part of it"
         self._values = self._words = 0
         self._touched = time.monotonic()
         self._cancelled, self._lock = threading.Event(), threading.Lock()
@@ -87,7 +88,7 @@ class Upload:
             MalformedUpdate: it was cancelled.
         """
         if self._cancelled.wait(seconds):
-            raise MalformedUpdate("expected the whole reply in time, got a part of it")
+            raise MalformedUpdate(self._ended)
 
     def begin(self, objects: int) -> None:
         """The reply is announced in so many parts."""
@@ -109,5 +110,6 @@ class Upload:
 
     def _require(self, affordable: bool, expected: str) -> None:
         if not affordable:
+            self._ended = f"expected {expected}; not read"
             self.cancel()
-            raise MalformedUpdate(f"expected {expected}; not read")
+            raise MalformedUpdate(self._ended)

@@ -11,6 +11,7 @@ import flwr_byzantine as ours
 from flwr_byzantine.flower import compat, superlink
 from flwr_byzantine.flower.exchange import Late, Unreadable
 from flwr_byzantine.flower.grids import wait_for_all
+from flwr_byzantine.flower.pulls import Pulls
 from flwr_byzantine.flower.uploads import STALLED, Cost, Upload
 from tests.support.superlink import Link, bomb, http_grid, reply_to, upload, with_body
 
@@ -134,6 +135,25 @@ def test_an_upload_that_never_comes_ends_with_the_round_and_is_named():
     pulled = link.pulled
     time.sleep(0.5)
     assert link.pulled == pulled  # nobody asks for it any more
+
+
+def test_a_superlink_is_asked_again_after_a_pause():
+    link = Link(lambda metadata: None)
+    with Pulls(http_grid(link), Cost()) as pulls:
+        pulls.look({"a"})
+        pulls.look({"a"})
+        assert link.looked == 1
+        pulls.look({"a"}, again=True)
+        assert link.looked == 2
+
+
+def test_of_the_parts_that_are_not_there_one_is_asked_for_again():
+    def late(parts):
+        return {key: None if content.split(b" ")[0] in (b"ArrayChunk", b"MetricRecord") else content for key, content in parts.items()}
+
+    _, link = exchanged(hostile(late, late=1), 1.0)
+    missing = sorted(link.asked_for[key] for key, part in link.parts.items() if part is None)
+    assert missing[0] <= 1 < missing[1]
 
 
 def test_stalled_uploads_hold_up_nobody_however_many_they_are(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,13 @@ class Link:
     """
 
     def __init__(self, answers):
-        self.answers, self.waiting, self.parts, self.confirmed, self.pulled = answers, {}, {}, [], 0
+        self.answers, self.waiting, self.parts, self.confirmed = answers, {}, {}, []
+        self.looked, self.asked_for = 0, Counter()
+
+    @property
+    def pulled(self):
+        """How often parts were asked for."""
+        return self.asked_for.total()
 
     def PushMessages(self, request):
         for proto in request.messages_list:
@@ -38,6 +45,7 @@ class Link:
     def PullMessages(self, request):
         grid = "flwr.superlink.grid.http_grid"
         response = inside(grid, "PullAppMessagesResponse")()
+        self.looked += 1
         for key in [key for key in request.message_ids if key in self.waiting]:
             reply = self.answers(self.waiting[key])
             if reply is None:
@@ -51,7 +59,7 @@ class Link:
         return response
 
     def PullObject(self, request):
-        self.pulled += 1
+        self.asked_for[request.object_id] += 1
         content = self.parts.get(request.object_id)
         return SimpleNamespace(object_found=True, object_available=content is not None, object_content=content or b"")
 
