@@ -78,6 +78,20 @@ def test_deployed_round_divides_each_moment_once():
     assert found == {"nodes and transport": 2.0, "sending": 1.0, "inflation": 2.0, "aggregation": 1.0, "inspection": 1.0, "writing": 2.0}
 
 
+def test_many_nodes_runs(capsys):
+    module = script("many_nodes")
+    before = [(owner, name, getattr(owner, name)) for functions in module.PARTS.values() for owner, name in functions]
+    try:
+        for rule in ("krum", "median"):
+            module.case(50, 1000, rule)
+    finally:
+        for owner, name, function in before:
+            setattr(owner, name, function)
+    krum, median = [[float(value) for value in line.split("|")[3:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert krum[0] == pytest.approx(sum(krum[1:7]), abs=0.02)
+    assert krum[2] > 0 == median[2]  # inner products
+
+
 def test_lora_gram_runs():
     found = script("lora_gram").measured(n=5, rank=2, width=64, at_once=3)
     assert found["pairs formed one by one"] > 0

@@ -1,6 +1,6 @@
 """When a rule's guarantee holds, which f to declare, which step size and batch to take, and what can then be promised.
 
-`resilience` has the conditions, `convergence` and `schedules` the bounds and step sizes, `sampling` the sample of clients,
+`resilience` has the conditions, `convergence` and `schedules` the bounds and step sizes, `sampling` the sample of clients, `trees` what a tree of aggregators withstands,
 `certificate` what one round's replies say, `empirical` measured κ, `advice` all of it as an answer for a federation.
 
 May import: `errors`, `arrays`, `declare`, `rules`, NumPy, and SciPy in `empirical_kappa`. Loads neither flwr nor torch.
@@ -22,8 +22,10 @@ from flwr_byzantine.theory.resilience import (
 )
 from flwr_byzantine.theory.sampling import SamplingPlan, failure_probability, plan_sampling, smallest_f
 from flwr_byzantine.theory.schedules import Constant, Decay, InverseRoot, Polynomial
+from flwr_byzantine.theory.trees import AggregatorTree
 
 __all__ = [
+    "AggregatorTree",
     "Bound",
     "Certificate",
     "Constant",

@@ -32,11 +32,11 @@ def _tail(num_nodes: int, num_malicious: int, sample_size: int, f: int) -> float
     if f < least:
         return 1.0
     k = np.arange(f + 1, min(num_malicious, sample_size) + 1)
-    ways = _log_choose(num_malicious, k) + _log_choose(honest, sample_size - k) - _log_choose(num_nodes, np.array(sample_size))
+    ways = log_choose(num_malicious, k) + log_choose(honest, sample_size - k) - log_choose(num_nodes, np.array(sample_size))
     return min(1.0, float(np.exp(ways).sum()))
 
 
-def _log_choose(n: int, k: Array) -> Array:
+def log_choose(n: int, k: Array) -> Array:
     """Logarithms of the binomial coefficients n over each k."""
     table = _log_factorials(n)
     return np.asarray(table[n] - table[k] - table[n - k])
