@@ -1,7 +1,8 @@
 """When a rule's guarantee holds, which f to declare, which step size and batch to take, and what can then be promised.
 
-`resilience` has the conditions, `convergence` and `schedules` the bounds and step sizes, `sampling` the sample of clients, `trees` what a tree of aggregators withstands,
-`certificate` what one round's replies say, `empirical` measured κ, `advice` all of it as an answer for a federation.
+`resilience` has the conditions, `convergence` and `schedules` the bounds and step sizes, `sampling` the sample of clients, `trees` what a
+tree of aggregators withstands, `certificate` what one round's replies say, `empirical` measured κ, `advice` all of it as an answer for a
+federation.
 
 May import: `errors`, `arrays`, `declare`, `rules`, NumPy, and SciPy in `empirical_kappa`. Loads neither flwr nor torch.
 """

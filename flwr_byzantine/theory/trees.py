@@ -16,15 +16,16 @@ from flwr_byzantine.theory.sampling import log_choose
 class AggregatorTree:
     """Leaves of m nodes each, all with one rule, and a root with a rule over what they answer. More levels: trees of trees.
 
-    Write f1, κ1 for the leaves' rule and f2, κ2 for the root's. A leaf is good where f1 of its nodes at most are malicious. Let f2 leaves at
-    most be bad, whoever sits in them: then t = (m - f1)(leaves - f2) honest rows S, as many of each good leaf, have
+    Write f1, κ1 for the leaves' rule and f2, κ2 for the root's. A leaf is good where f1 of its nodes at most are malicious. Let f2 leaves
+    at most be bad, whoever sits in them: then t = (m - f1)(leaves - f2) honest rows S, as many of each good leaf, have
 
         ‖F - x̄_S‖ ≤ √(κ1 (1 + κ2) W) + √(κ2 B) ≤ √((1 + κ1)(1 + κ2) - 1) σ_S,
 
-    W the mean variance within their leaves, B that between these, W + B = σ_S². Proof: a good leaf is off its rows' mean by e with ‖e‖² ≤ κ1
-    times their variance. The root is off the mean of the good leaves by √κ2 times their spread, which is √B + √(E‖e‖² - ‖E e‖²) at most, and
-    that mean is off x̄_S by E e; of ‖E e‖ + √κ2 √(E‖e‖² - ‖E e‖²) the most is √(1 + κ2) √E‖e‖². The second step is Cauchy and Schwarz's.
-    S is a part of the h honest rows, so that for these (the first fact of the page on theory) 1 + κ = (h/t)(1 + κ1)(1 + κ2).
+    W the mean variance within their leaves, B that between these, W + B = σ_S². Proof: a good leaf is off its rows' mean by e with
+    ‖e‖² ≤ κ1 times their variance. The root is off the mean of the good leaves by √κ2 times their spread, which is
+    √B + √(E‖e‖² - ‖E e‖²) at most, and that mean is off x̄_S by E e; of ‖E e‖ + √κ2 √(E‖e‖² - ‖E e‖²) the most is √(1 + κ2) √E‖e‖².
+    The second step is Cauchy and Schwarz's. S is a part of the h honest rows, so that for these (the first fact on parts, in the page on
+    theory) 1 + κ = (h/t)(1 + κ1)(1 + κ2).
 
     Args:
         leaf: the rule of each leaf.
@@ -86,7 +87,8 @@ class AggregatorTree:
         ways = [np.ones(1), *[np.zeros(1)] * (self.root.f + 1)]  # by bad leaves so far, the last for all that are too many
         for _ in range(self.leaves):
             over = np.convolve(ways[-1], bad)
-            ways = [np.convolve(now, good) + np.convolve(less, bad) for now, less in zip(ways, [np.zeros_like(ways[0]), *ways], strict=False)]
+            before = [np.zeros_like(ways[0]), *ways]
+            ways = [np.convolve(now, good) + np.convolve(less, bad) for now, less in zip(ways, before, strict=False)]
             ways[-1] = ways[-1] + over
         return min(1.0, float(ways[-1][num_malicious] / total))
 

@@ -1,7 +1,7 @@
 """Time and memory of a round of many nodes, by part: inspection, inner products, what the rule makes of these, and the combination.
 
-Each round has a process of its own. Replies are npy bytes in memory: what Flower's transport takes is not in it. 10,000 of 100,000 float32 are
-4 GB, and the Gram matrix of as many nodes, n x n float64, 0.8 GB. Linux only.
+Each round has a process of its own. Replies are npy bytes in memory: what Flower's transport takes is not in it. 10,000 of 100,000 float32
+are 4 GB, and the Gram matrix of as many nodes, n x n float64, 0.8 GB. Linux only.
 
 Run: python tests/benchmarks/many_nodes.py [NODES VALUES RULE ...], by default 1000 and 10000 nodes of 100000 values, and all of `RULES`.
 """

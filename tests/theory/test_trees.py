@@ -67,7 +67,7 @@ def honest_rows(tree, rng):
 @pytest.mark.parametrize(("leaf", "root"), PAIRS, ids=str)
 def test_no_configuration_exceeds_the_bound(leaf, root):
     rng = np.random.default_rng(0)
-    for _ in range(30):
+    for _ in range(12):
         tree = AggregatorTree(leaf, int(rng.integers(5, 8)), root, int(rng.integers(5, 8)))
         bad = placed(tree, rng, everywhere=bool(rng.integers(2)))
         assert ratio(tree, attacked(honest_rows(tree, rng), bad, rng), bad) <= tree.kappa(int(bad.sum())) + 1e-6
