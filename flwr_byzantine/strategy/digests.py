@@ -28,10 +28,9 @@ def digest(arrays: Mapping[str, Array]) -> str:
     """
     found = hashlib.sha256()
     for name, value in arrays.items():
-        little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-        dtype = value.dtype.newbyteorder("<").str
-        found.update(json.dumps([name, dtype.replace("=", "<"), list(value.shape)]).encode() + b"\n")
-        found.update(little.reshape(-1).view(np.uint8).data)
+        dtype = value.dtype.newbyteorder("<")
+        found.update(json.dumps([name, dtype.str, list(value.shape)]).encode() + b"\n")
+        found.update(np.ascontiguousarray(value, dtype).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 
