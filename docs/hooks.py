@@ -26,6 +26,7 @@ PAGES = {  # of the site, and the documents that they show
     "studies/adaptive.md": "simulations/adaptive/README.md",
     "studies/leaderboard.md": "simulations/leaderboard/README.md",
     "studies/lora.md": "simulations/lora/README.md",
+    "studies/buffered.md": "simulations/buffered/README.md",
     "studies/sweeps.md": "simulations/sweeps/README.md",
     "studies/speed.md": "tests/benchmarks/results/README.md",
     "studies/gpu.md": "tests/benchmarks/results/on_a_gpu.md",
