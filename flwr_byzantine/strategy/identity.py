@@ -25,20 +25,23 @@ class Identity:
         rule: as text; where f or the rule depend on the number of replies, at 50 and at 100 of them.
         run_name: as the user calls the run.
         app: Flower's name of the app ("publisher/name"), empty where it is not known: outside `flwr run`.
+        lora: what decides the scale of adapters, empty without them.
     """
 
     strategy: str
     rule: str
     run_name: str | None = None
     app: str = ""
+    lora: str = ""
 
     @classmethod
     def of(cls, strategy: Any, inner: object, rule: Callable[[int], Rule], app: str) -> Identity:
         """That of a strategy (a `Policy`) over an inner one."""
         names = " over ".join(dict.fromkeys(type(owner).__name__ for _, owner in owners([strategy, inner])))
         few, many = str(rule(50)), str(rule(100))
+        lora = "" if strategy.lora is None else strategy.lora.scales
         text = many if few == many else f"{few} at 50 replies and {many} at 100"
-        return cls(("legacy " if isinstance(strategy, LegacyStrategy) else "") + names, text, strategy.run_name, app)
+        return cls(("legacy " if isinstance(strategy, LegacyStrategy) else "") + names, text, strategy.run_name, app, lora)
 
     def require(self, saved: Mapping[str, Any], path: object) -> Identity:
         """The identity that a resumed run goes on with: the checkpoint's, with the app's name once it is known.
@@ -60,6 +63,7 @@ _ADVICE = {
     "strategy": "give the same strategy, or another checkpoint=",
     "rule": "give the same rule, or another checkpoint=",
     "run_name": "give the same run_name=, or another checkpoint=",
+    "lora": "give the same lora=, or another checkpoint=",
     "app": "two apps cannot have one checkpoint: give each an absolute path of its own",
 }
 

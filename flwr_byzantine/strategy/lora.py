@@ -102,6 +102,13 @@ class LoRA(Declared):
         for pattern, alpha in self.alpha_pattern.items():
             check("LoRA", f"alpha_pattern[{pattern!r}]", alpha, Constraint(float, gt=0))
 
+    @property
+    def scales(self) -> str:
+        """What decides s, as text: where that is the same, equal factors are equal products."""
+        if self.scaling is not None:
+            return f"scaling={self.scaling:g}"
+        return f"alpha={self.alpha:g}, rslora={self.rslora}, alpha_pattern={dict(self.alpha_pattern)}"
+
     def scale(self, layer: str, rank: int) -> float:
         """What a layer's product is multiplied by where its factors have this rank."""
         if self.scaling is not None:

@@ -72,6 +72,15 @@ def test_a_run_goes_on_from_a_checkpoint_after_its_adapter_has_grown(tmp_path):
     assert error(lora, {name: array.numpy() for name, array in result.arrays.items()}) < 0.3
 
 
+@pytest.mark.parametrize("other", [LoRA(alpha=4), LoRA(scaling=2.0), LoRA(alpha=8, rslora=True), None], ids=str)
+def test_a_checkpoint_of_adapters_of_another_scale_is_refused(other, tmp_path):
+    lora, first = LoRA(alpha=8), record(adapter(3, 0, b=0.0))
+    MultiKrum(f=2, m=3, lora=lora, checkpoint=tmp_path / "run").start(LocalGrid(client_app(lora), N), first, num_rounds=1)
+    strategy = MultiKrum(f=2, m=3, lora=other, checkpoint=tmp_path / "run", resume=True)
+    with pytest.raises(InvalidParameter, match=r"of another lora: 'alpha=8, .* there, '.*' here"):
+        strategy.start(LocalGrid(client_app(lora), N), first, num_rounds=2)
+
+
 def test_fltrust_follows_the_servers_own_adapter():
     lora = SERVERS["svd"]
 
