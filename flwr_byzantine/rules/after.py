@@ -94,6 +94,7 @@ class SLSGD(Rule):
     f: int = param(ge=0)
     alpha: float = param(0.5, kind=float, gt=0, le=1)
     cost: ClassVar[str] = "n log(n) d"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, ECML PKDD 2019"
 

@@ -36,6 +36,7 @@ class Rule(Declared):
     anchors: ClassVar[tuple[str, ...]] = ()  # names of extra rows that it looks at, see `Mixing`
     sees_all: ClassVar[bool] = False  # reads every value at once, so that one that is not finite cannot go unnoticed
     cost: ClassVar[str] = "n²d"
+    uses_gram: ClassVar[bool] = True  # reads the Gram matrix of the updates, which is worked out while they come
     f: int = 0
 
     def min_n(self) -> int:

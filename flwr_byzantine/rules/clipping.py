@@ -50,6 +50,7 @@ class CenteredClipping(Mixing):
     scales: ClassVar[bool] = False
     stateful: ClassVar[bool] = True
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
 
@@ -93,6 +94,7 @@ class Clipping(PreAggregation):
     robust: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963)"
 
@@ -121,6 +123,7 @@ class ARC(PreAggregation):
     f: int = param(ge=0)
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
 
@@ -167,6 +170,7 @@ class Bucketing(PreAggregation):
     seed: int = param(0, ge=0)
     symmetric: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICLR 2022"
 
     def rows(self, n: int) -> int:

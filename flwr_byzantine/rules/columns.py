@@ -60,6 +60,7 @@ class SignSGD(Columnwise):
     equivariant: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Bernstein, Zhao, Azizzadenesheli, Anandkumar, ICLR 2019"
 
     def column(self, rows: Array) -> Array:
@@ -99,6 +100,7 @@ class FedRDF(Columnwise):
     select: str = param("density", kind=str, choices=("density", "index"))
     harmonics: int = param(8, ge=1)
     cost: ClassVar[str] = "n log(n) d"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Mármol Campos, González Vidal, Hernández Ramos, Skarmeta, IEEE TETC 2025"
 
     def obstacle(self) -> str:

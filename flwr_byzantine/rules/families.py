@@ -58,6 +58,7 @@ class Coordinatewise(Rule):
     """A rule that averages, in each coordinate, a window of the values in ascending order."""
 
     cost: ClassVar[str] = "n log(n) d"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
 
     def window(self, n: int) -> Window:

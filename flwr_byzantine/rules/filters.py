@@ -58,6 +58,7 @@ class SignGuard(Mixing):
     high: float = param(3.0, kind=float, gt=0)
     share: float = param(0.1, kind=float, gt=0, le=1)
     seed: int = param(0, ge=0)
+    uses_gram: ClassVar[bool] = False
     equivariant: ClassVar[bool] = False
     reference: ClassVar[str] = "Xu, Huang, Song, Lan, ICDCS 2022"
 

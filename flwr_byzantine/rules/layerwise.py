@@ -51,6 +51,7 @@ class LASA(Rule):
     sign: float = param(1.0, kind=float, gt=0)
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Xu, Zhang, Hu, arXiv 2409.01435, 2025"
 
     def reduced(self, view: View, n: int) -> Reduced:

@@ -38,6 +38,7 @@ class Mean(Mixing):
     robust: ClassVar[bool] = False
     kappa_exact: ClassVar[bool] = True
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "McMahan, Moore, Ramage, Hampson, Agüera y Arcas, AISTATS 2017"
 
     def kappa(self, n: int) -> float | None:

@@ -35,6 +35,7 @@ class CGE(Mixing):
     f: int = param(ge=0)
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Gupta, Liu, Vaidya, 2020 (arXiv 2008.04699)"
     ties_by_position: ClassVar[bool] = True
@@ -67,6 +68,7 @@ class MoNNA(Mixing):
     f: int = param(ge=0)
     trusted: int | None = param(0, ge=0, optional=True)
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
 

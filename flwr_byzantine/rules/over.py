@@ -44,6 +44,7 @@ class Over(Rule):
         object.__setattr__(self, "base", self.base.with_f(self.f))
         for flag in FLAGS:
             object.__setattr__(self, flag, getattr(type(self), flag) and all(getattr(stage, flag) for stage in self.base.stages()))
+        object.__setattr__(self, "uses_gram", type(self).uses_gram and any(stage.uses_gram for stage in self.base.stages()))
 
     def min_n(self) -> int:
         """2f + 1, and what the base needs."""
@@ -135,6 +136,7 @@ class Aksel(Mixing):
     f: int = param(ge=0)
     keep: str = param("n-f", kind=str, choices=("n-f", "mid"))
     cost: ClassVar[str] = "n log(n) d"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Boussetta, El-Mhamdi, Guerraoui, Maurer, Rouault, OPODIS 2020"
 
     def kappa(self, n: int) -> float | None:
@@ -180,6 +182,7 @@ class GAS(Over, Mixing):
     p: int = param(1000, ge=1)
     seed: int = param(0, ge=0)
     cost: ClassVar[str] = "n²d"
+    uses_gram: ClassVar[bool] = False  # but those of each group of coordinates
     reference: ClassVar[str] = "Liu, Chen, Lyu, Wu, Wu, Chen, ICML 2023"
 
     def mix(self, view: View) -> Combination:

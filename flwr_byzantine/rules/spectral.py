@@ -113,6 +113,7 @@ class DnC(Mixing):
     c: float = param(1.0, kind=float, ge=0)
     b: int = param(10_000, ge=1)
     seed: int = param(0, ge=0)
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, NDSS 2021"
 
     def mix(self, view: View) -> Combination:

@@ -37,6 +37,7 @@ class FoundationFL(PreAggregation):
     m: int | None = param(None, ge=1, optional=True)
     robust: ClassVar[bool] = False
     cost: ClassVar[str] = "n log(n) d"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Fang, Nabavirazavi, Liu, Sun, Iyengar, Yang, NDSS 2025"
 
     def rows(self, n: int) -> int:

@@ -9,7 +9,7 @@ from flwr_byzantine.strategy.template import Template
 
 
 def works_ahead(rule_for: RuleFor, n: int, template: Template, spill: Spill | None) -> Arrivals | None:
-    """What works out inner products on arrival, where the rule of a round needs them: one that costs n²d.
+    """What works out inner products on arrival, where the rule of a round reads them.
 
     Args:
         rule_for: from the number of replies to the rule.
@@ -18,6 +18,6 @@ def works_ahead(rule_for: RuleFor, n: int, template: Template, spill: Spill | No
         spill: the file that holds the rows, or None.
     """
     rule, _ = feasible(rule_for, n, 0, 0)
-    if rule is None or template.adapted is not None or not any("n²d" in stage.cost for stage in rule.stages()):
+    if rule is None or template.adapted is not None or not any(stage.uses_gram for stage in rule.stages()):
         return None
     return Arrivals(template.roles.judged(template.origins), None if spill is None else spill.after_part)

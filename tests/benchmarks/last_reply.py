@@ -23,8 +23,8 @@ from flwr_byzantine.strategy.steps import Replace
 TURNS = 5
 
 
-def round_of(rule: str, replies: dict[int, Any], model: Any, pause: float, one_by_one: bool, spill: str | None) -> tuple[float, Any]:
-    """Seconds from the last reply's arrival to the new model, and that model."""
+def round_of(rule: str, replies: dict[int, Any], model: Any, pause: float, one_by_one: bool, spill: str | None) -> tuple[float, Any, int]:
+    """Seconds from the last reply's arrival to the new model, that model, and how often rows were read for products on arrival."""
     robust = parse(rule, f=len(replies) // 5)
     core = Core(Policy(spill=spill), lambda n: robust, Replace(), lambda *line: None, SimpleNamespace)
     core.begin(model, model)
@@ -34,12 +34,12 @@ def round_of(rule: str, replies: dict[int, Any], model: Any, pause: float, one_b
     for reply in answers[:-1]:
         core.arrived(reply)
         time.sleep(pause if one_by_one else 0)
-    begun = time.perf_counter()
+    ahead, begun = core.inspector.ahead, time.perf_counter()
     core.arrived(answers[-1])
     combined = core.round(1, answers)
     assert combined is not None
     made = core.finish(combined, combined.arrays)
-    return time.perf_counter() - begun, made
+    return time.perf_counter() - begun, made, 0 if ahead is None else ahead.passes
 
 
 def case(rule: str, nodes: int, values: int, pause: float, spill: str | None = None) -> None:
@@ -48,16 +48,15 @@ def case(rule: str, nodes: int, values: int, pause: float, spill: str | None = N
     model = {"weight": rng.normal(size=values - 1000).astype(np.float32), "bias": np.zeros(1000, np.float32)}
     replies = {k: {name: value + rng.normal(size=value.shape).astype(np.float32) for name, value in model.items()} for k in range(nodes)}
     times: dict[bool, list[float]] = {True: [], False: []}
-    models = {}
+    models, passes = {}, {}
     for _ in range(TURNS):
         for one_by_one, found in times.items():
-            seconds, models[one_by_one] = round_of(rule, replies, model, pause, one_by_one, spill)
+            seconds, models[one_by_one], passes[one_by_one] = round_of(rule, replies, model, pause, one_by_one, spill)
             found.append(seconds)
     same = all(np.array_equal(models[True][name], models[False][name]) for name in model)
     ahead, whole = (1e3 * median(times[one_by_one]) for one_by_one in (True, False))
-    print(
-        f"{rule}, {nodes} x {values}: {ahead:.1f} ms after the last reply, {whole:.1f} ms at once ({whole / ahead:.1f}x), same bits: {same}"
-    )
+    took = f"{ahead:.1f} ms after the last reply, {whole:.1f} ms at once ({whole / ahead:.1f}x)"
+    print(f"{rule}, {nodes} x {values}: {took}, same bits: {same}; passes over the rows that were there: {passes[True]}")
 
 
 def main(*arguments: str) -> None:

@@ -35,6 +35,7 @@ class Detector(PreAggregation):
     detects: ClassVar[bool] = True
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
+    uses_gram: ClassVar[bool] = False
 
     def min_n(self) -> int:
         """Any n will do."""

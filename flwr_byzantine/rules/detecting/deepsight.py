@@ -63,6 +63,7 @@ class DeepSight(Detector):
     tau: float = param(1 / 3, kind=float, gt=0, le=1)
     min_cluster: int = param(5, ge=2)
     cost: ClassVar[str] = "nd + n predictions"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Rieger, Nguyen, Miettinen, Sadeghi, NDSS 2022"
 
     def min_n(self) -> int:

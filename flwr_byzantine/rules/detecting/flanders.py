@@ -59,6 +59,7 @@ class FLANDERS(Detector):
     equivariant: ClassVar[bool] = True
     stateful: ClassVar[bool] = True
     cost: ClassVar[str] = "nd + max_iter window sampling² (n + sampling)"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Gabrielli, Belli, Matrullo, Miori, Tolomei, arXiv 2303.16668, 2023"
 
     def min_n(self) -> int:

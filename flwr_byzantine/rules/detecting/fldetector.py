@@ -63,6 +63,7 @@ class FLDetector(Detector):
     stateful: ClassVar[bool] = True
     anchors: ClassVar[tuple[str, ...]] = ("previous",)
     cost: ClassVar[str] = "(n + window²) d"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Zhang, Cao, Jia, Gong, KDD 2022"
 
     def judge(self, view: View) -> Verdict:

@@ -43,6 +43,7 @@ class Zeno(Detector):
     gamma: float = param(1.0, kind=float, gt=0)
     scales: ClassVar[bool] = False
     cost: ClassVar[str] = "nd + n losses"
+    uses_gram: ClassVar[bool] = False
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, ICML 2019"
 
     def min_n(self) -> int:
