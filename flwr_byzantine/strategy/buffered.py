@@ -186,8 +186,11 @@ class Buffered(Wrapper):
 
         Raises:
             InfeasibleRound: as of every strategy.
-            InvalidParameter: over so many buffers, one has more Byzantine replies than the rule withstands with too large a probability.
+            InvalidParameter: over so many buffers, one has more Byzantine replies than the rule withstands with too large a probability;
+                or there is no first model.
         """
+        if not initial_arrays:
+            raise InvalidParameter("Buffered: deltas are to the model that a node was sent; give a first model, initial_arrays with arrays")
         self.core.planned = num_rounds
         self._check_size()
         return super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn)

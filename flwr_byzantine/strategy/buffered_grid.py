@@ -91,7 +91,8 @@ class BufferedGrid(QuorumGrid):
         reports = self.core.state.own
         if self._newest.version < 0 or reports[-1].aggregated:
             self._newest = Given(self.core.template or Template({}), self._newest.version + 1)
-        self._like, self._sampled = sent[0], {message.metadata.dst_node_id: message for message in sent}
+        self._like, self._unsent = sent[0], {message.metadata.dst_node_id: message for message in sent}
+        self._sampled = list(self._unsent)
         self._there = list(self.grid.get_node_ids())
         self._look()
         self._most = math.inf if len(sent) >= len(self._there) else len(sent)
@@ -113,7 +114,7 @@ class BufferedGrid(QuorumGrid):
 
     def _order(self) -> list[int]:
         """Whom to ask, in this order: those that the strategy below has sampled, then the others that are there, by lot."""
-        others = sorted(set(self._there) - self._sampled.keys())
+        others = sorted(set(self._there) - set(self._sampled))
         return [*self._sampled, *(others if math.isinf(self._most) else self.strategy._by_lot(others, "others"))]
 
     def _may_be_asked(self, node: int) -> bool:
@@ -124,8 +125,8 @@ class BufferedGrid(QuorumGrid):
         return self.core.allows(node, self.core.current(training=True))
 
     def _message(self, node: int) -> Message:
-        sampled = self._sampled.get(node)
-        return sampled or Message(self._like.content, dst_node_id=node, message_type=self._like.metadata.message_type)
+        unsent = self._unsent.pop(node, None)
+        return unsent or Message(self._like.content, dst_node_id=node, message_type=self._like.metadata.message_type)
 
     def _clock(self) -> Patience:
         """The clock of messages that are sent now; those that are sent together share one."""

@@ -144,6 +144,25 @@ def test_a_silent_node_is_asked_again_once_the_others_have_had_their_grace():
     assert "rejected" in statuses  # by the rule, since its value is the largest
 
 
+def test_within_one_buffer_a_silent_node_is_asked_by_another_message():
+    messages = []
+
+    class Kept(TimedGrid):
+        def send(self, sent):
+            messages.extend(sent)
+            super().send(sent)
+
+    strategy = buffered()
+    run(strategy, Kept(app(), 5, lambda node, count: math.inf if (node, count) == (1, 1) else 2.0), rounds=1)
+    assert strategy.reports[0].n_valid == 5
+    assert len({id(message) for message in messages}) == len(messages) == 6
+
+
+def test_a_run_without_a_first_model_is_refused():
+    with pytest.raises(InvalidParameter, match="give a first model"):
+        buffered().start(grid(), ArrayRecord({}), 2)
+
+
 def test_silent_nodes_cost_no_time():
     on = grid(seconds=lambda node, count: 1.0 if node <= 5 else math.inf)
     run(buffered(), on)
