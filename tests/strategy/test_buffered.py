@@ -12,6 +12,9 @@ from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from flwr_byzantine import Buffered, InfeasibleRound, InvalidParameter, Quarantine, RoundReport, TimedGrid, rules
 from flwr_byzantine.theory import plan_sampling
+from tests.support.federation import GOAL as FAR
+from tests.support.federation import start, values
+from tests.support.grids import SlowGrid
 
 GOAL = np.array([1.0, -2.0, 3.0])
 FAST = {"fraction_evaluate": 0.0, "min_available_nodes": 1, "min_train_nodes": 1}
@@ -344,3 +347,11 @@ def test_a_copy_is_a_strategy_of_its_own():
     second.server_learning_rate = 1.0
     assert first.core.step.rated is first
     assert second.core.step.rated is second
+
+
+def test_on_a_grid_of_flowers_replies_are_pulled_one_by_one():
+    strategy = buffered(size=3)
+    result = strategy.start(SlowGrid([0.0, 0.05, 0.1, 0.4, None]), start(), 4)
+    assert np.abs(values(result.arrays) - FAR)[:10].max() < 0.5
+    assert [report.n_valid for report in strategy.reports] == [3] * 4
+    assert all(5 not in report.nodes for report in strategy.reports)  # silent, and not yet for too long
