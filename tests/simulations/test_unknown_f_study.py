@@ -4,11 +4,13 @@ import pytest
 
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.sweep import config
+from flwr_byzantine.experiments.sweep.kinds import Tasks
 from simulations.unknown_f import page
 
 
 @pytest.mark.parametrize("name", page.SWEEPS)
-def test_results_are_those_of_the_configuration(name):
+def test_results_are_those_of_the_configuration(name, monkeypatch):
+    monkeypatch.setattr(Tasks, "check", lambda *_: None)  # the data need not be here
     found = {cell.key: cell.config for cell in load(page.HERE / f"{name}.jsonl")}
     assert found == {cell.key: cell.config for cell in config.read(page.HERE / f"{name}.toml").cells}
 
