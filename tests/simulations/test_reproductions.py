@@ -132,6 +132,12 @@ def test_flanders_multi_krum_keeps_no_attacker_under_any_attack():
     assert len({found["multi-krum", attack] for attack in ("alie", "fang-krum", "gaussian", "min-max")}) == 1
 
 
+def test_flanders_its_filter_leaves_the_average_what_it_has_without_attackers():
+    found, alone = accuracies("flanders", num_malicious=20), accuracies("flanders", num_malicious=0)["mean", "none"]
+    for attack in ("alie", "gaussian", "min-max"):
+        assert found["flanders+mean", attack] > alone - 0.02 > found["mean", attack] + 0.3
+
+
 def test_flanders_sixty_attackers_ruin_the_average():
     found = accuracies("flanders", num_malicious=60)
     assert max(found["mean", attack] for attack in ("alie", "gaussian", "min-max")) < 0.2
