@@ -70,9 +70,15 @@ def attacks(
 
 
 def cite(
-    names: Annotated[list[str], typer.Argument(help="Rules, chains (nnm+krum), attacks or methods by name.", autocompletion=_citable)],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Rules, chains (nnm+krum), attacks or methods by name.",
+            autocompletion=_citable,
+        ),
+    ],
 ) -> None:
-    """BibTeX of exactly the rules, attacks and methods (byz-nsgdm, byz-vr-marina, worker-momentum, byzantine-sgd) named."""
+    """BibTeX of exactly the rules, attacks and methods named."""
     from flwr_byzantine import attacks, rules
     from flwr_byzantine.declare import methods
     from flwr_byzantine.declare.citations import citation
