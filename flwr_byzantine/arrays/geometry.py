@@ -192,7 +192,9 @@ def nearest_power(value: float) -> int:
 def sq_distances(G: Array) -> Array:
     """(n, n) squared distances from a Gram matrix: never negative, zero on the diagonal."""
     norms = np.diag(G)
-    D: Array = np.maximum(norms[:, None] + norms[None, :] - 2.0 * G, 0.0)
+    D: Array = norms[:, None] + norms[None, :]
+    D -= 2.0 * G
+    np.maximum(D, 0.0, out=D)
     np.fill_diagonal(D, 0.0)
     return D
 

@@ -17,6 +17,7 @@ from flwr_byzantine.rules.view import View
 
 PAPER, WIDER = "n-f-2", "n-f-1"
 SQUARES, FOURTH = 2, 4  # powers of the distances that a score sums
+TOGETHER = 1024  # rows whose distances are sorted at a time
 
 
 def neighbour_count(n: int, f: int, neighbors: str = PAPER) -> int:
@@ -32,7 +33,15 @@ def nearest_others(D: Array) -> tuple[Array, Array]:
 
 def krum_scores(D: Array, f: int, neighbors: str = PAPER, power: int = SQUARES) -> Array:
     """(n,) sums of the distances to the nearest other rows, each to this power; D holds their squares."""
-    near = nearest_others(D)[1][:, : neighbour_count(len(D), f, neighbors)]
+    k = neighbour_count(len(D), f, neighbors)
+    return np.asanyarray(np.concatenate([_sums(D, start, k, power) for start in range(0, len(D), TOGETHER)]))
+
+
+def _sums(D: Array, start: int, k: int, power: int) -> Array:
+    """The scores of some rows, from this one on: what is sorted is small beside D."""
+    part = D[start : start + TOGETHER].copy()
+    part[np.arange(len(part)), np.arange(start, start + len(part))] = np.inf
+    near = np.sort(part, axis=1)[:, :k]
     return np.asanyarray((near if power == SQUARES else near**2).sum(axis=1))
 
 
