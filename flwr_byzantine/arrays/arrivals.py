@@ -22,6 +22,7 @@ class Arrivals:
     Args:
         origins: per block, the values that deltas are measured from, or None for zeros.
         after_part: called after each part of a pass: `Spill.after_part` where the rows lie in its file.
+        expected: how many rows can come, where that is known: the products of the last are left to `grams`, which is called then.
 
     Attributes:
         passes: how many have begun.
@@ -36,8 +37,8 @@ class Arrivals:
         [[5.0, 2.0], [2.0, 1.0]]
     """
 
-    def __init__(self, origins: Sequence[Array | None], after_part: AfterPart | None = None) -> None:
-        self._origins, self._after_part = list(origins), after_part
+    def __init__(self, origins: Sequence[Array | None], after_part: AfterPart | None = None, expected: int | None = None) -> None:
+        self._origins, self._after_part, self._expected = list(origins), after_part, expected
         self._rows: list[list[Array]] = [[] for _ in self._origins]
         self._places: dict[int, int] = {}
         self._grams = [np.zeros((0, 0)) for _ in self._origins]
@@ -95,11 +96,14 @@ class Arrivals:
         """Take what has come, until the round is over."""
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._over or self._failed or len(self._places) > len(self._grams[0]))
+                self._change.wait_for(lambda: self._over or self._failed or self._behind())
                 if self._over or self._failed:
                     return
                 count = len(self._places)
             self._extend(count)
+
+    def _behind(self) -> bool:
+        return len(self._grams[0]) < len(self._places) != self._expected
 
     def _extend(self, count: int) -> None:
         """The products of the first `count` rows, as far as they are not there."""

@@ -20,4 +20,4 @@ def works_ahead(rule_for: RuleFor, n: int, template: Template, spill: Spill | No
     rule, _ = feasible(rule_for, n, 0, 0)
     if rule is None or template.adapted is not None or not any(stage.uses_gram for stage in rule.stages()):
         return None
-    return Arrivals(template.roles.judged(template.origins), None if spill is None else spill.after_part)
+    return Arrivals(template.roles.judged(template.origins), None if spill is None else spill.after_part, n)

@@ -137,3 +137,14 @@ def test_rows_in_a_file_give_the_same_and_may_be_closed_at_once(made):
         unused.add(0, spill.add([X[0]]))
     unused.close()
     unused.close()
+
+
+def test_the_products_of_the_last_row_that_can_come_are_left_to_whoever_asks(made):
+    rows = np.random.default_rng(0).normal(size=(4, 100)).astype(np.float32)
+    arrivals = made([None], None, len(rows))
+    for node, row in enumerate(rows):
+        arrivals.add(node, [row])
+    time.sleep(0.2)
+    assert arrivals.passes < len(rows)
+    assert len(arrivals._grams[0]) < len(rows)
+    np.testing.assert_array_equal(arrivals.grams(range(4))[0], kernels.gram(list(rows), None))

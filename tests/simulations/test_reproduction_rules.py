@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from flwr.server.strategy.aggregate import aggregate_krum
+from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.server.strategy import Krum
 
 from flwr_byzantine import rules
 from simulations.reproductions.rules import WARM_UP, BaselineFLANDERS, BaselineMultiKrum, forecast
@@ -58,5 +59,7 @@ def test_flanders_keeps_as_many_as_do_not_attack_even_a_minority_from_the_second
 @pytest.mark.parametrize("told", [1, 3, 5])
 def test_multi_krum_is_flowers_for_any_number_of_attackers(told):
     X = round_of((1, 5))
-    theirs = aggregate_krum([([row], 1) for row in X], num_malicious=told, to_keep=3)[0]
+    results = [(None, FitRes(Status(Code.OK, ""), ndarrays_to_parameters([row]), 1, {})) for row in X]
+    parameters, _ = Krum(num_malicious_clients=told, num_clients_to_keep=3).aggregate_fit(1, results, [])
+    (theirs,) = parameters_to_ndarrays(parameters)
     np.testing.assert_allclose(BaselineMultiKrum(told=told, m=3)(X), theirs)

@@ -61,6 +61,7 @@ def test_every_argument_is_an_attribute_that_can_be_set(cls):
 
 
 CHOICES = {
+    "reproducible",  # some refuse it: tests/strategy/test_same_bits.py
     "select",
     "then",
     "resume",
