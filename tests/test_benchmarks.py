@@ -63,7 +63,7 @@ def test_last_reply_runs(capsys):
 @pytest.mark.slow
 @needs_keys
 def test_deployed_round_runs(capsys):
-    script("deployed_round").main(3, 10_000, 1, "FedAvg", "our Krum")
+    script("deployed_round").main(3, 3_000_000, 1, "FedAvg", "our Krum")
     table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if " | " in line]
     assert [row[0] for row in table] == ["| strategy", "| FedAvg", "| our Krum"]
     for row in table[1:]:
