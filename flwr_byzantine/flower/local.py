@@ -50,6 +50,7 @@ class LocalGrid:
         processes: int = 1,
         run_config: Mapping[str, bool | float | int | str] | None = None,
     ) -> None:
+        check(type(self).__name__, "n", n, Constraint(int, ge=1))
         check("LocalGrid", "processes", processes, Constraint(int, ge=1))
         compat.ensure_task_identity()
         self.run = SimpleNamespace(run_id=1)  # which Flower's legacy server asks for

@@ -9,6 +9,7 @@ from typing import Any
 
 from flwr.app import Message
 
+from flwr_byzantine.declare.params import Constraint, check
 from flwr_byzantine.flower.exchange import checked
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.post import Taken
@@ -25,12 +26,15 @@ class TimedGrid(LocalGrid):
         seconds: from a node and the number of the message to it (1, 2, ...) to the seconds that it works on it; `math.inf` is never.
         there: whether a node is connected at a time; all are by default. A reply that would come while its node is not is lost.
         enough: share of the nodes asked after whose replies `send_and_receive` goes on, for strategies whose rounds wait: replies
-            that come later are lost. Buffered rounds do not use it.
+            that come later are lost. Buffered rounds do not use it; evaluation by clients does.
         spoil: may change a reply, or return None for no reply; called when it comes.
         run_config: what clients find in `context.run_config`.
 
     Attributes:
         time: seconds since the Grid was made.
+
+    Raises:
+        InvalidParameter: arguments out of range; in a round, where `seconds` gives no number >= 0.
 
     Example:
         >>> from flwr.app import RecordDict
@@ -51,6 +55,7 @@ class TimedGrid(LocalGrid):
         spoil: Callable[[Message], Message | None] | None = None,
         run_config: Mapping[str, bool | float | int | str] | None = None,
     ) -> None:
+        check("TimedGrid", "enough", enough, Constraint(float, ge=0, le=1))
         super().__init__(client_app, n, spoil, run_config=run_config)
         self.seconds, self.there, self.enough, self.time = seconds, there, enough, 0.0
         self._coming: list[tuple[float, int, Message]] = []  # a heap, by the time of the reply and the order of sending
@@ -71,8 +76,9 @@ class TimedGrid(LocalGrid):
             self._numbered(message)
             node = message.metadata.dst_node_id
             self._asked[node] = count = self._asked.get(node, 0) + 1
-            done = max(self.time, self._free.get(node, 0.0)) + self.seconds(node, count)
-            if math.isfinite(done):
+            takes = self.seconds(node, count)
+            check("TimedGrid", f"seconds({node}, {count})", takes, Constraint(float, ge=0))
+            if math.isfinite(done := max(self.time, self._free.get(node, 0.0)) + takes):
                 self._free[node] = done
                 heapq.heappush(self._coming, (done, self._sent, message))
 

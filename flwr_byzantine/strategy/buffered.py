@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field
@@ -28,8 +29,8 @@ OWN = {
     "pool": Constraint(int, ge=1, optional=True),
     "epsilon": Constraint(float, gt=0, lt=1),
     "max_staleness": Constraint(int, ge=0),
-    "staleness_exponent": Constraint(float, ge=0),
-    "server_learning_rate": Constraint(float, gt=0),
+    "staleness_exponent": Constraint(float, ge=0, lt=math.inf),
+    "server_learning_rate": Constraint(float, gt=0, lt=math.inf),
 }
 
 
@@ -89,6 +90,8 @@ class Buffered(Wrapper):
         Raises:
             InvalidParameter: as of every strategy; or a buffer that is too small for the rule.
         """
+        if isinstance(self.rule, str) and self.f is None and self.num_malicious is None:
+            raise InvalidParameter("Buffered: a rule by name needs num_malicious, the Byzantine nodes of the federation, or f, of a buffer")
         super().check_policy()
         for name, constraint in OWN.items():
             check("Buffered", name, getattr(self, name), constraint)

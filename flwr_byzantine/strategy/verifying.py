@@ -12,6 +12,7 @@ from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.flower.words import printable
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.server import Server
+from flwr_byzantine.strategy.checkpoint import UNREADABLE
 from flwr_byzantine.strategy.combining import Aggregated, combine
 from flwr_byzantine.strategy.digests import Digests
 from flwr_byzantine.strategy.policy import Policy
@@ -67,15 +68,19 @@ def verify(path: str | Path, rule: Rule | None = None, reports: str | Path | Non
     if rule is None:
         raise InvalidParameter(f"the round was run by {stored.report.rule}, no rule of this package; verify(path, rule=...) takes it")
     made, why = _again(stored, rule)
-    digests = Digests.of(stored.template, stored.seen.rows, made)
+    try:
+        digests = Digests.of(stored.template, stored.seen.rows, made)
+    except ValueError:
+        return Verified(str(path), "its replies are not shaped as its model")
     found = (*_from_line(stored.report, told), *_given(stored.report, rule, digests), why, *_found(stored, rule, made, digests))
     return Verified(str(path), next(filter(None, found), ""), stored.report, digests.aggregate)
 
 
 def _again(stored: Stored, rule: Rule) -> tuple[Aggregated | None, str]:
     """What is made of the replies, or why nothing is."""
-    policy, server = Policy(reproducible=True, weighting=stored.weighting), Server(stored.trusted, layout=layout(stored.template))
+    server = Server(stored.trusted, layout=layout(stored.template))
     try:
+        policy = Policy(reproducible=True, weighting=stored.weighting)
         return combine(policy, rule, stored.template, stored.seen, stored.state, server, None), ""
     except (ByzantineError, ValueError, TypeError) as error:
         return None, f"no aggregate can be made of these replies: {printable(error)}"
@@ -128,11 +133,18 @@ def _told(reports: str | Path, report: RoundReport) -> RoundReport:
     except OSError as error:
         raise InvalidParameter(f"cannot read {reports} ({error.strerror}); give the file of report_path=") from None
     for line in reversed(lines):
-        if line.startswith(json.dumps({"run": report.run})[:-1]):
-            found = RoundReport.from_json(line)
-            if found.server_round == report.server_round:
-                return found
+        found = _line(line) if line.startswith(json.dumps({"run": report.run})[:-1]) else None
+        if found is not None and found.server_round == report.server_round:
+            return found
     raise InvalidParameter(f"{reports} has no line of round {report.server_round} of run {report.run}")
+
+
+def _line(line: str) -> RoundReport | None:
+    """The report of a line; None where a crash, or somebody, has left half of one."""
+    try:
+        return RoundReport.from_json(line)
+    except (*UNREADABLE, AttributeError):
+        return None
 
 
 def _from_line(report: RoundReport, told: RoundReport | None) -> Iterator[str]:

@@ -289,6 +289,12 @@ def test_a_huge_reply_to_an_old_model_stays_a_number(dtype):
         (lambda: buffered(size=0), "size must be an integer >= 1"),
         (lambda: buffered(max_staleness=-1), "max_staleness must be an integer >= 0"),
         (lambda: buffered(server_learning_rate=0.0), "server_learning_rate must be a number > 0"),
+        (lambda: buffered(server_learning_rate=np.inf), "server_learning_rate must be a number > 0 and < inf"),
+        (lambda: buffered(staleness_exponent=np.inf), "staleness_exponent must be a number >= 0 and < inf"),
+        (lambda: Buffered("trimmed-mean", 5), "Buffered: a rule by name needs num_malicious"),
+        (lambda: grid(n=0), "n must be an integer >= 1, got 0"),
+        (lambda: grid(enough=1.5), "TimedGrid: enough must be a number >= 0 and <= 1, got 1.5"),
+        (lambda: run(buffered(), grid(seconds=lambda node, count: -1.0)), r"TimedGrid: seconds\(\d+, 1\) must be a number >= 0, got -1.0"),
         (lambda: Buffered("trimmed-mean", 5, num_malicious=3), r"TrimmedMean\(f=3\) needs size=7 at least, got 5"),
     ],
 )

@@ -117,6 +117,10 @@ def drop(snapshot):
     del snapshot.facts["examples"]["4"]
 
 
+def widen(snapshot):
+    snapshot.arrays["reply/4/0"] = snapshot.arrays["reply/4/0"].astype(np.float64)
+
+
 def swap_rule(snapshot):
     snapshot.facts["rule"] = {**snapshot.facts["rule"], "neighbors": "n-f-1"}
 
@@ -138,6 +142,8 @@ def other_choice(snapshot):
         (edit("rule", "Krum(f=3)"), "the rule is Krum(f=2), and the report says Krum(f=3)"),
         (edit("kappa", 0.5), "the rule's kappa at 11 replies is"),
         (lambda snapshot: snapshot.facts.pop("kinds"), "it holds no round as this version keeps it ('kinds')"),
+        (widen, "its replies are not shaped as its model"),
+        (lambda snapshot: snapshot.facts.update(weighting="x"), "no aggregate can be made of these replies: strategy: weighting must be"),
         (swap_rule, "the rule is Krum(f=2, neighbors='n-f-1')"),
         (other_choice, "the rule has node"),
     ],
@@ -156,6 +162,18 @@ def test_the_file_of_reports_must_say_the_same(tmp_path):
     assert "the file of reports has aggregate_sha256" in verify(path, reports=lines).difference
     with pytest.raises(InvalidParameter, match="has no line of round 1"):
         verify(path, reports=path.with_suffix(".none") if lines.write_text("") else lines)
+
+
+@pytest.mark.parametrize("spoil", [lambda line: line[:300], lambda line: json.dumps({**json.loads(line), "nodes": 3})])
+def test_a_spoilt_line_of_the_file_of_reports_is_none(spoil, tmp_path):
+    ran(rules.Krum(f=2), tmp_path)
+    lines, (path,) = tmp_path / "rounds.jsonl", files(tmp_path)
+    whole = lines.read_text()
+    lines.write_text(whole + spoil(whole.strip()))
+    assert not verify(path, reports=lines).difference
+    lines.write_text(spoil(whole.strip()))
+    with pytest.raises(InvalidParameter, match="has no line of round 1"):
+        verify(path, reports=lines)
 
 
 def test_the_command_says_so_and_ends_with_its_status(tmp_path):
