@@ -142,7 +142,9 @@ def _read(file: BinaryIO) -> Snapshot:
     size = file.seek(0, os.SEEK_END) - DIGEST
     file.seek(max(0, size - len(MARK)))
     if size <= len(MARK) or file.read(len(MARK)) != MARK:
-        raise ValueError("it is empty" if size == -DIGEST else "its end is not a checkpoint's: cut short, or another kind of file")
+        raise ValueError(
+            "it is empty" if size == -DIGEST else "it does not end as files of this package do: cut short, or another kind of file"
+        )
     if _digest(file, size) != file.read(DIGEST):
         raise ValueError("it is damaged: its bytes do not have its checksum")
     with zipfile.ZipFile(file) as archive:

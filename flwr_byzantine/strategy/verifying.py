@@ -21,7 +21,7 @@ from flwr_byzantine.strategy.stored import Damaged, Stored, read
 from flwr_byzantine.strategy.trusted import layout
 
 NEAR = 1e-9  # of weights and scores, relative: these are told, and nothing is made of them
-SAID = ("server_round", "run", "rule", "f", "n_valid", "model_sha256", "aggregate_sha256")
+SAID = ("server_round", "run", "rule", "f", "n_valid", "aggregated", "model_sha256", "aggregate_sha256")
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ def _given(report: RoundReport, rule: Rule, now: Digests) -> Iterator[str]:
 def _found(stored: Stored, rule: Rule, made: Aggregated | None, now: Digests) -> Iterator[str]:
     """What is not as reported of what is made of it."""
     report = stored.report
+    if not report.aggregated:
+        yield "an aggregate was made, and the report says that the round had none"
     decided = {} if made is None else verdicts(list(stored.seen.rows), made.outcome, rule)
     for node, entry in decided.items():
         said = report.nodes.get(node, NodeReport("missing"))

@@ -48,7 +48,7 @@ def test_a_flipped_bit_anywhere_and_a_cut_anywhere_are_found(tmp_path):
         path.write_bytes(data[:k])
         refused(path, "it is empty" if k == 0 else "cut short")
     path.write_bytes(data + b"\0")
-    refused(path, "its end is not")
+    refused(path, "does not end as files of this package do")
     path.write_bytes(data.replace(b"model", b"mocel", 1))
     refused(path, "it is damaged")
 
@@ -56,14 +56,14 @@ def test_a_flipped_bit_anywhere_and_a_cut_anywhere_are_found(tmp_path):
 def test_foreign_files_are_refused_before_anything_of_them_is_expanded(tmp_path):
     path = tmp_path / "run.npz"
     np.savez(path, w=np.ones(3))
-    refused(path, "its end is not")
+    refused(path, "does not end as files of this package do")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("w.npy", "w") as member:
         for _ in range(64):
             member.write(bytes(1 << 20))
-    refused(path, "its end is not")
+    refused(path, "does not end as files of this package do")
     with zipfile.ZipFile(path, "w") as torch_like:
         torch_like.writestr("archive/data.pkl", b"cos\nsystem\n(S'true'\ntR.")
-    refused(path, "its end is not")
+    refused(path, "does not end as files of this package do")
     path.unlink()
     path.mkdir()
     refused(path, "it is no file")

@@ -140,6 +140,7 @@ def other_choice(snapshot):
         (edit("aggregate_sha256", "0" * 64), "the aggregate has SHA-256"),
         (edit("model_sha256", "0" * 64), "the model that was broadcast has SHA-256"),
         (edit("rule", "Krum(f=3)"), "the rule is Krum(f=2), and the report says Krum(f=3)"),
+        (edit("aggregated", False), "an aggregate was made, and the report says that the round had none"),
         (edit("kappa", 0.5), "the rule's kappa at 11 replies is"),
         (lambda snapshot: snapshot.facts.pop("kinds"), "it holds no round as this version keeps it ('kinds')"),
         (widen, "its replies are not shaped as its model"),
