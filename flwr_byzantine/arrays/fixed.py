@@ -7,7 +7,7 @@ any order, fused or not. Tiles are added in their order, whoever worked on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -124,8 +124,8 @@ def _tiles(part: slice) -> list[slice]:
     return [slice(part.start + tile.start, part.start + tile.stop) for tile in slices(part.stop - part.start, DEPTH)]
 
 
-def _added(parts: object, shape: tuple[int, ...]) -> Array:
+def _added(parts: Iterable[Array], shape: tuple[int, ...]) -> Array:
     found = np.zeros(shape)
-    for part in parts:  # type: ignore[attr-defined]
+    for part in parts:
         found += part
     return found

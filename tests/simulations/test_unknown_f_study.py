@@ -2,17 +2,14 @@
 
 import pytest
 
-from flwr_byzantine.experiments.report.settings import load
-from flwr_byzantine.experiments.sweep import config
-from flwr_byzantine.experiments.sweep.kinds import Tasks
 from simulations.unknown_f import page
+from tests.support.studies import stored_and_configured
 
 
 @pytest.mark.parametrize("name", page.SWEEPS)
 def test_results_are_those_of_the_configuration(name, monkeypatch):
-    monkeypatch.setattr(Tasks, "check", lambda *_: None)  # the data need not be here
-    found = {cell.key: cell.config for cell in load(page.HERE / f"{name}.jsonl")}
-    assert found == {cell.key: cell.config for cell in config.read(page.HERE / f"{name}.toml").cells}
+    found, expected = stored_and_configured(page.HERE, name, monkeypatch)
+    assert found == expected
 
 
 def test_the_page_says_what_the_results_give():
