@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from flwr_byzantine.experiments.report.published import Published, matched, read_published
 from flwr_byzantine.experiments.report.scores import WORST, Score, WorstCase
 from flwr_byzantine.experiments.report.settings import describe, load
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.sweep.cell import Cell
 
 HERE = Path(__file__).parent
 NEAR = 0.05  # a difference to a published figure that needs no explanation
@@ -32,7 +35,8 @@ def best_on_the_scale_of_training(cell: Result) -> float:
 
 def last_five(cell: Result) -> float:
     """Bucketing: the mean of the last five evaluations, one every 30 rounds."""
-    return fmean(cell.curve()[cell.config["rounds"] - 4 * 30 :: 30])
+    last = cell.config["rounds"]
+    return fmean(cell.curve()[last - 4 * 30 : last + 1 : 30])
 
 
 def best(cell: Result) -> float:
@@ -40,13 +44,47 @@ def best(cell: Result) -> float:
     return max(cell.curve()[::50])
 
 
-NAMES: dict[str, Statistic] = {"flanders": best_from_the_third, "bucketing": last_five, "byzfl": best}
+NAMES: dict[str, Statistic] = {
+    "flanders": best_from_the_third,
+    "flanders-fashion": best_from_the_third,
+    "bucketing": last_five,
+    "byzfl": best,
+}
+HALVES = (300, 600)  # rounds of Bucketing's figures: a run serves both
+OF_ATTACKERS = {"attackers_data": "share", "attackers_momentum": True}  # Bucketing's tables hold attacks that differ in these
+
+
+def file_of(name: str) -> Path:
+    """The committed results of one reproduction; there is no such file before any cell has run."""
+    return HERE / "results" / f"{name}.jsonl"
+
+
+def but_rounds(config: Mapping[str, Any]) -> str:
+    """A configuration without its number of rounds: a shorter run of a cell is one of its first rounds."""
+    return json.dumps({key: value for key, value in config.items() if key != "rounds"}, sort_keys=True)
+
+
+def committed(name: str) -> list[Result]:
+    """The committed results, of runs of one cell the longest."""
+    found = load(file_of(name)) if file_of(name).exists() else []
+    return list({but_rounds(cell.config): cell for cell in sorted(found, key=lambda cell: cell.config["rounds"])}.values())
+
+
+def without_result(name: str, cells: Sequence[Cell]) -> int:
+    """How many of the configuration's cells have no result of all their rounds."""
+    return len({cell.key for cell in cells} - {result.key for result in committed(name)})
 
 
 def results(name: str, statistic: Statistic | None = None) -> Study:
     """The committed results of one reproduction, whose accuracy is the statistic of a run; None is what the publication takes."""
-    cells, taken = load(HERE / "results" / f"{name}.jsonl"), statistic or NAMES[name]
-    return study([replace(_as_published(cell), final=cell.final | {"accuracy": taken(cell)}) for cell in cells])
+    taken = statistic or NAMES[name]
+    cells = [part for cell in committed(name) for part in (_halves(cell) if name == "bucketing" else [_as_published(cell)])]
+    return study([replace(cell, final=cell.final | {"accuracy": taken(cell)}) for cell in cells])
+
+
+def _halves(cell: Result) -> list[Result]:
+    """The result as one of each number of rounds that figures are published of, as far as it ran."""
+    return [replace(cell, config=cell.config | OF_ATTACKERS | {"rounds": rounds}) for rounds in HALVES if rounds <= cell.config["rounds"]]
 
 
 def _as_published(cell: Result) -> Result:
@@ -100,7 +138,7 @@ def pairs(name: str) -> list[Pair]:
     found, study_of = [], results(name)
     for table in study_of.tables():
         for (rule, attack), entry in matched(table, published(name)).items():
-            ours = Score() if attack == WORST and not whole(table, study_of) else score(table, rule, attack)
+            ours = Score() if attack == WORST and not whole(table, rule, study_of) else score(table, rule, attack)
             found += [Pair(describe(table.setting), rule, attack, ours.values, entry.accuracy)] * ours.known
     return found
 
@@ -110,9 +148,9 @@ def score(table: WorstCase, rule: str, attack: str) -> Score:
     return next((row.column(attack) for row in table.rows if row.rule == rule), Score())
 
 
-def whole(table: WorstCase, study_of: Study) -> bool:
-    """Whether each rule met all attacks of the study in the table's setting; else its worst case there is a bound."""
-    return set(table.attacks) == set(study_of.attacks) and all(row.complete for row in table.rows)
+def whole(table: WorstCase, rule: str, study_of: Study) -> bool:
+    """Whether the rule met all attacks of the study in the table's setting; else its worst case there is a bound."""
+    return all(score(table, rule, attack).known for attack in study_of.attacks)
 
 
 def orders(name: str) -> list[bool]:

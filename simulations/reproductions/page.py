@@ -17,22 +17,25 @@ from flwr_byzantine.experiments.measures import MODEL_MEASURES, evaluated
 from flwr_byzantine.experiments.report.heatmaps import matrices
 from flwr_byzantine.experiments.report.published import Published, matched
 from flwr_byzantine.experiments.report.scores import WORST, WorstCase
-from flwr_byzantine.experiments.report.settings import values
+from flwr_byzantine.experiments.report.settings import describe, values
 from flwr_byzantine.experiments.report.study import Study
 from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.results import read
+from flwr_byzantine.experiments.sweep.config import read as read_sweep
 from flwr_byzantine.monitor.show.figures import RC, svg_of
 from flwr_byzantine.monitor.show.table import Field, Table
 from simulations.reproductions.compared import (
     HERE,
     NAMES,
     best_on_the_scale_of_training,
+    file_of,
     orders,
     pairs,
     published,
     results,
     score,
     whole,
+    without_result,
 )
 
 PAGE = HERE / "README.md"
@@ -43,23 +46,32 @@ MARKED = "<!-- {name} -->\n{text}\n<!-- end of {name} -->"
 
 def blocks() -> dict[str, str]:
     """The generated parts of the page by name, from the results."""
-    tables = {"flanders": by_attack("flanders"), "bucketing": by_attack("bucketing"), "byzfl": by_setting("byzfl")}
+    tables = {name: by_setting(name) if name == "byzfl" else by_attack(name) for name in NAMES}
     return {
         "counts": counts(),
-        **tables,
+        **{name: table or "No cell has run yet." for name, table in tables.items()},
+        "bucketing-figures": figures("bucketing"),
         "flanders-scale": on_the_scale_of_training(),
         **{f"{name}-beyond": beyond(name) for name in NAMES},
     }
 
 
 def counts() -> str:
-    """How many published figures ours are near, and how many two of them have the published order, as Markdown."""
+    """How many cells have no result yet, how many published figures ours are near, and how many two of them have the published order."""
     near = {name: [pair.near for pair in pairs(name)] for name in NAMES}
     order = {name: orders(name) for name in NAMES}
     near["together"], order["together"] = (list(chain(*of.values())) for of in (near, order))
-    rows = [(Field(name), *_counted(of), *_counted(order[name])) for name, of in near.items()]
-    head = ("reproduction", "compared", "within 5 points", "share", "two rules", "in the published order", "share")
-    return Table("Published figures", head, tuple(rows)).markdown().strip()
+    sizes = {name: _sizes(name) for name in NAMES}
+    sizes["together"] = tuple(map(sum, zip(*sizes.values(), strict=True)))
+    rows = [(Field(name), *(Field(str(size)) for size in sizes[name]), *_counted(of), *_counted(order[name])) for name, of in near.items()]
+    head = ("reproduction", "cells", "without a result", "published", "compared", "within 5 points", "share")
+    return Table("Published figures", (*head, "two rules", "in the published order", "share"), tuple(rows)).markdown().strip()
+
+
+def _sizes(name: str) -> tuple[int, ...]:
+    """How many cells the configuration has, how many of them have no result, and how many figures are published."""
+    cells = read_sweep(HERE / f"{name}.toml").cells
+    return len(cells), without_result(name, cells), len(published(name))
 
 
 def _counted(of: Sequence[bool]) -> tuple[Field, ...]:
@@ -68,7 +80,10 @@ def _counted(of: Sequence[bool]) -> tuple[Field, ...]:
 
 def beyond(name: str) -> str:
     """The pairs that differ by more than 5 points, as Markdown."""
-    far = [f"\n- {pair}" for pair in pairs(name) if not pair.near]
+    found = pairs(name)
+    if not found:
+        return "No figure is compared yet."
+    far = [f"\n- {pair}" for pair in found if not pair.near]
     return f"Further than 5 points from the published figure (ours / published): {''.join(far) or 'none.'}".replace(": \n", ":\n\n", 1)
 
 
@@ -76,6 +91,18 @@ def by_attack(name: str) -> str:
     """Rules × attacks for each setting, as Markdown, without empty columns."""
     found = [worst_case_table(table, matched(table, published(name))) for table in results(name).tables()]
     return "\n".join(grid.without_empty().markdown() for grid in found).strip()
+
+
+def figures(name: str) -> str:
+    """The page's lines that show the figure of each setting."""
+    labels = [describe(table.setting) for table in results(name).tables()]
+    return "\n".join(f"![Rules × attacks{', ' * bool(label)}{label}]({figure_file(name, label)})" for label in labels)
+
+
+def figure_file(name: str, label: str) -> str:
+    """Where the figure of one setting lies, from the page."""
+    spelled = re.sub(r"[^a-z0-9.]+", "-", label.lower())
+    return f"figures/{name}{'-' * bool(spelled)}{spelled}.svg"
 
 
 def on_the_scale_of_training() -> str:
@@ -93,7 +120,8 @@ def by_setting(name: str) -> str:
 
 
 def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
-    at = {(table.cells[0].config["gamma"], table.cells[0].config["f"]): table for table in found.tables()}
+    tables = sorted(found.tables(), key=lambda table: table.cells[0].config["rounds"])
+    at = {(table.cells[0].config["gamma"], table.cells[0].config["f"]): table for table in tables}
     fs = values(found.cells, "f")
     gammas = values(found.cells, "gamma")
     rows = [(Field(f"gamma {gamma:g}"), *(_worst(at.get((gamma, f)), found, known, rule) for f in fs)) for gamma in gammas]
@@ -101,10 +129,10 @@ def _gamma_by_f(found: Study, known: Sequence[Published], rule: str) -> Table:
 
 
 def _worst(table: WorstCase | None, found: Study, known: Sequence[Published], rule: str) -> Field:
-    if table is None:
+    if table is None or not score(table, rule, WORST).known:
         return Field("–")
     ours, steps = score(table, rule, WORST).mean, table.cells[0].config["rounds"]
-    bound, shorter = "" if whole(table, found) else "≤ ", f" ({steps} steps)" if steps < STEPS else ""
+    bound, shorter = "" if whole(table, rule, found) else "≤ ", f" ({steps} steps)" if steps < STEPS else ""
     return Field(f"{bound}{100 * ours:.1f}", f"/ {100 * matched(table, known)[rule, WORST].accuracy:.0f}{shorter}", number=ours)
 
 
@@ -122,12 +150,13 @@ def filled(text: str, content: Mapping[str, str]) -> str:
 def draw() -> None:
     """The figures that the page shows: rules × attacks; SVG, dark on a dark screen."""
     shown = PAGE.read_text(encoding="utf-8")
+    for old in HERE.glob("figures/*.svg"):
+        old.unlink()
     with mpl.rc_context(RC):
         for name in NAMES:
             for drawing in matrices(results(name)):
-                label = re.sub(r"[^a-z0-9.]+", "-", drawing.label.lower())
-                file = f"figures/{name}{'-' * bool(label)}{label}.svg"
-                if file in shown:
+                file = figure_file(name, drawing.label)
+                if f"({file})" in shown:
                     (HERE / file).write_bytes(svg_of(drawing.figure))
 
 
@@ -159,8 +188,8 @@ def _rounded(value: Any) -> Any:
 def main() -> None:
     """Shorten the results, fill in the page, draw."""
     (HERE / "figures").mkdir(exist_ok=True)
-    for name in NAMES:
-        shorten(HERE / "results" / f"{name}.jsonl")
+    for path in filter(Path.exists, map(file_of, NAMES)):
+        shorten(path)
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), blocks()), encoding="utf-8")
     draw()
 

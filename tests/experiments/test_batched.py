@@ -19,6 +19,7 @@ from flwr_byzantine.strategy.in_process import InProcess
 
 MODELS = Task(num_clients=8, num_malicious=2, alpha=0.5, local_epochs=1, batch_size=32)
 GRADIENTS = replace(MODELS, method="byzantine-sgd", momentum=0.9, weight_decay=1e-3)
+PLAIN = replace(GRADIENTS, momentum_form="sum", shares="honest", attackers_data="iid", attackers_momentum=False)
 CELLS = {
     "plain average": (MODELS, "fedavg", None),
     "sign flip": (MODELS, "krum", attacks.SignFlip()),
@@ -53,6 +54,9 @@ CELLS = {
     "gradients of convolutions": (replace(GRADIENTS, model="cnn"), "median", attacks.ALIE(z=1.5)),
     "gradients of scalars": (replace(GRADIENTS, model="tests.experiments.test_batched:Counting"), "median", attacks.SignFlip()),
     "gradients of a recurrent net": (replace(GRADIENTS, model="tests.experiments.test_batched:Recurrent"), "median", attacks.SignFlip()),
+    "plain gradients of iid data": (PLAIN, "median", attacks.SignFlip()),
+    "plain gradients of flipped labels": (replace(PLAIN, clients_per_round=6), "median", attacks.LabelFlip()),
+    "averaged momentum beside plain gradients": (replace(PLAIN, momentum_form="averaged"), "median", attacks.SignFlip()),
     "gradients of tied weights": (replace(GRADIENTS, model="tests.experiments.test_batched:tied"), "mean", attacks.ALIE(z=1.5)),
 }
 

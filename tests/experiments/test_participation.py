@@ -12,6 +12,7 @@ from flwr_byzantine.experiments.sweep import Store, read, run
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.tasks import Task, batched
 from flwr_byzantine.experiments.tasks.client import client_app, config_of
+from flwr_byzantine.experiments.tasks.engines import federate_on
 from flwr_byzantine.experiments.tasks.federation import federate
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.participation import Cohort, attackers, idle, participants, possible
@@ -202,6 +203,29 @@ def test_ways_to_say_the_same_make_one_cell():
     assert len({Cell.of({**given, **more}).key for more in cells}) == 1
     alone = [{}, {"clients_per_round": 1.0}, {"clients_per_round": 40}, {"f": 0.1}, {"momentum_form": "sum"}, {"lr_decay": 0.5}]
     assert len({Cell.of({**given, **more}).key for more in alone}) == 1
+
+
+def test_what_attackers_hold_and_send_makes_a_cell_only_where_the_attack_looks_at_it():
+    given = {"strategy": ("krum", {}), "num_malicious": 4, "method": "byzantine-sgd", "momentum": 0.9}
+    own = {"attackers_data": "iid", "attackers_momentum": False}
+
+    def differs(**more):
+        return Cell.of({**given, **more}).key != Cell.of({**given, **more, **own}).key
+
+    assert all(differs(attack=(name, {})) for name in ("sign-flip", "label-flip", "none"))
+    assert not any(differs(attack=(name, {})) for name in ("alie", "mimic", "fang-krum"))
+    assert not differs(num_malicious=0)
+    plain = Cell.of({**given, **own, "attack": ("sign-flip", {}), "momentum": 0.0}).config
+    assert (plain["attackers_data"], plain["attackers_momentum"]) == ("iid", True)
+
+
+@pytest.mark.parametrize("attack", [attacks.ALIE(z=1.5), attacks.Mimic(), attacks.FangKrum()])
+@pytest.mark.parametrize("engine", ["local", "batched"])
+def test_what_attackers_hold_and_send_changes_nothing_where_the_attack_does_not_look_at_it(engine, attack):
+    task = Task(num_clients=8, num_malicious=2, method="byzantine-sgd", momentum=0.9, shares="honest", local_epochs=1)
+    tasks = task, replace(task, attackers_data="iid", attackers_momentum=False)
+    (curve, other) = (federate_on(engine, each, rules.Krum(f=2), attack, 2, processes=1)[0].accuracy for each in tasks)
+    assert curve == other
 
 
 @pytest.mark.slow

@@ -93,6 +93,10 @@ BAD = {
         "[task]\nnum-malicious = 1\nshares = 'honest'\nattackers = 'redrawn'",
         "shares = 'honest' needs attackers = 'fixed'",
     ),
+    "redrawn attackers with data of their own": (
+        "[task]\nnum-malicious = 1\nattackers-data = 'iid'\nattackers = 'redrawn'",
+        "attackers_data and attackers_momentum need attackers = 'fixed'; redrawn ones are honest at times",
+    ),
     "a target that a round need not have": (
         "[task]\nnum-malicious = 4\nclients-per-round = 6\nattack = {name = 'mimic', target = 3}",
         "attack 'mimic': Mimic: target must be below the number of honest updates, 3, got 3",

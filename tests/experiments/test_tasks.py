@@ -94,6 +94,18 @@ def test_shares_for_the_honest_lose_no_data_to_malicious_clients():
     assert len(parts) == 7
 
 
+def test_attackers_with_iid_data_hold_as_many_examples_as_their_share_of_all_labels():
+    task = Task(partition="sorted", num_clients=7, num_malicious=3, shares="honest")
+    usual, parts = partitions(task), partitions(replace(task, attackers_data="iid"))
+    assert all((mine == other).all() for mine, other in zip(parts[3:], usual[3:], strict=True))
+    labels = data.load(task).train_y.numpy()
+    assert [len(part) for part in parts] == [len(part) for part in usual]
+    assert all(len(set(part)) == len(part) and set(labels[part]) == set(range(10)) for part in parts[:3])
+    assert max(len(set(labels[part])) for part in usual) < 5
+    assert set(parts[0]) != set(parts[1])
+    assert partitions(replace(task, attackers_data="iid"))[0] is parts[0]
+
+
 def test_too_much_heterogeneity_is_one_clear_sentence():
     with pytest.raises(InvalidParameter, match=r"1347 examples cannot be divided among 400 clients .*; raise alpha or lower num-clients"):
         partitions(Task(num_clients=400, alpha=0.1))

@@ -16,7 +16,7 @@ from flwr_byzantine.experiments.sweep.command import command
 from flwr_byzantine.experiments.tasks.sources.raw import raw_of
 from simulations.reproductions import compared, data, page
 
-NAMES = compared.NAMES
+NAMES = [name for name in compared.NAMES if compared.file_of(name).exists()]
 RULE = "clipping+nnm+geometric-median"
 by_name = pytest.mark.parametrize("name", NAMES)
 
@@ -32,20 +32,41 @@ def sweep_of(name):
     return config.read(compared.HERE / f"{name}.toml")
 
 
+@pytest.mark.parametrize(("name", "cells"), [("flanders", 150), ("flanders-fashion", 150), ("bucketing", 246), ("byzfl", 288)])
+def test_every_published_figure_has_a_cell_of_each_of_three_seeds(name, cells, no_data_needed):
+    found = sweep_of(name).cells
+    assert len(found) == cells
+    seeds = [[cell.config | {"seed": 0} for cell in found if cell.config["seed"] == seed] for seed in (0, 1, 2)]
+    assert seeds[0] == seeds[1] == seeds[2]
+    if name == "byzfl":
+        assert len(seeds[0]) == 3 * len(compared.published(name))
+    else:
+        told = len(compared.HALVES) if name == "bucketing" else 1
+        assert told * len(seeds[0]) == len(compared.published(name))
+        assert {(entry.strategy, entry.attack) for entry in compared.published(name)} == {
+            (compared.OURS.get(config["strategy"].split(":")[-1], config["strategy"]), config["attack"]) for config in seeds[0]
+        }
+
+
 @by_name
-def test_a_dry_run_finds_every_cell_finished(name, no_data_needed, tmp_path):
+def test_a_dry_run_finds_the_cells_of_the_committed_results_finished(name, no_data_needed, tmp_path):
     with open(tmp_path / "out", "w") as out:
         console = Console(file=out, width=200)
         assert command(compared.HERE / f"{name}.toml", compared.HERE / "results" / f"{name}.jsonl", 1, False, True, console) == 0
-    text = (tmp_path / "out").read_text()
-    assert f"0 to run, {len(sweep_of(name).cells)} finished, 0 failed before" in text
+    text, cells = (tmp_path / "out").read_text(), sweep_of(name).cells
+    left = compared.without_result(name, cells)
+    assert f"{left} to run, {len(cells) - left} finished, 0 failed before" in text
+    counted = [line.split("|")[2:4] for line in page.counts().splitlines() if line.startswith(f"| {name} ")]
+    assert [[int(count) for count in each] for each in counted] == [[len(cells), left]]
 
 
 @by_name
-def test_results_are_those_of_the_configuration(name, no_data_needed):
-    expected = {cell.key: cell.config for cell in sweep_of(name).cells}
-    found = {cell.key: cell for cell in load(compared.HERE / "results" / f"{name}.jsonl")}
-    assert {key: cell.config for key, cell in found.items()} == expected
+def test_each_result_is_a_cell_of_the_configuration_or_its_first_rounds(name, no_data_needed):
+    expected = {compared.but_rounds(cell.config): cell for cell in sweep_of(name).cells}
+    found = {cell.key: cell for cell in load(compared.file_of(name))}
+    whole = [cell for cell in found.values() if cell.config["rounds"] == expected[compared.but_rounds(cell.config)].config["rounds"]]
+    assert all(cell.key == expected[compared.but_rounds(cell.config)].key for cell in whole)
+    assert all(cell.config["rounds"] <= expected[compared.but_rounds(cell.config)].config["rounds"] for cell in found.values())
     assert all(cell.ok for cell in found.values())
     assert all(len(cell.curve()) == cell.config["rounds"] + 1 for cell in found.values())
     assert all(cell.value() == pytest.approx(sum(cell.curve()[-3:]) / 3, abs=1e-4) for cell in found.values())
@@ -62,7 +83,7 @@ def test_no_machine_paths(name):
     assert not [word for word in ("/work", "/root", "/tmp", "/home") if word in text]
 
 
-def test_the_page_says_what_the_results_give():
+def test_the_page_says_what_the_results_give(no_data_needed):
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.filled(text, page.blocks()) == text
     changed = page.filled(text, {"flanders": "nothing"})
@@ -84,7 +105,9 @@ def test_figures_that_the_page_shows_are_there(name):
 def test_a_published_figure_stands_beside_each_of_ours(name):
     found = compared.results(name)
     ours = sum(row.column(attack).known for table in found.tables() for row in table.rows for attack in table.attacks)
-    assert len(compared.pairs(name)) == (sum(compared.whole(table, found) for table in found.tables()) if name == "byzfl" else ours)
+    assert len(compared.pairs(name)) == (
+        sum(compared.whole(table, rule, found) for table in found.tables() for rule in found.rules) if name == "byzfl" else ours
+    )
     assert page.beyond(name).count(" / ") == 1 + sum(not pair.near for pair in compared.pairs(name))
 
 
@@ -93,8 +116,23 @@ def test_a_figure_is_taken_of_a_run_as_the_publication_takes_it():
     assert compared.best_from_the_third(Result({"strategy": "krum"}, history={"accuracy": curve})) == 0.3
     sparse = [k / 1000 if k % 30 == 0 or k > 298 else None for k in range(301)]
     assert compared.last_five(Result({"strategy": "krum", "rounds": 300}, history={"accuracy": sparse})) == pytest.approx(0.24)
+    assert compared.last_five(Result({"strategy": "krum", "rounds": 150}, history={"accuracy": sparse})) == pytest.approx(0.09)
     sparse = [1 - abs(k - 50) / 1000 if k % 50 == 0 or k > 148 else None for k in range(151)]
     assert compared.best(Result({"strategy": "krum"}, history={"accuracy": sparse})) == 1.0
+
+
+def test_a_run_of_600_rounds_gives_the_figures_of_both_numbers_and_takes_the_place_of_a_shorter_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(compared, "HERE", tmp_path)
+    (tmp_path / "results").mkdir()
+    config = {"strategy": "krum", "attack": "ipm", "seed": 0}
+    curve = [k / 1000 for k in range(601)]
+    runs = [Result(config | {"rounds": rounds}, str(rounds), history={"accuracy": curve[: rounds + 1]}) for rounds in (600, 300)]
+    compared.file_of("bucketing").write_text("".join(json.dumps(run.to_json()) + "\n" for run in runs))
+    tables = compared.results("bucketing").tables()
+    assert [dict(table.setting)["rounds"] for table in tables] == [300, 600]
+    assert [table.row("krum").column("ipm").values for table in tables] == [(pytest.approx(0.24),), (pytest.approx(0.54),)]
+    compared.file_of("bucketing").write_text(json.dumps(runs[1].to_json()) + "\n")
+    assert [table.row("krum").column("ipm").values for table in compared.results("bucketing").tables()] == [(pytest.approx(0.24),)]
 
 
 @pytest.mark.parametrize("images", ["mnist", "fashion-mnist"])
@@ -152,7 +190,8 @@ def test_flanders_the_median_and_the_trimmed_mean_stand_lie_on_the_scale_of_trai
 
 
 def test_byzfl_four_of_fourteen_attackers_ruin_training_on_sorted_labels_and_not_on_iid_ones_as_published():
-    sorted_by_four, iid_by_one, iid_by_four = compared.pairs("byzfl")
+    of = {tuple(pair.setting.split(", ")[:2]): pair for pair in compared.pairs("byzfl") if pair.rule.startswith(RULE)}
+    sorted_by_four, iid_by_one, iid_by_four = of["gamma = 0", "f = 4"], of["gamma = 1", "f = 1"], of["gamma = 1", "f = 4"]
     assert all(pair.near for pair in (sorted_by_four, iid_by_one, iid_by_four))
     assert sorted_by_four.ours < 0.35 < 0.9 < iid_by_four.ours < iid_by_one.ours
 
@@ -163,8 +202,11 @@ def test_byzfl_on_sorted_labels_the_negative_mean_leaves_the_less_the_more_attac
 
 
 def test_byzfl_a_worst_case_over_fewer_attacks_than_published_is_a_bound_and_not_compared():
-    (row,) = [line for line in page.by_setting("byzfl").splitlines() if line.startswith("| gamma 0 ")]
-    assert [cell.strip().startswith("≤") for cell in row.split("|")[2:-1]] == [True, True, True, False]
+    row = next(line for line in page.by_setting("byzfl").splitlines() if line.startswith("| gamma 0 "))
+    found = compared.results("byzfl")
+    tables = [table for table in found.tables() if table.cells[0].config["gamma"] == 0]
+    rule = next(rule for rule in found.rules if rule.startswith(RULE))
+    assert [cell.strip().startswith("≤") for cell in row.split("|")[2:-1]] == [not compared.whole(table, rule, found) for table in tables]
 
 
 def test_bucketing_saves_the_geometric_median_from_inner_product_manipulation_as_published():

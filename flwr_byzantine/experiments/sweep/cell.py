@@ -66,7 +66,7 @@ class Cell:
         config["hidden"] = list(task.widths) if config["model"] == "mlp" else []
         config["clients_per_round"] = ALL if task.per_round == task.num_clients else task.per_round
         config["f"] = cell.faults()
-        config |= {key: DEFAULTS[key] for key in _idle_keys(task)}
+        config |= {key: DEFAULTS[key] for key in _idle_keys(task, cell.attack())}
         cell.check()
         return cell
 
@@ -181,12 +181,16 @@ class Cell:
         return ", ".join(f"{shown(key)} = {self.config[key]!r}" for key in keys)
 
 
-def _idle_keys(task: Task) -> list[str]:
+def _idle_keys(task: Task, attack: Attack | None) -> list[str]:
     """Keys whose values change nothing beside those of others."""
+    made_up = not task.num_malicious or (attack is not None and attack.knowledge != "own")  # attackers' own replies are not looked at
+    gradients = task.method == "byzantine-sgd" and task.momentum != 0
     idle = {
         "plan_failure": True,  # once f is a number
         "lr_decay": not task.milestones,
-        "momentum_form": task.method == "local-sgd" or not task.momentum,
+        "momentum_form": not gradients,
+        "attackers_data": made_up,
+        "attackers_momentum": made_up or not gradients,
     }
     return [key for key, without_effect in idle.items() if without_effect]
 

@@ -57,8 +57,8 @@ def train(message: Message, context: Context) -> Message:
     if task.method == "byzantine-sgd":
         rows = training.one_batch(task, len(x), generator)
         with training.drawing(net, x, generator):
-            options: dict[str, Any] = {"momentum": task.momentum, "momentum_form": task.momentum_form, "full": [(x, y)], "told": config}
-            found = gradient(net, training.objective(task), [(x[rows], y[rows])], context=context, **options)
+            options: dict[str, Any] = {"momentum": task.momentum_of(client), "momentum_form": task.momentum_form, "full": [(x, y)]}
+            found = gradient(net, training.objective(task), [(x[rows], y[rows])], context=context, told=config, **options)
         arrays, loss = found.arrays, {"loss": found.loss}
     else:
         if attack is not None and malicious.trains_itself(task, attack):

@@ -17,7 +17,7 @@ from flwr_byzantine.experiments.tasks.partitioners import divided
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.tasks.task import Task
 
-PARTITION_STREAM = 2  # tells the generator of the partition from others of the same seed
+PARTITION_STREAM, ATTACKERS_DATA_STREAM = 2, 6  # tell these generators from others of the same seed
 
 
 def partitions(task: Task) -> list[Array]:
@@ -25,7 +25,7 @@ def partitions(task: Task) -> list[Array]:
 
     "sorted" and "gamma" are made here, all others by flwr-datasets' partitioner of that name. Under `shares="honest"`,
     honest client f + j holds share j of n - f, and malicious client k a copy of share k mod (n - f), so that no data is
-    lost to the honest ones.
+    lost to the honest ones. Under `attackers_data="iid"` a malicious client holds as many examples of all instead.
 
     Raises:
         InvalidParameter: the data does not suffice for so many clients or so much heterogeneity, or cannot be divided so.
@@ -44,7 +44,18 @@ def partitions(task: Task) -> list[Array]:
     parts = task.num_clients - bad
     degree = {"gamma": task.gamma}.get(task.partition, task.alpha if task.partition in task.PARTITION_PARAMETERS["alpha"] else 0.0)
     found = _partitions(source_of(task), task.partition, task.partition_options, degree, parts)
-    return [found[k % parts] for k in range(bad)] + found
+    held = [found[k % parts] for k in range(bad)] + found
+    if task.attackers_data == "share":
+        return held
+    sizes = tuple(map(len, held[: task.num_malicious]))
+    return _drawn(source_of(task), sizes) + held[task.num_malicious :]
+
+
+@lru_cache(maxsize=8)
+def _drawn(source: Source, sizes: tuple[int, ...]) -> list[Array]:
+    """So many rows for each malicious client, of all rows, each client's without replacement."""
+    rng, total = np.random.default_rng([source[3], ATTACKERS_DATA_STREAM]), len(split(*source).train_y)
+    return [rng.choice(total, size, replace=False) for size in sizes]
 
 
 @lru_cache(maxsize=8)

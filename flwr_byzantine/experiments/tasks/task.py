@@ -65,6 +65,9 @@ class Task:
         attackers: "fixed": clients 0..num_malicious-1, of whom a round samples some; or "redrawn": num_malicious of each
             round's clients, as in FLANDERS' code.
         attack_from: the first round with attackers; FLANDERS' code has 3.
+        attackers_data: what malicious clients hold: their "share", or "iid": as many examples, drawn at random from all.
+        attackers_momentum: whether the gradients of malicious clients have the worker momentum too; in the bucketing paper's code
+            they are plain.
         validation: share of the training data that the server holds back to choose hyper-parameters on; rules that ask for data of the
             server's own (FLTrust, Zeno, Zeno++) are given 500 of these examples at most.
         model: one of `experiments.models.MODELS`, or "module:function" for one's own.
@@ -114,6 +117,8 @@ class Task:
     clients_per_round: int | float | str = field(default=ALL, metadata={"constraint": PER_ROUND})
     attackers: str = param("fixed", kind=str, choices=("fixed", "redrawn"))
     attack_from: int = param(1, ge=1)
+    attackers_data: str = param("share", kind=str, choices=("share", "iid"))
+    attackers_momentum: bool = param(True, kind=bool)
     validation: float = param(0.0, kind=float, ge=0, lt=1)
     model: str = param("mlp", kind=str)
     hidden: tuple[int, ...] = ()
@@ -173,6 +178,8 @@ class Task:
             raise InvalidParameter(f"task: {problem}")
         if self.attackers == "fixed":
             return
+        if self.attackers_data == "iid" or not self.attackers_momentum:
+            raise InvalidParameter("task: attackers_data and attackers_momentum need attackers = 'fixed'; redrawn ones are honest at times")
         if self.num_malicious >= self.per_round:
             problem = f"'redrawn' draws num_malicious = {self.num_malicious} attackers among {self.per_round} clients of a round"
             raise InvalidParameter(f"task: attackers = {problem}, and leaves none honest; lower num_malicious")
@@ -210,6 +217,15 @@ class Task:
             0.05
         """
         return self.schedule(server_round - 1)
+
+    def momentum_of(self, client: int) -> float:
+        """The worker momentum of one client.
+
+        Example:
+            >>> [Task(num_malicious=1, momentum=0.9, attackers_momentum=False).momentum_of(client) for client in (0, 1)]
+            [0.0, 0.9]
+        """
+        return self.momentum if self.attackers_momentum or client >= self.num_malicious else 0.0
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ class Clients:
 
         Args:
             model: as for `models`.
-            clients: as for `models`.
+            clients: as for `models`, those without momentum first.
             server_round: as for `models`.
         """
         rows = self._matrix(len(clients), model, np.result_type(*(value.dtype for value in model.values() if value.dtype.kind == "f")))
@@ -185,9 +185,17 @@ class Clients:
     @span("momentum")
     def _with_momentum(self, rows: Array, clients: Sequence[int]) -> Array:
         """Worker momentum, kept from round to round for each client of the task: see `client.gradient`."""
-        beta, averaged = self.task.momentum, self.task.momentum_form == "averaged"
-        if not beta:
+        if not self.task.momentum:
             return rows
+        plain = sum(not self.task.momentum_of(client) for client in clients)
+        if not plain:
+            return self._moved(rows, clients)
+        if plain < len(clients):
+            rows[plain:] = self._moved(rows[plain:], clients[plain:])
+        return rows
+
+    def _moved(self, rows: Array, clients: Sequence[int]) -> Array:
+        beta, averaged = self.task.momentum, self.task.momentum_form == "averaged"
         if self._momentum is None:
             self._momentum = np.zeros((self.task.num_clients, rows.shape[1]), rows.dtype)
         rows *= 1 - beta if averaged else 1
