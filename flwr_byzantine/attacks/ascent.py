@@ -34,8 +34,7 @@ def climb(server: SimulatedRule, bad: Array, damage: float, evals: int) -> tuple
     found = server.compressed(bad, directions) if evals else None
     if found is None:
         return _Ascent(server, bad, damage, directions, evals).run()
-    small, basis = found
-    up = _Ascent(small, bad @ basis.T, damage, directions @ basis.T, evals).run()[1] @ basis
+    up = found.span.lifted(_Ascent(found.server, found.bad, damage, found.directions, evals).run()[1])
     near = [server.mean + shrunk * (up - server.mean) for shrunk in (1.0, 0.9999, 0.999, 0.99)]  # rounding may have put B beyond the edge
     return max([(damage, bad), *((server.damage(found), found) for found in near)], key=lambda item: item[0])
 

@@ -35,15 +35,20 @@ def best_strength(server: SimulatedRule, f: int, p: Array, lowest: float, evals:
     if length == 0:
         return lowest
     unit = server.spread / length
-    small = server.compressed(np.tile(server.mean + unit * p, (f, 1)), p[None])
-    trial, way = (server, p) if small is None else (small[0], p @ small[1].T)
+    small = server.compressed(_copies(server.mean + unit * p, f))
+    trial, way = (server, p) if small is None else (small.server, (small.bad[0] - small.server.mean) / unit)
 
     def damage(t: float) -> float:
-        return trial.damage(np.tile(trial.mean + t * way, (f, 1)))
+        return trial.damage(_copies(trial.mean + t * way, f))
 
     if search == BYZFL:
         return byzfl_search(damage, lowest, evals)
     return line_search(damage, lowest, max(NEAREST * unit, lowest), FARTHEST * unit + lowest, evals)
+
+
+def _copies(vector: Array, f: int) -> Array:
+    """(f, d) the same vector f times, in the memory of one."""
+    return np.broadcast_to(vector, (f, len(vector)))
 
 
 def byzfl_search(value: Callable[[float], float], lowest: float, evals: int = 20, step: float = 10.0, ratio: float = 0.8) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.conversion import as_rows
+from flwr_byzantine.arrays.span import Embedded, Span, ValuesNeeded
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.wrap import wrap
-from flwr_byzantine.attacks.base import Attack, AttackContext
+from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.attacks.base import Attack, AttackContext, different
 from flwr_byzantine.errors import InvalidParameter, TooFewLeft, TooFewUpdates
 from flwr_byzantine.rules.families import Mixing
 from flwr_byzantine.rules.pipeline import run
@@ -50,10 +53,12 @@ class SimulatedRule:
 
     def __init__(self, attack: Attack, honest: Array, context: AttackContext, goal: str = "distance", state: State | None = None) -> None:
         self.rule, self.honest, self.mean, self.goal = attack.required_rule(context), honest, honest.mean(axis=0), goal
-        self.spread = float(np.sqrt(((honest - self.mean) ** 2).sum(axis=1).mean())) or float(np.linalg.norm(self.mean)) or 1.0
+        apart = kernels.distances(list(honest), [self.mean] * len(honest))
+        self.spread = float(np.sqrt(apart.mean())) or float(np.linalg.norm(self.mean)) or 1.0
         self._harm = _harm_of(attack, context) if goal == "model" else None
         known = {} if context.previous is None else {"previous": context.previous}
         self._nodes = context.nodes
+        self._kind: type[Updates] = Updates
         self._server = Server(loss=context.harm or self._guessed_loss, layout=_layout(context, honest.shape[1]))
         fresh = self.rule.init(honest.shape[1]).arrays
         self._state = State(context.round - 1, {**fresh, **known}) if state is None else state
@@ -65,9 +70,8 @@ class SimulatedRule:
             TooFewUpdates: these are too few for the rule.
         """
         with np.errstate(all="ignore"):  # attackers try huge values
-            updates = wrap(np.concatenate([self.honest, bad]))[0]
-            if self._nodes is not None and len(self._nodes) == updates.n:
-                updates.ids = list(self._nodes)
+            known = self._nodes is not None and len(self._nodes) == len(self.honest) + len(bad)
+            updates = self._kind([Block(as_rows([*self.honest, *bad]))], self._nodes if known else None)
             return run(self.rule, updates, self._state, replace(self._server, trusted=self.mean))
 
     def kept(self, bad: Array) -> Array:
@@ -121,42 +125,56 @@ class SimulatedRule:
         """(k, d) the damage in each coordinate by itself of k aggregates, given minus the honest mean; for "model" that of "descent"."""
         return np.abs(shifts) if self.goal == "distance" else -shifts * np.sign(self.mean)
 
-    def compressed(self, bad: Array, *directions: Array) -> tuple[SimulatedRule, Array] | None:
-        """A copy that works in a space of few dimensions m, where trials are cheap, and an (m, d) orthonormal basis of that space.
+    def compressed(self, bad: Array, directions: Array | Sequence[Array] = ()) -> Compressed | None:
+        """A copy that works in the span of the honest updates, `bad`, the rule's own vectors and `directions`, where trials are cheap.
 
-        The space is spanned by the honest updates, `bad`, the rule's own vectors and `directions`; `x @ basis.T` leads into
-        it, `@ basis` back. Rules that look at inner products alone give the same answer in it. None where the space is
-        not much smaller, or where the rule looks at coordinates or adds noise, so that its answer to `bad` differs.
+        Rules that look at inner products alone give the same answer there. None where the span is not much smaller, or where the
+        rule looks at coordinates or adds noise.
         """
-        anchors = [value[None] for value in self._state.arrays.values() if value.shape == self.mean.shape]
-        spanning = np.concatenate([self.honest, bad[:1] if (bad == bad[0]).all() else bad, *anchors, *directions])
-        by_products = all(isinstance(stage, Mixing) and not stage.detects for stage in self.rule.stages())
-        if spanning.shape[1] <= 8 * len(spanning) or not by_products:
+        own = [name for name, value in self._state.arrays.items() if value.shape == self.mean.shape]
+        sent = different(bad)
+        rows = [*self.honest, *sent, *directions, *(self._state.arrays[name] for name in own)]
+        if len(self.mean) <= 8 * len(rows) or not all(isinstance(stage, Mixing) and not stage.detects for stage in self.rule.stages()):
             return None
-        basis = _orthonormal(spanning)
+        span = Span(rows, self.mean)
+        honest, points, ways, anchors = np.split(span.points, np.cumsum([len(self.honest), len(sent), len(directions)]))
+        small = self._within(span, honest, dict(zip(own, anchors, strict=True)))
+        points = np.broadcast_to(points, (len(bad), points.shape[1]))
+        return Compressed(small, points, ways, span) if points.size and small._by_products(points) else None
+
+    def _within(self, span: Span, honest: Array, own: dict[str, Array]) -> SimulatedRule:
+        """The copy over these points of the span."""
         small = copy.copy(self)
-        small._server = Server()
-        small.honest, small.mean = self.honest @ basis.T, self.mean @ basis.T
+        small._kind, small._server, small.honest, small.mean = Embedded, Server(), honest, span.centre
+        small._state = State(self._state.round, {**self._state.arrays, **own})
         if (harm := self._harm) is not None:
-            small._harm = lambda aggregate: harm(aggregate @ basis)
-        arrays = {key: value @ basis.T if value.shape == self.mean.shape else value for key, value in self._state.arrays.items()}
-        small._state = State(self._state.round, arrays)
-        back = small.shift(bad @ basis.T) @ basis
-        return (small, basis) if np.allclose(back, self.shift(bad), rtol=1e-6, atol=1e-9 * np.abs(self.mean).max()) else None
+            small._harm = lambda aggregate: harm(span.lifted(aggregate[None])[0])
+        return small
+
+    def _by_products(self, bad: Array) -> bool:
+        """Whether the rule needs no values of coordinates."""
+        try:
+            self.outcome(bad)
+        except ValuesNeeded:
+            return False
+        return True
 
 
-def _orthonormal(rows: Array) -> Array:
-    """(m, d) orthonormal rows that span the given (k, d) ones, m <= k.
+@dataclass(frozen=True)
+class Compressed:
+    """What `SimulatedRule.compressed` returns.
 
-    From their Gram matrix, which costs one pass over them where a QR decomposition makes k; twice, since once loses half of the digits.
+    Attributes:
+        server: works in the span.
+        bad: (f, m) points of the given updates.
+        directions: (k, m) points of the given directions.
+        span: leads back, by its `lifted`.
     """
-    lengths = np.linalg.norm(rows, axis=1)
-    rows = rows[lengths > 0] / lengths[lengths > 0, None]
-    for _ in range(2):
-        values, vectors = np.linalg.eigh(rows @ rows.T)
-        kept = values > len(rows) * np.finfo(float).eps * values[-1]
-        rows = (vectors[:, kept] / np.sqrt(values[kept])).T @ rows
-    return rows
+
+    server: SimulatedRule
+    bad: Array
+    directions: Array
+    span: Span
 
 
 def _harm_of(attack: Attack, context: AttackContext) -> Callable[[Array], float]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import attacks, rules
+from flwr_byzantine.arrays.span import Span
 from flwr_byzantine.attacks import AttackContext
 from flwr_byzantine.attacks.ascent import climb
 from flwr_byzantine.attacks.attackers import Attacker
@@ -72,14 +73,59 @@ def test_climbing_in_few_coordinates_is_climbing_in_all():
         context = AttackContext(2, previous=X.mean(axis=0) / 2, rule=RULES[name])
         server = SimulatedRule(attacks.Adaptive(), X, context)
         bad = attacks.IPM()(X, F)
-        small, basis = server.compressed(bad)
-        assert small.honest.shape[1] < 20
-        assert small.damage(bad @ basis.T) == pytest.approx(server.damage(bad))
+        small = server.compressed(bad)
+        assert small.server.honest.shape[1] < 20
+        assert small.server.damage(small.bad) == pytest.approx(server.damage(bad))
         found, up = climb(server, bad, server.damage(bad), 200)
         assert found == pytest.approx(server.damage(up))
         assert found >= server.damage(bad)
     for rule in (rules.Median(f=F), RULES["NNM + trimmed mean"]):  # they look at coordinates
         assert SimulatedRule(attacks.Adaptive(), X, AttackContext(rule=rule)).compressed(attacks.IPM()(X, F)) is None
+
+
+ABSOLUTE = rules.GeometricMedian(f=F, start="origin", nu=0.1, smoothing="absolute", max_iter=3, tol=0.0)
+BY_PRODUCTS = {
+    **{name: RULES[name] for name in ("Krum", "Multi-Krum", "geometric median", "centered clipping")},
+    **{name: RULES[name] for name in ("NNM + Krum", "NNM + geometric median")},
+    "clipping + NNM + geometric median": rules.chain(rules.Clipping(radius=40.0), rules.NNM(f=F), ABSOLUTE),
+    "ARC + geometric median": rules.chain(rules.ARC(f=F), rules.GeometricMedian(f=F)),
+    "bucketing + geometric median": rules.parse("bucketing+geometric-median", f=2),
+    "FLTrust": rules.FLTrust(),
+}
+
+
+@pytest.mark.parametrize("search", ["dense", "byzfl"])
+@pytest.mark.parametrize("name", BY_PRODUCTS)
+def test_searching_in_the_span_finds_what_searching_in_all_coordinates_finds(name, search, monkeypatch):
+    rule, evals = BY_PRODUCTS[name], 20 if search == "byzfl" else 100
+    for kind in (0, 1) if name == "NNM + Krum" else (0, 1, 2):  # in 2, rows that NNM mixes have equal scores, and rounding decides
+        X = problem(kind, d=3000).astype(np.float32)
+        for attack in (attacks.OptimalALIE(evals=evals, search=search), attacks.OptimalIPM(evals=evals, search=search)):
+            assert SimulatedRule(attack, X.astype(float), AttackContext(rule=rule)).compressed(attacks.IPM()(X, F)) is not None
+            found = attack(X, F, rule=rule)
+            with monkeypatch.context() as patch:
+                patch.setattr(SimulatedRule, "compressed", lambda *_: None)
+                slow = attack(X, F, rule=rule)
+            server = SimulatedRule(attack, X.astype(float), AttackContext(rule=rule))
+            same = np.allclose(found, slow, rtol=1e-5, atol=1e-6)
+            assert same or server.damage(found) == pytest.approx(server.damage(slow), rel=1e-6)  # as bad within rounding, as on plateaus
+
+
+@pytest.mark.parametrize("text", ["dnc", "sign-guard", "aksel", "ctma(median)", "flame"])
+def test_rules_that_look_at_coordinates_are_not_tried_in_the_span(text):
+    X, rule = problem(0, d=3000), rules.parse(text, f=F)
+    assert SimulatedRule(attacks.OptimalIPM(), X, AttackContext(rule=rule)).compressed(attacks.IPM()(X, F)) is None
+
+
+def test_a_span_keeps_distances_of_rows_that_are_close_together_and_far_from_the_origin():
+    X = 1e6 + problem(0, d=3000)
+    span = Span([*X, X[0]], X.mean(axis=0))
+    apart = np.linalg.norm(span.points[:, None] - span.points, axis=2)
+    np.testing.assert_allclose(apart[:H, :H], np.linalg.norm(X[:, None] - X, axis=2), rtol=1e-6, atol=1e-6)
+    assert apart[0, H] < 1e-6
+    np.testing.assert_allclose(span.lifted(span.points[:2]), X[:2], rtol=1e-12)
+    assert Span(np.zeros((3, 50)), np.zeros(50)).points.size == 0
+    assert Span([np.full(50, np.inf)], np.zeros(50)).points.size == 0
 
 
 def test_adaptive_may_set_the_attackers_apart():
