@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -55,6 +56,7 @@ class TaskModel:
     Args:
         task: data and training.
         attack: or None.
+        device: of PyTorch, where models are measured.
 
     Raises:
         InvalidParameter: the data cannot be divided among so many clients, which is the server's error and not each client's.
@@ -65,10 +67,14 @@ class TaskModel:
         ['accuracy', 'loss', 'validation_accuracy']
     """
 
-    def __init__(self, task: Task, attack: Attack | None) -> None:
+    def __init__(self, task: Task, attack: Attack | None, device: str = "cpu") -> None:
         partitions(task)
         self.task, self.attack, self.net, self.data = task, attack, model(task), load(task)
-        self._triggered = triggered(self.data, attack)
+        backdoored = triggered(self.data, attack)
+        self._measured = self.net if device == "cpu" else copy.deepcopy(self.net).to(device)
+        self._test = self.data.test_x.to(device), self.data.test_y.to(device)
+        self._validation = self.data.validation_x.to(device), self.data.validation_y.to(device)
+        self._triggered = backdoored and (backdoored[0].to(device), backdoored[1].to(device))
 
     def initial(self) -> ArrayRecord:
         """The task's model by its seed."""
@@ -85,11 +91,10 @@ class TaskModel:
     def measured(self, server_round: int, arrays: ArrayRecord | Mapping[str, Array]) -> Mapping[str, float]:
         """Loss and accuracy on the test split, accuracy on the validation split, and the success of an attack on the data."""
         known = arrays.to_torch_state_dict() if isinstance(arrays, ArrayRecord) else _tensors(arrays)
-        self.net.load_state_dict(known)
-        loss, accuracy = evaluate(self.net, self.data.test_x, self.data.test_y)
-        validation = evaluate(self.net, self.data.validation_x, self.data.validation_y)[1]
-        found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": validation}
-        return found if self._triggered is None else found | {"attack_success": evaluate(self.net, *self._triggered)[1]}
+        self._measured.load_state_dict(known)
+        loss, accuracy = evaluate(self._measured, *self._test)
+        found = {"loss": loss, "accuracy": accuracy, "validation_accuracy": evaluate(self._measured, *self._validation)[1]}
+        return found if self._triggered is None else found | {"attack_success": evaluate(self._measured, *self._triggered)[1]}
 
     def harm(self, step: ServerStep) -> Harm | None:
         """The error on training data."""

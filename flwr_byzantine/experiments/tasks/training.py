@@ -18,7 +18,7 @@ from flwr_byzantine.experiments.tasks.data import load
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.task import OPTIMIZERS, Task
 
-TOGETHER = 500  # examples evaluated together: what convolutions make of more leaves the cache
+TOGETHER = 100  # examples evaluated together: what convolutions make of more leaves the cache
 TRAINING_STREAM = 3  # tells the generator of a client's round from others of the same seed
 Examples = tuple[torch.Tensor, torch.Tensor]
 _DRAWS: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -99,7 +99,7 @@ def drawing(net: nn.Module, x: torch.Tensor, generator: torch.Generator) -> Iter
     if not draws(net, x):
         yield
         return
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=_gpus(x)):
         torch.manual_seed(generator.initial_seed())
         yield
 
@@ -113,11 +113,21 @@ def draws(net: nn.Module, x: torch.Tensor) -> bool:
         (False, True)
     """
     if net not in _DRAWS:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            before = torch.random.get_rng_state()
+        with torch.random.fork_rng(devices=_gpus(x)), torch.no_grad():
+            before = _random_state(x)
             copy.deepcopy(net).train()(x[:2])
-            _DRAWS[net] = not torch.equal(before, torch.random.get_rng_state())
+            _DRAWS[net] = not torch.equal(before, _random_state(x))
     return _DRAWS[net]
+
+
+def _gpus(x: torch.Tensor) -> list[torch.device]:
+    """The devices beside the CPU whose random numbers are drawn for x."""
+    return [x.device] if x.is_cuda else []
+
+
+def _random_state(x: torch.Tensor) -> torch.Tensor:
+    """Of the generator whose numbers are drawn for x."""
+    return torch.cuda.get_rng_state(x.device) if x.is_cuda else torch.random.get_rng_state()
 
 
 def mixes(net: nn.Module, x: torch.Tensor) -> bool:

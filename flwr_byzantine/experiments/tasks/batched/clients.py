@@ -131,7 +131,8 @@ class Clients:
     ) -> dict[int, dict[str, Array]]:
         state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
         team = Team(self._program(), state, len(clients), lambda tensors: training.optimizer(self.task, tensors, lr))
-        team.train(table.x, table.y, Steps([self._places(table, client, server_round) for client in clients]))
+        with training.drawing(self.net, table.x, training.randomness(self.task, clients[0], server_round)):
+            team.train(table.x, table.y, Steps([self._places(table, client, server_round) for client in clients]))
         stacked = {name: value.cpu().numpy() for name, value in (team.weights | team.buffers).items()}
         stacked |= {name: stacked[first] for name, first in self.tied.items()}
         return {client: {name: stacked[name][k, ...] for name in model} for k, client in enumerate(clients)}
@@ -159,7 +160,9 @@ class Clients:
         shares = torch.full(y.shape, 1 / y.shape[1], device=self.device)
         weights = {name: state[name] for name in program.weights}
         buffers = {name: state[name].expand(len(clients), *state[name].shape).clone() for name in program.buffers}
-        for name, gradient in program.at_one_model(weights, buffers, x, y, shares).items():
+        with training.drawing(self.net, table.x, training.randomness(self.task, clients[0], server_round)):
+            gradients = program.at_one_model(weights, buffers, x, y, shares)
+        for name, gradient in gradients.items():
             decayed = gradient.add_(weights[name], alpha=self.task.weight_decay) if self.task.weight_decay else gradient
             targets[name][...] = decayed.cpu().numpy()
         for name, first in self.tied.items():
@@ -171,12 +174,12 @@ class Clients:
         with training.drawing(net, batch[0], training.randomness(self.task, client, server_round)):
             gradients = torch.autograd.grad(training.objective(self.task)(net, batch), list(weights.values()))
         for name, gradient in zip(weights, gradients, strict=True):
-            targets[name][k] = gradient.numpy()
+            targets[name][k] = gradient.cpu().numpy()
 
     def _batch(self, client: int, server_round: int) -> Examples:
         x, y = self.examples(client)
         places = training.one_batch(self.task, len(x), training.randomness(self.task, client, server_round))
-        return x[places], y[places]
+        return x[places].to(self.device), y[places].to(self.device)
 
     def _batch_places(self, table: Table, client: int, server_round: int) -> torch.Tensor:
         start, count = table.places[client]

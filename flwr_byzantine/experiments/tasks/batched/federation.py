@@ -95,7 +95,7 @@ class Federation:
         if task.refresh:
             raise InvalidParameter('refresh is not in the engine "batched", which makes one gradient a client; set engine = "local"')
         self.task, self.attack = task, attack
-        self.learned = TaskModel(task, attack)
+        self.learned = TaskModel(task, attack, device)
         below = below_of(task)
         self.strategy = strategy_of(task, rule, below, certificate, self.learned.servers_own(rule))
         self.step = ServerStep(task, self.strategy)
