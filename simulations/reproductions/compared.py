@@ -153,6 +153,11 @@ def whole(table: WorstCase, rule: str, study_of: Study) -> bool:
     return all(score(table, rule, attack).known for attack in study_of.attacks)
 
 
+def among_seeds(name: str) -> list[bool]:
+    """Of each two seeds of one of our figures: whether they are within 5 points of each other; no repetition can do better."""
+    return [abs(a - b) <= NEAR for pair in pairs(name) for a, b in combinations(pair.values, 2)]
+
+
 def orders(name: str) -> list[bool]:
     """Of each two rules under one attack whose published figures are more than 5 points apart: whether ours have their order."""
     beside = [(a, b) for a, b in combinations(pairs(name), 2) if (a.setting, a.attack) == (b.setting, b.attack)]

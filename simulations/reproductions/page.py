@@ -27,6 +27,7 @@ from flwr_byzantine.monitor.show.table import Field, Table
 from simulations.reproductions.compared import (
     HERE,
     NAMES,
+    among_seeds,
     best_on_the_scale_of_training,
     file_of,
     orders,
@@ -65,7 +66,15 @@ def counts() -> str:
     sizes["together"] = tuple(map(sum, zip(*sizes.values(), strict=True)))
     rows = [(Field(name), *(Field(str(size)) for size in sizes[name]), *_counted(of), *_counted(order[name])) for name, of in near.items()]
     head = ("reproduction", "cells", "without a result", "published", "compared", "within 5 points", "share")
-    return Table("Published figures", (*head, "two rules", "in the published order", "share"), tuple(rows)).markdown().strip()
+    table = Table("Published figures", (*head, "two rules", "in the published order", "share"), tuple(rows)).markdown().strip()
+    return f"{table}\n\n{repeated()}"
+
+
+def repeated() -> str:
+    """How near two seeds of ours are to each other, of the reproductions that have such."""
+    known = {name: found for name in NAMES if (found := among_seeds(name))}
+    shares = [f"{sum(found)} of {len(found)} in {name}" for name, found in known.items()]
+    return f"Of two seeds of one figure of ours, so many pairs are within 5 points of each other: {', '.join(shares)}."
 
 
 def _sizes(name: str) -> tuple[int, ...]:
