@@ -95,7 +95,7 @@ def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtyp
 
 def distances_into(left: RowAddresses, right: RowAddresses, part: slice, out: Array) -> None:
     """Add to `out` the squared distances, over columns `part`, of each row of `left` to its partner in `right`."""
-    _loops().distances(left.at(part.start), right.at(part.start), left.like, part.stop - part.start, out)
+    _loops("statistics").distances(left.at(part.start), right.at(part.start), left.like, part.stop - part.start, out)
 
 
 def moments_into(rows: RowAddresses, part: slice, mean: Array, deviation: Array) -> None:

@@ -206,6 +206,18 @@ def cosines(G: Array) -> Array:
     return np.asanyarray(np.clip(G / safe[:, None] / safe[None, :], -1.0, 1.0))
 
 
+def within(values: Array, dtype: Any) -> Array:
+    """The values in a dtype of floats, those beyond its range as its largest ones: what is added to finite rows is finite."""
+    ends = np.finfo(dtype)
+    return np.clip(values, ends.min, ends.max).astype(dtype)
+
+
+def sign(x: Array, y: Array) -> int:
+    """-1, 0 or 1: which of two vectors comes first, by their first different value."""
+    different = np.flatnonzero(x != y)
+    return 0 if len(different) == 0 else -1 if x[different[0]] < y[different[0]] else 1
+
+
 def _cancellation(G: Array, share: float) -> bool:
     """Whether the smallest fifth of the distances is below `share` of the norms that they are differences of."""
     D, norms = sq_distances(G), np.diag(G)

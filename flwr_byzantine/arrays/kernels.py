@@ -136,7 +136,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array, after_
     used = np.flatnonzero(weights).tolist()
     chosen, rest = [rows[i] for i in used], 1.0 - float(weights.sum())
     if len(used) == 1 and weights[used[0]] == 1.0:
-        out[...] = chosen[0]
+        _copy(chosen[0], out, after_part)
         return
     rest, origin = (rest, origin) if origin is not None and abs(rest) > 1e-12 else (0.0, None)
     fast = bool(chosen) and compiled.supports([*chosen, out] if origin is None else [*chosen, out, origin])
@@ -152,6 +152,15 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array, after_
         round_into(value if origin is None else value + rest * origin[part], out[part])
 
     run(partial, equal_parts(len(out)) if fast else cache_sized_parts(len(used), len(out)), after_part, fast)
+
+
+def _copy(row: Array, out: Array, after_part: AfterPart | None) -> None:
+    """On all cores, since most of it is the system's, which clears fresh memory page by page."""
+
+    def partial(part: slice) -> None:
+        out[part] = row[part]
+
+    run(partial, equal_parts(len(out)), after_part, compiled=True)
 
 
 def windows(

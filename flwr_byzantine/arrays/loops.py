@@ -47,14 +47,34 @@ def _pointer(_context: Any, address: Any, like: Any) -> Any:
 @intrinsic
 def _move(_context: Any, to: Any, source: Any, tile: Any, like: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        sizes = [signature.args[i].dtype.bitwidth // 8 for i in (2, 3)]
-        vectors = [ir.VectorType(context.get_value_type(signature.args[i].dtype), 16) for i in (2, 3)]
-        places = [builder.inttoptr(args[i], vectors[i].as_pointer()) for i in (0, 1)]
-        values = builder.load(places[1], align=sizes[1])
-        builder.store(values if sizes[0] == sizes[1] else builder.fpext(values, vectors[0]), places[0], align=sizes[0])
+        types_of = [context.get_value_type(signature.args[i].dtype) for i in (2, 3)]
+        _store(builder, args[0], _vector(builder, args[1], *types_of), types_of[0])
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, tile, like), generate
+
+
+@intrinsic
+def _move_less(_context: Any, to: Any, source: Any, base: Any, tile: Any, like: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        types_of = [context.get_value_type(signature.args[i].dtype) for i in (3, 4)]
+        values, less = (_vector(builder, args[i], *types_of) for i in (1, 2))
+        _store(builder, args[0], builder.fsub(values, less), types_of[0])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.uintp, tile, like), generate
+
+
+def _vector(builder: Any, address: Any, wide: Any, narrow: Any) -> Any:
+    """16 values at an address, in the wider type."""
+    place = builder.inttoptr(address, ir.VectorType(narrow, 16).as_pointer())
+    values = builder.load(place, align=4 if narrow == ir.FloatType() else 8)
+    return values if wide == narrow else builder.fpext(values, ir.VectorType(wide, 16))
+
+
+def _store(builder: Any, address: Any, values: Any, kind: Any) -> None:
+    """16 values to an address."""
+    builder.store(values, builder.inttoptr(address, ir.VectorType(kind, 16).as_pointer()), align=4 if kind == ir.FloatType() else 8)
 
 
 @intrinsic
@@ -91,40 +111,49 @@ def view(place, like, start, c):
 
 
 @kernel()
-def copy(place, like, start, c, to, after):
-    """`to[k] = row[start + k]` for all k below c, while the memory at `after` is asked for."""
-    row, source, target = view(place, like, start, c), place + uintp(start * like.itemsize), uintp(to.ctypes.data)
+def copy(place, origin, like, start, c, to, after):
+    """`to[k] = row[start + k]`, less the origin's value, for all k below c, while the memory at `after` is asked for."""
+    row, base, skipped, target = view(place, like, start, c), view(origin, like, start, c), start * like.itemsize, uintp(to.ctypes.data)
     for b in range(0, c - 15, 16):
         if after > 0:
             for byte in range(b * like.itemsize, (b + 16) * like.itemsize, 64):
                 _fetch(after + uintp(byte))
-        _move(target + uintp(b * to.itemsize), source + uintp(b * like.itemsize), to, like)
+        here, there = uintp(skipped + b * like.itemsize), target + uintp(b * to.itemsize)
+        if origin > 0:
+            _move_less(there, place + here, origin + here, to, like)
+        else:
+            _move(there, place + here, to, like)
     for k in range(c // 16 * 16, c):
         to[k] = row[k]
+        if origin > 0:
+            to[k] -= to.dtype.type(base[k])
 
 
 @kernel(fastmath=FAST)
-def load(places, like, origin, start, stop, tile):
-    """Columns of all rows into a tile: as they are, or as differences to the origin."""
-    n, c = places.shape[0], stop - start
-    tile[:, c:] = tile[n:] = tile.dtype.type(0)
-    for i in range(n):  # the next row comes while this one is copied
-        after = places[i + 1] + uintp(start * like.itemsize) if i + 1 < n else places[0] + uintp(stop * like.itemsize)
-        copy(places[i], like, start, c, tile[i], after)
-        if origin > 0:
-            base, to = view(origin, like, start, c), tile[i]
-            for k in range(c):
-                to[k] -= tile.dtype.type(base[k])
+def load(places, like, origin, start, stop, low, high, after, tile):
+    """Columns of the rows low..high-1 into a tile, less the origin; `after` is where the memory begins that is read next."""
+    for i in range(low, high):  # the next row comes while this one is copied
+        following = places[i + 1] + uintp(start * like.itemsize) if i + 1 < high else after
+        copy(places[i], origin, like, start, stop - start, tile[i - low], following)
 
 
 @kernel(fastmath=FAST)
 def gram(places, like, origin, width, first, tile, out):
-    """Add the products of pairs of rows to the upper triangle of `out`, in its columns from `first`, a multiple of 4."""
-    zero = tile.dtype.type(0)
+    """Add the products of pairs of rows to the upper triangle of `out`, in its columns from `first`, a multiple of 4.
+
+    Rows before `first` are read four at a time, when their products are made, to the tile's first rows.
+    """
+    zero, n = tile.dtype.type(0), places.shape[0]
     for start in range(0, width, tile.shape[1]):
-        load(places, like, origin, start, min(start + tile.shape[1], width), tile)
+        stop = min(start + tile.shape[1], width)
+        tile[:, stop - start :] = tile[n:] = zero
+        here, following = uintp(start * like.itemsize), places[first] + uintp(stop * like.itemsize)
+        load(places, like, origin, start, stop, first, n, places[0] + here if first > 0 else following, tile[first:])
         for i in range(0, tile.shape[0], 4):
-            a0, a1, a2, a3 = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
+            if i < first:
+                load(places, like, origin, start, stop, i, i + 4, places[i + 4] + here if i + 4 < first else following, tile)
+            at = 0 if i < first else i
+            a0, a1, a2, a3 = tile[at], tile[at + 1], tile[at + 2], tile[at + 3]
             for j in range(max(i, first), tile.shape[0], 4):  # 4 x 4 sums at a time stay in registers
                 b0, b1, b2, b3 = tile[j], tile[j + 1], tile[j + 2], tile[j + 3]
                 s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
@@ -140,18 +169,6 @@ def gram(places, like, origin, width, first, tile, out):
                 for p in range(4):
                     for q in range(4):
                         out[i + p, j + q] += sums[p][q]
-
-
-@kernel(fastmath=FAST)
-def distances(left, right, like, width, out):
-    """Add the squared distance of each row of `left` to its partner in `right` to `out`."""
-    for p in range(left.shape[0]):
-        x, y = view(left[p], like, 0, width), view(right[p], like, 0, width)
-        total = 0.0
-        for k in range(width):
-            apart = np.float64(x[k]) - np.float64(y[k])
-            total += apart * apart
-        out[p] += total
 
 
 @kernel(fastmath=FAST)
@@ -214,7 +231,7 @@ def windows(places, like, width, pairs, ranks, length, tile, limit, out):
         c = min(lanes, width - start)
         tile[:, c:] = tile.dtype.type(0)
         for i in range(n):
-            copy(places[i], like, start, c, tile[i], uintp(0))
+            copy(places[i], uintp(0), like, start, c, tile[i], uintp(0))
             for k in range(lanes):
                 poison[k] += tile[i, k] - tile[i, k]
         ahead = uintp((start + 2 * lanes) * like.itemsize)

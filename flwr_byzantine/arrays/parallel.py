@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -83,7 +85,8 @@ def _shared(work: Callable[[Any], T], parts: Sequence[Any]) -> list[T]:
         for k in left:
             found[k] = work(parts[k])
 
-    others = [_pool().submit(take) for _ in range(min(cores(), len(parts)) - 1)]
+    helpers = min(cores(), len(parts)) - 1
+    others = _helped(take, helpers) if helpers > 0 else []
     try:
         take()
     finally:
@@ -97,6 +100,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _helped(task: Callable[[], None], count: int) -> list[Future[None]]:
+    """The task on so many of the other threads, none of them on the core that this thread is on.
+
+    A system may wake a thread that has slept on the core of the one that wakes it, and see only after milliseconds that others idle.
+    """
+    pool, here = _pool(), _core()
+    if here is not None and len(allowed := os.sched_getaffinity(0)) > 1:
+        with suppress(OSError):  # a sandbox may forbid it
+            for thread in pool.ids:
+                os.sched_setaffinity(thread, allowed - {here})
+    return [pool.submit(task) for _ in range(count)]
+
+
+def _core() -> int | None:
+    """The core that this thread is on at the moment, where the system says."""
+    ask = _asks_for_core()
+    return None if ask is None else ask()
+
+
+@lru_cache(maxsize=1)
+def _asks_for_core() -> Callable[[], int] | None:
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+
 def one_blas_thread(n: int) -> AbstractContextManager[Any]:
     """BLAS on one thread while n × n matrices are small: waking the others takes longer than the work."""
     return _libraries().limit(limits=1, user_api="blas") if n < 512 else nullcontext()
@@ -108,10 +135,18 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _Pool(ThreadPoolExecutor):
+    """Threads, with the system's ids of those that have begun."""
+
+    def __init__(self, count: int) -> None:
+        self.ids: list[int] = []
+        super().__init__(count, initializer=lambda: self.ids.append(threading.get_native_id()))
+
+
 @lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
+def _pool() -> _Pool:
     """The process's threads."""
-    return ThreadPoolExecutor(max_workers=cores())
+    return _Pool(cores())
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork: the child starts its own

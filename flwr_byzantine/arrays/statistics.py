@@ -1,10 +1,22 @@
-"""Compiled statistics, loops like those of `loops`: moments of columns, and the geometric median of few rows."""
+"""Compiled statistics, loops like those of `loops`: distances, moments of columns, and the geometric median of few rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from flwr_byzantine.arrays.loops import kernel, view
+from flwr_byzantine.arrays.loops import FAST, kernel, view
+
+
+@kernel(fastmath=FAST)
+def distances(left, right, like, width, out):
+    """Add the squared distance of each row of `left` to its partner in `right` to `out`."""
+    for p in range(left.shape[0]):
+        x, y = view(left[p], like, 0, width), view(right[p], like, 0, width)
+        total = 0.0
+        for k in range(width):
+            apart = np.float64(x[k]) - np.float64(y[k])
+            total += apart * apart
+        out[p] += total
 
 
 @kernel()

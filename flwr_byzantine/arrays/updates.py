@@ -10,7 +10,7 @@ import numpy as np
 
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.arrivals import Arrivals
-from flwr_byzantine.arrays.geometry import Geometry
+from flwr_byzantine.arrays.geometry import Geometry, sign, within
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.window import Window
@@ -18,7 +18,7 @@ from flwr_byzantine.errors import NotFinite
 
 SAMPLE = 1 << 10  # coordinates looked at for a row's influence in coordinate-wise rules: 1 to 2 points of error in a share
 ANCHOR = -1  # in place of a node's id: a row of the rule's own
-EMPTY = np.zeros((0, 0))
+EMPTY, NONE = np.zeros((0, 0)), np.zeros(0)
 FAR = 1e4  # where a block counts more times than this, its squares could underflow in float32
 
 
@@ -101,7 +101,7 @@ class Updates(Geometry):
         for block in self.blocks:
             parts = [np.asarray(vector[start : start + block.width], np.float64) for vector in vectors]
             exact = block.rows[0].dtype if block.rows[0].dtype.kind == "f" and block.rows[0].dtype.itemsize >= 4 else np.float64
-            extra = [_within(part if block.origin is None else part + block.origin, exact) for part in parts]
+            extra = [within(part if block.origin is None else part + block.origin, exact) for part in parts]
             blocks.append(replace(block, rows=[*block.rows, *extra]))
             start += block.width
         return type(self)(blocks, [*self.ids, *(ANCHOR for _ in vectors)], self.after_part, self.arrivals)
@@ -131,7 +131,7 @@ class Updates(Geometry):
             self._copy_columns(block, inside, part)
             part = part if block.origin is None else part - block.origin[inside]
             with np.errstate(over="ignore"):
-                parts.append(part if block.scale == 1.0 else _within(block.scale * part, np.float64))
+                parts.append(part if block.scale == 1.0 else within(block.scale * part, np.float64))
             start += block.width
         return np.concatenate(parts, axis=1)
 
@@ -182,7 +182,7 @@ class Updates(Geometry):
         """Per block, what is known of the Gram matrix already: that of all rows but the anchors, or nothing."""
         found = None
         if self.arrivals is not None and all(centre is block.origin for block, centre in zip(self.blocks, centres, strict=True)):
-            found = self.arrivals.grams([node for node in self.ids if node != ANCHOR])
+            found = self.arrivals.grams(self._senders())
         return [EMPTY] * len(self.blocks) if found is None else found
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
@@ -194,13 +194,23 @@ class Updates(Geometry):
     def _sq_distances_to(self, centres: Sequence[Any]) -> Array:
         total = np.zeros(self.n)
         with np.errstate(over="ignore", invalid="ignore"):
-            for block, centre in zip(self.blocks, centres, strict=True):
-                same = [np.zeros_like(block.rows[0]) if centre is None else centre] * self.n
-                total += block.scale**2 * self.passes.distances(block.rows, same, self.after_part)
+            for block, centre, known in zip(self.blocks, centres, self._measured(centres), strict=True):
+                rest = block.rows[len(known) :]
+                same = [np.zeros_like(block.rows[0]) if centre is None else centre] * len(rest)
+                found = self.passes.distances(rest, same, self.after_part) if rest else NONE
+                total += block.scale**2 * np.concatenate([known, found])
         return total
 
+    def _measured(self, centres: Sequence[Any]) -> Sequence[Array]:
+        """Per block, the squared distances to its centre that are known already: those of all rows but the anchors, or none."""
+        found = None if self.arrivals is None else self.arrivals.squares(self._senders(), centres)
+        return [NONE] * len(self.blocks) if found is None else found
+
+    def _senders(self) -> list[int]:
+        return [node for node in self.ids if node != ANCHOR]
+
     def _compare(self, i: int, j: int) -> int:
-        return next((sign for block in self.blocks if (sign := _sign(block.rows[i], block.rows[j]))), self.ids[i] - self.ids[j])
+        return next((place for block in self.blocks if (place := sign(block.rows[i], block.rows[j]))), self.ids[i] - self.ids[j])
 
     def combine(self, weights: Array) -> list[Array]:
         """Per block, origin + Σ_i weights_i (row_i - origin), in the block's dtype."""
@@ -242,16 +252,5 @@ class Updates(Geometry):
         return outs
 
     def _empty(self) -> list[Array]:
-        return [np.empty(block.width, block.rows[0].dtype) for block in self.blocks]
-
-
-def _within(values: Array, dtype: Any) -> Array:
-    """The values in a dtype of floats, those beyond its range as its largest ones: what is added to finite rows is finite."""
-    ends = np.finfo(dtype)
-    return np.clip(values, ends.min, ends.max).astype(dtype)
-
-
-def _sign(x: Array, y: Array) -> int:
-    """-1, 0 or 1: which of two vectors comes first, by their first different value."""
-    different = np.flatnonzero(x != y)
-    return 0 if len(different) == 0 else -1 if x[different[0]] < y[different[0]] else 1
+        room = None if self.arrivals is None else self.arrivals.room()
+        return [np.empty(block.width, block.rows[0].dtype) for block in self.blocks] if room is None else room

@@ -51,6 +51,7 @@ class CenteredClipping(Mixing):
     stateful: ClassVar[bool] = True
     cost: ClassVar[str] = "nd"
     uses_gram: ClassVar[bool] = False
+    distances_from: ClassVar[str] = "previous"
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = f"{KARIMIREDDY}, ICML 2021"
 
@@ -95,6 +96,7 @@ class Clipping(PreAggregation):
     scales: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     uses_gram: ClassVar[bool] = False
+    distances_from: ClassVar[str] = "origin"
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Sun, Kairouz, Suresh, McMahan, 2019 (arXiv 1911.07963)"
 
@@ -124,6 +126,7 @@ class ARC(PreAggregation):
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     uses_gram: ClassVar[bool] = False
+    distances_from: ClassVar[str] = "origin"
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, ICLR 2025"
 

@@ -59,6 +59,7 @@ class SignGuard(Mixing):
     share: float = param(0.1, kind=float, gt=0, le=1)
     seed: int = param(0, ge=0)
     uses_gram: ClassVar[bool] = False
+    distances_from: ClassVar[str] = "origin"
     equivariant: ClassVar[bool] = False
     reference: ClassVar[str] = "Xu, Huang, Song, Lan, ICDCS 2022"
 
@@ -139,6 +140,7 @@ class FLAME(Mixing):
     f: int = param(0, ge=0)
     noise: float = param(0.001, kind=float, ge=0)
     seed: int = param(0, ge=0)
+    distances_from: ClassVar[str] = "origin"
     equivariant: ClassVar[bool] = False
     reference: ClassVar[str] = "Nguyen, Rieger, Chen, et al., USENIX Security 2022"
 

@@ -36,6 +36,7 @@ class CGE(Mixing):
     equivariant: ClassVar[bool] = False
     cost: ClassVar[str] = "nd"
     uses_gram: ClassVar[bool] = False
+    distances_from: ClassVar[str] = "origin"
     sees_all: ClassVar[bool] = True
     reference: ClassVar[str] = "Gupta, Liu, Vaidya, 2020 (arXiv 2008.04699)"
     ties_by_position: ClassVar[bool] = True
@@ -73,8 +74,9 @@ class MoNNA(Mixing):
     reference: ClassVar[str] = "Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, ICML 2023"
 
     def __post_init__(self) -> None:
-        """Declare that the order of the rows matters where the trusted row is known by its place."""
+        """Declare that the order of the rows matters where the trusted row is known by its place; else all distances do."""
         super().__post_init__()
+        object.__setattr__(self, "uses_gram", self.trusted is None)
         object.__setattr__(self, "symmetric", self.trusted is None)
 
     def min_n(self) -> int:

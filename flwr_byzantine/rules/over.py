@@ -45,6 +45,7 @@ class Over(Rule):
         for flag in FLAGS:
             object.__setattr__(self, flag, getattr(type(self), flag) and all(getattr(stage, flag) for stage in self.base.stages()))
         object.__setattr__(self, "uses_gram", type(self).uses_gram and any(stage.uses_gram for stage in self.base.stages()))
+        object.__setattr__(self, "distances_from", "" if isinstance(self, GAS) else self.base.stages()[0].distances_from)
 
     def min_n(self) -> int:
         """2f + 1, and what the base needs."""

@@ -114,7 +114,7 @@ class Core(Run):
         return self.template is not None and self.inspector.arrived(reply, self.template)
 
     def _ahead(self, template: Template, spill: Spill | None) -> Arrivals | None:
-        return None if self.policy.reproducible else works_ahead(self.rule, len(self.asked), template, spill)
+        return None if self.policy.reproducible else works_ahead(self.rule, len(self.asked), template, spill, self.state.rule)
 
     def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
         """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""

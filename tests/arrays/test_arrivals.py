@@ -63,6 +63,60 @@ def test_products_are_made_while_rows_are_awaited(made):
     assert 1 <= before == arrivals.passes <= N
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 3000, WIDE])
+@pytest.mark.parametrize("of", ["zeros", "origin", "elsewhere"])
+@pytest.mark.parametrize("products", [True, False])
+def test_distances_have_the_bits_of_one_pass_in_any_order(width, dtype, of, products, made):
+    X, origin = data(width, dtype)
+    centre = {"zeros": None, "origin": origin, "elsewhere": (2 * origin).astype(dtype)}[of]
+    expected, rng = kernels.distances(list(X), [np.zeros(width, dtype) if centre is None else centre] * N), np.random.default_rng(0)
+    for _ in range(5):
+        arrivals = made([origin], None, N, products, [centre])
+        for node in rng.permutation(N).tolist():
+            arrivals.add(node, [X[node]])
+            time.sleep(rng.choice([0.0, 0.0, 0.002]))
+        chosen = rng.permutation(N)[:9].tolist()
+        asked = None if centre is None else centre.copy()
+        np.testing.assert_array_equal(arrivals.squares(chosen, [asked])[0], expected[chosen])
+        assert arrivals.squares(chosen, [np.ones(width, dtype)]) is None
+        assert (arrivals.grams(chosen) is None) != products
+    assert made([origin]).squares([], [origin]) is None
+
+
+@pytest.mark.parametrize("anchors", [0, 2])
+def test_updates_take_the_distances_that_are_there(anchors, made, monkeypatch):
+    X, origin = data(WIDE + 500, np.float32)
+    extra = list(np.random.default_rng(1).normal(size=(anchors, X.shape[1])))
+    parts = [origin[:WIDE], origin[WIDE:]]
+    arrivals = made(parts, None, None, False, parts)
+    for node in range(N):
+        arrivals.add(node, [X[node, :WIDE], X[node, WIDE:]])
+    plain, ahead = (
+        Updates([Block(list(X[:, :WIDE]), parts[0]), Block(list(X[:, WIDE:]), parts[1], 7.0)], None, None, a) for a in (None, arrivals)
+    )
+    order = np.random.default_rng(2).permutation(N).tolist()
+    expected, taken = plain.take(order).append(extra).sq_norms(), ahead.take(order).append(extra)
+    arrivals.squares([], parts)
+    monkeypatch.setattr(kernels, "distances", None if not anchors else kernels.distances)
+    np.testing.assert_array_equal(taken.sq_norms(), expected)
+
+
+def test_the_result_is_written_where_the_system_has_cleared_memory_once(made):
+    X, origin = data(3000, np.float32)
+    arrivals = made([origin])
+    for node in range(N):
+        arrivals.add(node, [X[node]])
+    end = time.monotonic() + 30
+    while arrivals._room is None and time.monotonic() < end:
+        time.sleep(0.001)
+    room, updates = arrivals._room[0], Updates([Block(list(X), origin)], arrivals=arrivals)
+    first, second = (updates.combine(np.full(N, 1 / N))[0] for _ in range(2))
+    assert first is room is not second
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.float32
+
+
 def blocks(X, origin, scale=1.0):
     return [Block(list(X[:, :WIDE]), origin[:WIDE]), Block(list(X[:, WIDE:]), origin[WIDE:], scale)]
 

@@ -1,7 +1,8 @@
 """From the last reply to the new model: with the arithmetic done while replies come, and with all of it at the end, in turns in one run.
 
 Replies come one by one, `PAUSE` seconds apart, into the core of a strategy: what Flower's transport takes is not in it.
-Run: python tests/benchmarks/last_reply.py [NODES VALUES PAUSE RULE [SPILL_FOLDER]], by default 32 1000000 0.05 for Krum and Multi-Krum.
+Run: python tests/benchmarks/last_reply.py [NODES VALUES PAUSE RULE [SPILL_FOLDER]], by default 32 1000000 for Krum, Multi-Krum and CGE and
+three pauses.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.steps import Replace
 
-TURNS = 5
+TURNS, PAUSES = 5, (0.008, 0.05, 0.2)
 
 
 def round_of(rule: str, replies: dict[int, Any], model: Any, pause: float, one_by_one: bool, spill: str | None) -> tuple[float, Any, int]:
@@ -55,8 +56,8 @@ def case(rule: str, nodes: int, values: int, pause: float, spill: str | None = N
             found.append(seconds)
     same = all(np.array_equal(models[True][name], models[False][name]) for name in model)
     ahead, whole = (1e3 * median(times[one_by_one]) for one_by_one in (True, False))
-    took = f"{ahead:.1f} ms after the last reply, {whole:.1f} ms at once ({whole / ahead:.1f}x)"
-    print(f"{rule}, {nodes} x {values}: {took}, same bits: {same}; passes over the rows that were there: {passes[True]}")
+    of, took = f"one each {1e3 * pause:g} ms", f"{ahead:.1f} ms after the last reply, {whole:.1f} ms at once ({whole / ahead:.1f}x)"
+    print(f"{rule}, {nodes} x {values}, {of}: {took}, same bits: {same}; passes over the rows that were there: {passes[True]}")
 
 
 def main(*arguments: str) -> None:
@@ -65,8 +66,9 @@ def main(*arguments: str) -> None:
         nodes, values, pause, rule, *spill = arguments
         case(rule, int(nodes), int(values), float(pause), *spill)
         return
-    for rule in ("krum", "multi-krum"):
-        case(rule, 32, 1_000_000, 0.05)
+    for rule in ("krum", "multi-krum", "cge"):
+        for pause in PAUSES:
+            case(rule, 32, 1_000_000, pause)
 
 
 if __name__ == "__main__":

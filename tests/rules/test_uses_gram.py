@@ -9,19 +9,28 @@ from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.server import Server
 from tests.support.rules import RULES, F, data
 
-OVER = [cls(f=F, base=rules.Krum(f=F)) for cls in (rules.CTMA, rules.GAS, rules.RLR, rules.CRFL)]
+OVER = [cls(f=F, base=base) for cls in (rules.CTMA, rules.GAS, rules.RLR, rules.CRFL) for base in (rules.Krum(f=F), rules.CGE(f=F))]
+OVER += [rules.MoNNA(f=F, trusted=None), rules.chain(rules.NNM(f=F), rules.CGE(f=F)), rules.chain(rules.ARC(f=F), rules.Krum(f=F))]
 DETECTORS = [
     rules.chain(cls(f=F), rules.Median(f=F)) for cls in (rules.SafeGuard, rules.MartingaleFilter, rules.FLDetector, rules.FLANDERS)
 ]
 
 
 class Recorder:
-    """In the place of `Arrivals`: whether anybody asks."""
+    """In the place of `Arrivals`: whether anybody asks for inner products, and from where distances are first asked for."""
 
-    asked = False
+    asked, measured = False, ""
 
     def grams(self, nodes):
         self.asked = True
+
+    def squares(self, nodes, centres):
+        (centre,) = centres
+        known = "origin" if centre is None else "previous" if not centre.any() else ""  # elsewhere: a point of this round's
+        self.measured = self.measured or ("" if self.asked else known)
+
+    def room(self):
+        return None
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -32,3 +41,5 @@ def test_a_rule_says_whether_it_reads_the_gram_matrix(rule):
     trusted = np.median(X, axis=0) + 0.1 if any("trusted" in stage.anchors for stage in rule.stages()) else None
     run(rule, updates, None, Server(trusted=trusted))
     assert recorder.asked == any(stage.uses_gram for stage in rule.stages())
+    first = next(stage for stage in rule.stages() if not stage.detects)
+    assert recorder.measured == first.distances_from

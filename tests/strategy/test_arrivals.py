@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import rules
-from flwr_byzantine.arrays import compiled
+from flwr_byzantine.arrays import compiled, kernels
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.policy import Policy
@@ -73,21 +73,73 @@ def test_fifty_orders_of_arrival_change_no_bit(rule, policy, tmp_path):
 
 
 @needs_numba
-def test_an_unusable_reply_leaves_no_trace():
-    expected, _ = aggregate(rules.Krum(f=2), range(N), one_by_one=False)
-    found, _ = aggregate(rules.Krum(f=2), [N, *range(N)], broken=True)
+@pytest.mark.parametrize("rule", [rules.Krum(f=2), rules.CGE(f=2), rules.CenteredClipping(f=2)], ids=str)
+def test_an_unusable_reply_leaves_no_trace(rule):
+    expected, _ = aggregate(rule, range(N), one_by_one=False)
+    found, _ = aggregate(rule, [N, *range(N)], broken=True)
     np.testing.assert_array_equal(found, expected)
 
 
 @needs_numba
 @pytest.mark.parametrize(
-    ("rule", "early"), [(rules.Krum(f=2), True), (rules.chain(rules.NNM(f=2), rules.Median()), True), (rules.Median(), False)], ids=str
+    ("rule", "products", "distances"),
+    [
+        (rules.Krum(f=2), True, False),
+        (rules.chain(rules.NNM(f=2), rules.Median()), True, False),
+        (rules.chain(rules.ARC(f=2), rules.Krum(f=2)), True, True),
+        (rules.CGE(f=2), False, True),
+        (rules.CenteredClipping(f=2), False, True),
+        (rules.chain(rules.Clipping(), rules.Median()), False, True),
+    ],
+    ids=str,
 )
-def test_inner_products_are_worked_out_for_rules_that_ask_for_them(rule, early):
+def test_what_a_rule_asks_first_is_known_when_the_last_reply_but_one_was_there(rule, products, distances, monkeypatch):
     made = core(rule)
+    made.asked = list(range(1, N + 1))
+    replies = [Reply(node, arrays, {}, 10, source=arrays) for node, arrays in updates().items()]
+    for reply in replies[:-1]:
+        made.arrived(reply)
+    ahead, end = made.inspector.ahead, time.monotonic() + 30
+    while ahead._done < N - 1 and time.monotonic() < end:
+        time.sleep(0.001)
+    assert [len(ahead._grams[0]), len(ahead._squares[0])] == [(N - 1) * products, (N - 1) * distances]
+    read, whole = [], kernels.distances
+    monkeypatch.setattr(kernels, "distances", lambda left, *others: read.append(len(left)) or whole(left, *others))
+    made.arrived(replies[-1])
+    made.round(1, replies)
+    assert sum(read) == 2 * distances * (1 + len(rule.stages()[0].anchors))  # the last reply's, in both arrays, and the anchor's
+
+
+def test_centered_clipping_measures_to_its_last_aggregate_on_arrival():
+    found = []
+    for one_by_one in (True, False):
+        made = core(rules.CenteredClipping(f=2))
+        for number in (1, 2, 3):
+            made.begin(MODEL, MODEL)
+            made.asked = list(range(1, N + 1))
+            replies = [Reply(node, arrays, {}, 10, source=arrays) for node, arrays in updates(number).items()]
+            for reply in replies[: N * one_by_one]:
+                made.arrived(reply)
+            combined = made.round(number, replies)
+            made.finish(combined, combined.arrays)
+        found.append(np.concatenate([v.ravel() for v in combined.arrays.values()]))
+    np.testing.assert_array_equal(*found)
+
+
+@needs_numba
+def test_for_rules_of_single_coordinates_nothing_is_worked_out_ahead():
+    made = core(rules.Median())
     for node, arrays in updates().items():
         made.arrived(Reply(node, arrays, {}, 10, source=arrays))
-    assert (made.inspector.ahead is not None) == early
+    assert made.inspector.ahead is None
+
+
+@needs_numba
+def test_what_was_worked_out_ends_with_the_round():
+    made = core(rules.Krum(f=2))
+    for node, arrays in updates().items():
+        made.arrived(Reply(node, arrays, {}, 10, source=arrays))
+    assert made.inspector.ahead is not None
     made.end()
     assert made.inspector.ahead is None
 
