@@ -105,7 +105,7 @@ class Adversary:
             context = replace(context, nodes=tuple(one.partition for one in (*honest, *bad)))
         sent = self._each(updates, bad) if context is None else self._attacker(None).vectors(updates, len(bad), context)
         self._notice()
-        return [one.broadcast.reply(one.arrays, update) for one, update in zip(bad, sent, strict=True)]
+        return _replies(bad, sent)
 
     def _each(self, updates: Array, bad: Sequence[Trained]) -> list[Array]:
         """What each attacker of own knowledge makes of its own update, or of the one that they share."""
@@ -130,6 +130,14 @@ class Adversary:
         for text in sorted({attacker.notice for attacker in self._attackers.values()} - {"", *self.notices}):
             self.notices.append(text)
             log(WARNING, text)
+
+
+def _replies(bad: Sequence[Trained], sent: list[Array] | Array) -> list[dict[str, Array]]:
+    """The replies that say what is sent; one and the same where all say one vector of one memory in place of one reply."""
+    together = isinstance(sent, np.ndarray) and sent.strides[0] == 0
+    if together and len({(id(one.broadcast), id(one.arrays)) for one in bad}) == 1:
+        return [bad[0].broadcast.reply(bad[0].arrays, sent[0])] * len(bad)
+    return [one.broadcast.reply(one.arrays, update) for one, update in zip(bad, sent, strict=True)]
 
 
 class AdversarialGrid:

@@ -8,8 +8,9 @@ from flwr.clientapp import ClientApp
 
 from clients import GaussianClient, LabelFlipClient, NaNClient, ScalingClient, SignFlipClient
 from flwr_byzantine import attacks, errors
-from flwr_byzantine.adversary import AdversarialGrid, by_partition
+from flwr_byzantine.adversary import AdversarialGrid, Adversary, Trained, by_partition
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.records import arrays_of, partition_in
 from flwr_byzantine.mods import byzantine_mod
 
@@ -73,6 +74,17 @@ def test_omniscient_grid_replaces_chosen_replies_with_the_attack_on_all_honest_o
         np.testing.assert_allclose(flat(reply), BROADCAST + node)
     assert grid.attacked == [1, 2]
     assert grid.get_node_ids() == list(range(1, N + 1))
+
+
+def test_colluders_with_one_reply_to_replace_send_one_and_the_same():
+    broadcast, model = Broadcast({"w": np.zeros(3)}), {"w": np.zeros(3)}
+    honest = [Trained(k, broadcast, {"w": np.full(3, float(k))}) for k in (2, 3)]
+    one, other = Adversary(attacks.IPM(epsilon=2.0)).replies(honest, [Trained(k, broadcast, model) for k in (0, 1)], broadcast)
+    assert one is other
+    assert one["w"].tolist() == [-5.0] * 3
+    longer = {"w": np.zeros(3, np.float32)}
+    each = Adversary(attacks.IPM()).replies(honest, [Trained(0, broadcast, model), Trained(1, broadcast, longer)], broadcast)
+    assert [reply["w"].dtype for reply in each] == [np.float64, np.float32]
 
 
 def test_by_node_id_and_own_updates():

@@ -103,6 +103,13 @@ def moments_into(rows: RowAddresses, part: slice, mean: Array, deviation: Array)
     _loops("statistics").moments(rows.at(part.start), rows.like, part.stop - part.start, mean[part], deviation[part])
 
 
+def departures(rows: RowAddresses, point: Array, part: slice) -> Array:
+    """(2,) sums over columns `part` of the squared distances of all rows to their mean, and of the point to it."""
+    out = np.zeros(2)
+    _loops("statistics").departures(rows.at(part.start), rows.like, part.stop - part.start, np.ascontiguousarray(point[part]), out)
+    return out
+
+
 def combine_into(rows: RowAddresses, weights: Array, origin: RowAddresses | None, rest: float, part: slice, out: Array) -> None:
     """Write Σ weights_i rows_i + rest · origin over columns `part` to `out`, clipped to its dtype's range; 4m rows."""
     places, limit = rows.at(part.start), float(np.finfo(out.dtype).max)

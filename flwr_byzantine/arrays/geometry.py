@@ -214,7 +214,7 @@ def within(values: Array, dtype: Any) -> Array:
 
 def sign(x: Array, y: Array) -> int:
     """-1, 0 or 1: which of two vectors comes first, by their first different value."""
-    different = np.flatnonzero(x != y)
+    different = np.flatnonzero(x != y) if x is not y else np.zeros(0)
     return 0 if len(different) == 0 else -1 if x[different[0]] < y[different[0]] else 1
 
 

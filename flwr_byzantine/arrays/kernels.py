@@ -7,6 +7,7 @@ form (`compiled`, with Numba) and a NumPy form for every dtype; coordinate-wise 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ from flwr_byzantine.arrays.parallel import AfterPart, cache_sized_parts, equal_p
 from flwr_byzantine.arrays.typing import CHUNK_VALUES, LANES, TILE_BYTES, Array, Rows
 from flwr_byzantine.arrays.window import Window
 
+FEW_ROWS = 16  # whose products take no longer than their reading
 FEW = 1 << 14  # values that are looked at one by one as fast as BLAS is called
 SINGLE_WIDTH = 1 << 16  # from here on Gram tiles multiply float32 rows in float32: 64 and more tiles average the rounding out
 
@@ -54,7 +56,8 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
             compiled.gram_into(places, base, part, dtype, first // 4 * 4, out)
             return out
 
-        total = _sum(run(upper, equal_parts(width), after_part, compiled=True), padded)[:n, :n]
+        products = n * width * max(1, n // FEW_ROWS)
+        total = _sum(run(upper, equal_parts(width), after_part, compiled=True, reads=products), padded)[:n, :n]
         return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
     def partial(part: slice) -> Array:
@@ -123,7 +126,7 @@ def distances(left: Rows, right: Rows, after_part: AfterPart | None = None) -> A
         compiled.distances_into(*places, part, out)
         return out
 
-    for part in run(partial, equal_parts(width) if fast else cache_sized_parts(len(left), width), after_part, fast):
+    for part in run(partial, equal_parts(width) if fast else cache_sized_parts(len(left), width), after_part, fast, len(left) * width):
         total += part
     return total
 
@@ -151,7 +154,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array, after_
         value = weights[used] @ gather(chosen, part) if chosen else np.zeros(part.stop - part.start)
         round_into(value if origin is None else value + rest * origin[part], out[part])
 
-    run(partial, equal_parts(len(out)) if fast else cache_sized_parts(len(used), len(out)), after_part, fast)
+    run(partial, equal_parts(len(out)) if fast else cache_sized_parts(len(used), len(out)), after_part, fast, len(used) * len(out))
 
 
 def _copy(row: Array, out: Array, after_part: AfterPart | None) -> None:
@@ -229,13 +232,15 @@ def _zeros(dtype: np.dtype[Any]) -> Array:
 
 
 def finite(row: Array) -> bool:
-    """Whether every value of a vector is finite: a product with zeros, which BLAS makes at the speed of reading."""
+    """Whether every value of a vector is finite: a sum of squares, or where that overflows a product with zeros, which BLAS makes."""
     if row.dtype.kind != "f":
         return True
-    if len(row) <= FEW:
-        return bool(np.isfinite(row).all())
-    zeros = _zeros(row.dtype)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        if row.dtype.itemsize >= 4 and math.isfinite(np.dot(row, row)):
+            return True
+        if len(row) <= FEW:
+            return bool(np.isfinite(row).all())
+        zeros = _zeros(row.dtype)
         return all(np.dot(row[part], zeros[: part.stop - part.start]) == 0 for part in slices(len(row), CHUNK_VALUES))
 
 

@@ -26,5 +26,23 @@ def moments(rows: Array) -> tuple[Array, Array]:
         block = rows[:, part].astype(np.float64, copy=False)
         mean[part], deviation[part] = block.mean(axis=0), block.std(axis=0)
 
-    run(work, cache_sized_parts(*rows.shape) if places is None else equal_parts(rows.shape[1]), compiled=places is not None)
+    run(
+        work, cache_sized_parts(*rows.shape) if places is None else equal_parts(rows.shape[1]), compiled=places is not None, reads=rows.size
+    )
     return mean, deviation
+
+
+def departures(rows: Array, point: Array) -> tuple[float, float]:
+    """Mean squared distance of (n, d) rows to their mean, and the squared distance of a (d,) point to it, in one pass over the rows.
+
+    Example:
+        >>> departures(np.array([[0.0, 1.0], [2.0, 1.0]]), np.array([1.0, 4.0]))
+        (1.0, 9.0)
+    """
+    if not (rows.shape[1] > 1 and compiled.supports(rows)):
+        mean, deviation = moments(rows)
+        return float(deviation @ deviation), float((point - mean) @ (point - mean))
+    places = compiled.RowAddresses.of(rows)
+    found = run(lambda part: compiled.departures(places, point, part), equal_parts(rows.shape[1]), compiled=True, reads=rows.size)
+    spread, apart = np.sum(list(found), axis=0)
+    return float(spread) / len(rows), float(apart)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ AfterPart = Callable[[], None]  # called after each part of a pass, in the threa
 
 MIN_WIDTH = 256  # columns of a part for NumPy, at least
 COMPILED_WIDTH = 1 << 15  # columns of a part for a compiled kernel, at most
+LITTLE = 3 << 19  # values that one core has read a few times before another one, which slept, has begun
 
 
 def cache_sized_parts(n: int, width: int) -> list[slice]:
@@ -49,7 +51,9 @@ def slices(width: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, width)) for start in range(0, width, step)]
 
 
-def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | None = None, compiled: bool = False) -> Iterable[T]:
+def run(
+    task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | None = None, compiled: bool = False, reads: float = math.inf
+) -> Iterable[T]:
     """Results of `task` for each part, in their order, computed on all cores: NumPy and compiled kernels release Python's lock.
 
     Args:
@@ -57,6 +61,7 @@ def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | 
         parts: usually column slices.
         after_part: called after each part in its thread; `Spill` hands pages back to the system there.
         compiled: whether the task calls compiled kernels only, and no BLAS.
+        reads: how many values a compiled pass reads; up to `LITTLE` are left to this thread.
 
     Example:
         >>> list(run(lambda part: part.stop, slices(5, 2)))
@@ -71,7 +76,7 @@ def run(task: Callable[[Any], T], parts: Sequence[Any], after_part: AfterPart | 
         return value
 
     if compiled:
-        return _shared(work, parts)
+        return _shared(work, parts) if reads > LITTLE else [work(part) for part in parts]
     with _libraries().limit(limits=1, user_api="blas"):  # one level of threads: ours; those of BLAS keep spinning after a small product
         return _shared(work, parts)
 

@@ -42,6 +42,29 @@ def moments(places, like, width, mean, deviation):
             spread[k] = np.sqrt(spread[k] / n)
 
 
+@kernel(fastmath=FAST)
+def departures(places, like, width, point, out):
+    """Add the squared distances of all rows to their mean, and of the point to it, to the two values of `out`."""
+    n, centre = places.shape[0], np.empty(1024)
+    for start in range(0, width, 1024):
+        c, spread, apart = min(1024, width - start), 0.0, 0.0
+        centre[:] = 0.0
+        for i in range(n):
+            row = view(places[i], like, start, c)
+            for k in range(c):
+                centre[k] += np.float64(row[k])
+        for k in range(c):
+            centre[k] /= n
+        for i in range(n):
+            row = view(places[i], like, start, c)
+            for k in range(c):
+                spread += (np.float64(row[k]) - centre[k]) ** 2
+        for k in range(c):
+            apart += (np.float64(point[start + k]) - centre[k]) ** 2
+        out[0] += spread
+        out[1] += apart
+
+
 @kernel()
 def beyond_lengths(K, squares, change, least, apart):
     """Write the distances whose `squares` are given to `apart`; their sum less that of the rows' lengths, from each row's own gain."""

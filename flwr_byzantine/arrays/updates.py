@@ -188,7 +188,10 @@ class Updates(Geometry):
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:
         total = np.zeros(len(left))
         for block in self.blocks:
-            total += block.scale**2 * self.passes.distances([block.rows[i] for i in left], [block.rows[j] for j in right], self.after_part)
+            apart = [k for k, (i, j) in enumerate(zip(left, right, strict=True)) if block.rows[i] is not block.rows[j]]
+            if apart:
+                pairs = [block.rows[left[k]] for k in apart], [block.rows[right[k]] for k in apart]
+                total[apart] += block.scale**2 * self.passes.distances(*pairs, self.after_part)
         return total
 
     def _sq_distances_to(self, centres: Sequence[Any]) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flwr_byzantine.arrays.moments import moments
+from flwr_byzantine.arrays.moments import departures
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.detection import Round, auc, false_alarms, figures, mean_roc, precision, recall
 from flwr_byzantine.strategy.report import NodeReport, RoundReport
@@ -189,11 +189,6 @@ def kappa_seen(aggregate: Array, honest: Array) -> float:
         1.0
     """
     with np.errstate(all="ignore"):
-        centre, deviation = moments(honest)
-        spread = _sq_norm(deviation)
-        found = _sq_norm(aggregate - centre) / spread if spread > 0 else math.nan
+        spread, apart = departures(honest, aggregate)
+        found = apart / spread if spread > 0 else math.nan
     return found if math.isfinite(found) else math.nan
-
-
-def _sq_norm(vector: Array) -> float:
-    return float(vector @ vector)

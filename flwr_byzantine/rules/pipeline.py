@@ -44,6 +44,10 @@ class Stage(Protocol):
         """Whether it leaves senders out before the rule."""
 
     @property
+    def uses_gram(self) -> bool:
+        """Whether it reads the Gram matrix."""
+
+    @property
     def anchors(self) -> tuple[str, ...]:
         """Names of extra rows."""
 
@@ -167,19 +171,19 @@ def view_of(stages: Sequence[Stage], updates: Updates, state: State, server: Ser
     order = updates.order() if all(stage.symmetric for stage in stages) else np.arange(updates.n)
     anchors = [name for stage in stages for name in stage.anchors]
     seed = max((int(getattr(stage, "seed", 0)) for stage in stages), default=0)
-    centred = all(stage.equivariant for stage in stages)
-    return View(updates.take(order.tolist()), anchors, state, seed, centred, server, order)
+    centred, reads_gram = all(stage.equivariant for stage in stages), any(stage.uses_gram for stage in stages)
+    return View(updates.take(order.tolist()), anchors, state, seed, centred, server, order, reads_gram)
 
 
 def combine(stages: Sequence[Stage], view: View) -> tuple[Combination | None, dict[str, Array]]:
     """Let each mixing stage replace the view's rows; returns the first stage's answer, and the arrays of the next state."""
     first, memory = None, dict[str, Array]()
-    for stage in stages:
-        stage.check(view.n)
-        if stage.mixes:
-            with one_blas_thread(view.n):
+    with one_blas_thread(view.n):
+        for stage in stages:
+            stage.check(view.n)
+            if stage.mixes:
                 found = stage.combined(view)
                 memory.update(stage.next_state(view))
                 view.push(found.matrix)
-            first = found if first is None else first
+                first = found if first is None else first
     return first, memory

@@ -29,6 +29,7 @@ class View:
         centred: whether the place of the origin does not matter to any stage.
         server: what the server has of its own.
         order: (n,) the updates' places among those that the caller gave; None where the order is his.
+        reads_gram: whether a stage is to read the Gram matrix, so that no pass is made for what its diagonal says.
 
     Attributes:
         n: number of rows as they are now; the anchors come below them.
@@ -48,6 +49,7 @@ class View:
         centred: bool = True,
         server: Server | None = None,
         order: Array | None = None,
+        reads_gram: bool = False,
     ) -> None:
         self.order = np.arange(updates.n) if order is None else order
         self.state, self.rng = state, np.random.default_rng([seed, state.round])
@@ -57,7 +59,7 @@ class View:
         self.matrix: Array | None = None
         self.limits: Limits | None = None
         self.short: Array | None = None
-        self._centred = centred
+        self._centred, self._reads_gram = centred, reads_gram
         self._gram: Array | None = None
         self._source: View | None = None  # what this one reorders
 
@@ -87,18 +89,18 @@ class View:
 
     @property
     def norms(self) -> Array:
-        """(n,) norms of the deltas to the origin: one cheap pass where the Gram matrix is not there yet."""
+        """(n,) norms of the deltas to the origin: one cheap pass where no stage reads the Gram matrix."""
         if self._source is not None:
             return np.asanyarray(self._source.norms[np.argsort(self.order)])
         return self._lengths(self.updates.sq_norms, np.diag)
 
     def distances_to(self, i: int) -> Array:
-        """(n,) distances to row i, anchors counted from n: one cheap pass where the Gram matrix is not there yet."""
+        """(n,) distances to row i, anchors counted from n: one cheap pass where no stage reads the Gram matrix."""
         return self._lengths(partial(self.updates.sq_distances_to, i), lambda G: sq_distances(G)[i])
 
     def _lengths(self, one_pass: Callable[[], Array], of_gram: Callable[[Array], Array]) -> Array:
         """(n,) square roots of what one pass over the updates gives, where that will do, or of what the Gram matrix says."""
-        if self._gram is None and self.matrix is None and self.limits is None:
+        if self._gram is None and self.matrix is None and self.limits is None and not self._reads_gram:
             squares = one_pass()
             self.limits = self.updates.limits(squares)
             if self.limits is None:
@@ -228,7 +230,7 @@ def vector(value: Any, d: int) -> Array:
 def _congruent(M: Array, G: Array) -> Array:
     """The Gram matrix M G Mᵀ of `M @ rows`, exactly symmetric."""
     product = M @ G @ M.T
-    return np.asanyarray(np.triu(product) + np.triu(product, 1).T)
+    return np.asanyarray((product + product.T) / 2)
 
 
 def _sq_peaks(values: Array) -> Array:

@@ -38,7 +38,10 @@ def works_ahead(rule_for: RuleFor, n: int, template: Template, spill: Spill | No
 
 def _centres(rule: Rule, origins: list[Array | None], values: list[Array], state: State | None) -> Sequence[Array | None] | None:
     """Per array, what the distances are measured to that the rule reads first; None where it reads none in a pass of their own."""
-    first = next((stage for stage in rule.stages() if not stage.detects), rule)
+    stages = [stage for stage in rule.stages() if not stage.detects] or [rule]
+    first = stages[0]
+    if any(stage.uses_gram for stage in stages):  # which says them too
+        return None
     if first.distances_from != "previous":
         return origins if first.distances_from == "origin" else None
     updates = Updates([Block([value], origin) for value, origin in zip(values, origins, strict=True)])

@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from flwr_byzantine.arrays.adapters import Adapters
+from flwr_byzantine.arrays.adjacent import joined, separate
+from flwr_byzantine.arrays.arrivals import Arrivals
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.reproducible import Reproducible
 from flwr_byzantine.arrays.spill import Spill
@@ -77,11 +79,8 @@ def combine(
         rows, adapted = list(seen.rows.values()), template.adapted if by_products(rule) else None
         blocks = _judged(template, rows) if adapted is None else adapted.blocks(rows)
         samples = Samples(blocks, after_part) if blocks else None
-        kind = Reproducible if policy.reproducible else Updates
         updates = (
-            kind(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part, seen.ahead)
-            if adapted is None
-            else adapted.updates(rows, nodes, after_part)
+            _updates(policy, rule, blocks, nodes, after_part, seen.ahead) if adapted is None else adapted.updates(rows, nodes, after_part)
         )
         with span("rule"):
             outcome = run(rule, updates, state, server)
@@ -91,9 +90,22 @@ def combine(
         if policy.certificate:
             norm = updates.length(outcome.blocks)
             certificate = certify(rule, sq_distances_between(updates), norm, reported_noise(used), squares=updates.sq_norms())
+        outcome = replace(outcome, blocks=separate(outcome.blocks, blocks)) if adapted is None else outcome
         noted = _noted(policy, rule, template, samples, outcome.blocks[: len(blocks)], adapted)
         made = Aggregated(outcome, _state(template, seen, rule.f, after_part), certificate, noted)
         return made if template.adapted is None else _with_adapters(made, template.adapted, updates, rule)
+
+
+def _updates(
+    policy: Policy, rule: Rule, blocks: Sequence[Block], nodes: Sequence[int], after_part: AfterPart | None, ahead: Arrivals | None
+) -> Updates:
+    """The judged arrays as the rule is to see them: in one, where it reads whole rows only and none of their parts has been read."""
+    if policy.reproducible:  # whose bits must not depend on where arrays lie
+        return Reproducible(per_array(blocks, after_part) if policy.scale else blocks, nodes, after_part, ahead)
+    if policy.scale:
+        return Updates(per_array(blocks, after_part), nodes, after_part, ahead)
+    whole = ahead is None and all(stage.mixes for stage in rule.stages())
+    return Updates(joined(blocks) if whole else blocks, nodes, after_part, ahead)
 
 
 def _noted(

@@ -111,7 +111,7 @@ class Inspector:
             replies: at most one counts for each node.
             template: what they must look like.
         """
-        dropped = {node: NodeReport("missing", "no reply") for node in asked}
+        dropped = dict[int, NodeReport]()
         rows, valid = dict[int, list[Array]](), dict[int, Reply]()
         for reply in replies:
             node = reply.node
@@ -123,11 +123,12 @@ class Inspector:
                 dropped[node] = NodeReport(reply.status, found)
             else:
                 rows[node], valid[node] = found, reply
+        lost = {node: dropped.get(node) or NodeReport("missing", "no reply") for node in asked if node not in rows}
         order = sorted(rows)  # arrival does not change a bit
         return Inspected(
             {node: rows[node] for node in order},
             {node: valid[node] for node in order},
-            {node: entry for node, entry in dropped.items() if node not in rows},
+            {node: entry for node, entry in (lost | dropped).items() if node not in rows},
             self.ahead,
         )
 

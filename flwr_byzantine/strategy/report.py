@@ -222,15 +222,16 @@ def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, No
     if outcome.selected is not None and outcome.weights is None:
         kept = np.isin(np.arange(len(nodes)), outcome.selected)
     scores = [None] * len(nodes) if outcome.scores is None else [float(score) for score in outcome.scores]
-    said = detected(nodes, outcome.detections)
+    said = detected(nodes, outcome.detections) if outcome.detections else {}
     return {
-        node: said[node] if said[node].detected else _of_rule(keep, rule, score, float(weight), said[node])
+        node: said[node] if node in said and said[node].detected else _of_rule(keep, rule, score, float(weight), said.get(node))
         for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
     }
 
 
-def _of_rule(kept: bool, rule: Rule, score: float | None, weight: float, said: NodeReport) -> NodeReport:
-    return replace(said, status="kept" if kept else "rejected", reason="" if kept else f"left out by {rule}", score=score, weight=weight)
+def _of_rule(kept: bool, rule: Rule, score: float | None, weight: float, said: NodeReport | None) -> NodeReport:
+    status, reason = ("kept", "") if kept else ("rejected", f"left out by {rule}")
+    return NodeReport(status, reason, score, weight, detections={} if said is None else said.detections)
 
 
 def detected(nodes: Sequence[int], detections: Sequence[Detection]) -> dict[int, NodeReport]:

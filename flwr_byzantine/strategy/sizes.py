@@ -65,12 +65,12 @@ class Samples:
             [2.0]
         """
         rows = np.abs(self.deltas - _median(self.deltas) if centred else self.deltas)
-        peaks = np.median(np.maximum.reduceat(rows, self._starts, axis=1), axis=0)
+        peaks = _middle(np.maximum.reduceat(rows, self._starts, axis=1))
         peaks[peaks == 0] = 1.0
         with np.errstate(over="ignore"):
             rows /= np.repeat(peaks, self._counts)
             lengths = np.sqrt(np.add.reduceat(rows**2, self._starts, axis=1))
-            sizes = np.median(lengths, axis=0) * peaks * np.sqrt(self._changing / self._counts)
+            sizes = _middle(lengths) * peaks * np.sqrt(self._changing / self._counts)
         return np.asarray(np.minimum(sizes, LONGEST))  # where half of the rows are longer than any number
 
     def moved(self, aggregate: Sequence[Array], f: int, least: float = 0.0) -> Array:
@@ -137,6 +137,12 @@ def _typical_distance(block: Block, after_part: AfterPart | None) -> float:
         return math.sqrt(typical_distance(sq_distances(G), f=0)) * unit
 
 
+def _middle(rows: Array) -> Array:
+    """Medians over the first axis, of few finite values: a third of the time that NumPy's takes."""
+    ordered, n = np.sort(rows, axis=0), len(rows)
+    return np.asarray((ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
+
+
 def _median(rows: Array) -> Array:
     out, n = np.empty(rows.shape[1]), len(rows)
     kernels.windows(list(rows), None, Window((n - 1) // 2, n // 2 + 1), None, out)
@@ -161,7 +167,7 @@ class _Look:
     def at(cls, block: Block, size: int, after_part: AfterPart | None) -> _Look:
         places = _places(block.width, size)
         deltas = _deltas(block, places, after_part)
-        if block.width <= size or np.median(np.count_nonzero(deltas, axis=1)) > SPARSE * size:
+        if block.width <= size or _middle(np.count_nonzero(deltas, axis=1)) > SPARSE * size:
             return cls(places, deltas, block.width)
         changed = _changed(block, after_part)
         chosen = changed[_places(len(changed), CLOSER * size)]

@@ -179,6 +179,7 @@ def normed(blocks: Sequence[Array]) -> list[Array]:
 
 
 def _descended(w: Array, m: Array, gamma: float) -> Array:
-    out = np.empty_like(w)
-    kernels.round_into(w - gamma * m.astype(np.float64, copy=False), out)
+    out, moved = np.empty_like(w), np.multiply(m, -gamma, dtype=np.float64)
+    moved += w
+    kernels.round_into(moved, out)
     return out

@@ -38,7 +38,7 @@ class Timing:
         """The report with the times that are known."""
         now = time.monotonic()
         seconds, arithmetic = (None if since is None else round(now - since, DIGITS) for since in (self._begun, self._complete))
-        nodes = {node: replace(entry, **self._of(node)) for node, entry in report.nodes.items()}
+        nodes = {node: replace(entry, **own) if (own := self._of(node)) else entry for node, entry in report.nodes.items()}
         return replace(report, nodes=nodes, seconds=seconds, arithmetic=arithmetic, ended=round(time.time(), DIGITS))
 
     def _of(self, node: int) -> dict[str, Any]:

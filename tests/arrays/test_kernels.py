@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import rules
-from flwr_byzantine.arrays import compiled, kernels
+from flwr_byzantine.arrays import compiled, kernels, parallel
+from flwr_byzantine.arrays.adjacent import joined, separate
 from flwr_byzantine.arrays.geometry import sq_distances
-from flwr_byzantine.arrays.moments import moments
+from flwr_byzantine.arrays.moments import departures, moments
 from flwr_byzantine.arrays.updates import Block, Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.experiments.bench.measure import isolated
@@ -97,6 +98,59 @@ def test_compiled_moments_have_the_bits_of_numpys(n, d, dtype):
     exact = X.astype(np.float64)
     for found, expected in zip(moments(X), (exact.mean(axis=0), exact.std(axis=0)), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@needs_numba
+@pytest.mark.parametrize(("n", "d"), [(1, 5), (3, 2), (10, 79_510), (17, 300_001)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_departures_agree_with_numpy(n, d, dtype):
+    X, point = np.array(rows(n, d, dtype=dtype, shift=1e2)), rows(1, d, seed=1, dtype=dtype, shift=99.0)[0]
+    mean = X.mean(axis=0, dtype=np.float64)
+    expected = ((X - mean) ** 2).sum() / n, ((point - mean) ** 2).sum()
+    np.testing.assert_allclose(departures(X, point), expected, rtol=1e-9, atol=1e-9)
+
+
+@needs_numba
+def test_passes_over_few_values_have_the_bits_of_passes_on_all_cores(monkeypatch):
+    X, out = rows(5, 100_000), []
+    for little in (0, 1 << 40):
+        monkeypatch.setattr(parallel, "LITTLE", little)
+        combined = np.empty(100_000, np.float32)
+        kernels.combine(X, np.full(5, 0.2), None, combined)
+        out.append([kernels.gram(X, None), kernels.distances(X, X[::-1]), combined, *moments(np.array(X)), departures(np.array(X), X[0])])
+    for one, other in zip(*out, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("value", [1e30, -3e38, np.inf, np.nan])
+@pytest.mark.parametrize("size", [3, kernels.FEW + 1])
+def test_values_are_finite_although_their_squares_are_not(value, size):
+    row = np.full(size, 2.0, np.float32)
+    row[size // 2] = value
+    assert kernels.finite(row) == bool(np.isfinite(value))
+
+
+def test_arrays_side_by_side_are_read_as_one():
+    whole = np.array(rows(3, 10))
+    blocks = [Block(list(whole[:, :4])), Block(list(whole[:, 4:7])), Block(list(whole[:, 7:]))]
+    (block,) = joined(blocks)
+    np.testing.assert_array_equal(block.rows, whole)
+    assert all(np.shares_memory(row, whole) for row in block.rows)
+    assert [part.tolist() for part in separate([whole[0]], blocks)] == [
+        whole[0, :4].tolist(),
+        whole[0, 4:7].tolist(),
+        whole[0, 7:].tolist(),
+    ]
+    apart = [Block([row.copy() for row in blocks[0].rows]), *blocks[1:]]
+    others = [blocks[::-1], blocks[::2], apart, [*blocks[:2], Block(blocks[2].rows, origin=np.zeros(3))], blocks[:1]]
+    assert [len(joined(some)) for some in others] == [len(some) for some in others]
+
+
+def test_a_row_that_several_send_is_at_distance_0_from_itself():
+    shared, other = rows(2, WIDE)
+    updates = Updates(joined([Block([other[:9], *[shared[:9]] * 3]), Block([other[9:], *[shared[9:]] * 3])]))
+    assert sq_distances(updates.gram())[1:, 1:].tolist() == np.zeros((3, 3)).tolist()
+    assert updates.order().tolist() in ([0, 1, 2, 3], [1, 2, 3, 0])
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 30.0, 1e3, 1e5])

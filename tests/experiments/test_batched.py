@@ -10,6 +10,7 @@ from torch import nn
 from flwr_byzantine import Robust, attacks, rules
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.experiments.tasks import Task, batched, training
+from flwr_byzantine.experiments.tasks.batched import recorded
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
 from flwr_byzantine.experiments.tasks.batched.stacked import Optimizers, Program, Steps, Team
 from flwr_byzantine.experiments.tasks.engines import federate_on
@@ -138,6 +139,30 @@ def test_threads_do_not_change_a_bit(name):
     rule = parse_strategy(strategy, 2, {"radius": 2.0} if "clipping" in strategy else {})
     models = [batched.federate(task, rule, attack, 2, threads=threads)[1] for threads in (1, 3)]
     assert all(np.array_equal(models[0][key], models[1][key]) for key in models[0])
+
+
+@pytest.mark.parametrize("name", ["alie", "gradients", "frozen layer"])
+def test_what_is_recorded_gives_the_same_bits(name, monkeypatch):
+    task, strategy, attack = CELLS[name]
+    rule = parse_strategy(strategy, 2, {"radius": 2.0} if "clipping" in strategy else {})
+    models, made = [], []
+    monkeypatch.setattr(
+        recorded.Recordings, "make", lambda self, make=recorded.Recordings.make: (make(self), made.append(len(self.programs)))
+    )
+    for often in (10**9, 2):
+        monkeypatch.setattr(recorded, "OFTEN", often)
+        models.append(batched.federate(task, rule, attack, 5, threads=2)[1])
+    assert not any(made[:5])
+    assert made[-1] > 0
+    assert all(np.array_equal(models[0][key], models[1][key]) for key in models[0])
+
+
+def test_code_of_somebody_is_not_recorded():
+    """It may count calls, or draw."""
+    task = replace(GRADIENTS, model="tests.experiments.test_batched:Counting")
+    assert Clients(task, model(task), lambda client: training.local_data(task, client)).recordings is None
+    assert not recorded.settled(Counting(None, 2))
+    assert recorded.settled(tied(None, 2))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "adagrad", "adadelta"])

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 from flwr_byzantine.declare.names import unknown_name
@@ -199,7 +200,7 @@ class Task:
             return max(1, math.floor(given * self.num_clients + 1e-9))
         return self.num_clients if isinstance(given, str) else given
 
-    @property
+    @cached_property
     def schedule(self) -> Decay:
         """The learning rate as a function of k = round - 1."""
         return Decay(self.lr, self.milestones, self.lr_decay, self.lr_power, self.warm_up)

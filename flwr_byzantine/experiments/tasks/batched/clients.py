@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch import nn
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.experiments.tasks import training
+from flwr_byzantine.experiments.tasks.batched.recorded import Recordings, settled
 from flwr_byzantine.experiments.tasks.batched.stacked import Program, Steps, Team, stacks, tied
-from flwr_byzantine.experiments.tasks.batched.tables import Answers, Table, by_client, split
+from flwr_byzantine.experiments.tasks.batched.tables import Answers, Table, by_client, picked, split
 from flwr_byzantine.experiments.tasks.cache import Cache
 from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.experiments.tasks.training import Examples
@@ -53,11 +55,12 @@ class Clients:
         self.net = copy.deepcopy(net).to(self.device).train()
         self.size = sum(value.numel() for value in net.parameters())
         shown, here = examples(task.num_clients - 1)[0], self.device.type == "cpu"
-        drawn = training.draws(net, shown)
-        alone = training.mixes(net, shown) or (here and (drawn or _convolves(net) or 2 * self.size > TEAM_VALUES))
+        self.drawn = training.draws(net, shown)
+        alone = training.mixes(net, shown) or (here and (self.drawn or _convolves(net) or 2 * self.size > TEAM_VALUES))
         self.together = not alone and stacks(self.net, shown.to(self.device), task.method == "byzantine-sgd")
         self.tied = tied(net)
-        self._pool = None if threads == 1 or drawn or not here else ThreadPoolExecutor(threads)
+        self.recordings = None if self.drawn or not settled(self.net) else Recordings()
+        self._pool = None if threads == 1 or self.drawn or not here else ThreadPoolExecutor(threads)
         self._tables: Cache[Table] = Cache(size=1)
         self._own = threading.local()
         self._momentum: Array | None = None
@@ -81,6 +84,7 @@ class Clients:
             trained = self._map(lambda client: self._single(model, client, server_round, step), clients)
         for part in trained:
             found |= part
+        self._record()
         arrays = [found[client] for client in clients]
         rows = self._matrix(len(clients), model, np.result_type(*(value.dtype for value in model.values())))
         for row, own in zip(rows, arrays, strict=True):
@@ -101,8 +105,15 @@ class Clients:
             self._fill(targets, model, clients, server_round)
         else:
             list(self._map(lambda k: self._fill_one(targets, k, model, clients[k], server_round), range(len(clients))))
+        self._record()
         rows = self._with_momentum(rows, clients)
         return Answers(by_client(split(rows, model), model), rows)
+
+    @span("recording")
+    def _record(self) -> None:
+        """Between rounds, while no thread trains."""
+        if self.recordings is not None:
+            self.recordings.make()
 
     def _matrix(self, n: int, model: Mapping[str, Array], dtype: np.dtype[Any]) -> Array:
         """(n, d) of the last round's memory, which is as good as new: new memory takes longer than what is written to it."""
@@ -131,11 +142,15 @@ class Clients:
     ) -> dict[int, dict[str, Array]]:
         state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
         team = Team(self._program(), state, len(clients), lambda tensors: training.optimizer(self.task, tensors, lr))
-        with training.drawing(self.net, table.x, training.randomness(self.task, clients[0], server_round)):
+        with self._drawing(table, clients[0], server_round):
             team.train(table.x, table.y, Steps([self._places(table, client, server_round) for client in clients]))
         stacked = {name: value.cpu().numpy() for name, value in (team.weights | team.buffers).items()}
         stacked |= {name: stacked[first] for name, first in self.tied.items()}
         return {client: {name: stacked[name][k, ...] for name in model} for k, client in enumerate(clients)}
+
+    def _drawing(self, table: Table, client: int, server_round: int) -> AbstractContextManager[None]:
+        """Where a model draws: what all draw together follows from the round of the first client."""
+        return training.drawing(self.net, table.x, training.randomness(self.task, client, server_round)) if self.drawn else nullcontext()
 
     def _places(self, table: Table, client: int, server_round: int) -> list[torch.Tensor]:
         """The places in the table of the client's batches."""
@@ -156,11 +171,11 @@ class Clients:
         with span("gather"):
             table = self._table(clients)
             places = torch.stack([self._batch_places(table, client, server_round) for client in clients]).to(self.device)
-            x, y = table.x[places], table.y[places]
+            x, y = picked(table.x, places), picked(table.y, places)
         shares = torch.full(y.shape, 1 / y.shape[1], device=self.device)
         weights = {name: state[name] for name in program.weights}
         buffers = {name: state[name].expand(len(clients), *state[name].shape).clone() for name in program.buffers}
-        with training.drawing(self.net, table.x, training.randomness(self.task, clients[0], server_round)):
+        with self._drawing(table, clients[0], server_round):
             gradients = program.at_one_model(weights, buffers, x, y, shares)
         for name, gradient in gradients.items():
             decayed = gradient.add_(weights[name], alpha=self.task.weight_decay) if self.task.weight_decay else gradient
@@ -211,7 +226,7 @@ class Clients:
 
     def _program(self) -> Program:
         if not hasattr(self._own, "program"):
-            self._own.program = Program(self.net)
+            self._own.program = Program(self.net, self.recordings)
         made: Program = self._own.program
         return made
 

@@ -11,6 +11,8 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.tasks.batched.recorded import Function, Recordings
+from flwr_byzantine.experiments.tasks.batched.tables import picked
 from flwr_byzantine.flower.spans import span
 
 Tensors = dict[str, torch.Tensor]
@@ -22,6 +24,7 @@ class Program:
 
     Args:
         net: the model, in training mode; its own values are not used. One program is for one thread.
+        recordings: of these gradients, for the programs of all threads; None records nothing.
 
     Attributes:
         weights: names of what is trained, arrays that are tied to one of them left out.
@@ -35,14 +38,17 @@ class Program:
         torch.Size([5, 3, 2])
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, recordings: Recordings | None = None) -> None:
         self.net = copy.deepcopy(net)
         self.weights = [name for name, value in self.net.named_parameters() if value.requires_grad]
         known = {*self.weights, *tied(self.net)}
         self.buffers = [name for name in self.net.state_dict() if name not in known]
         gradient = grad(self._loss)
-        self.at_one_model = vmap(gradient, in_dims=(None, 0, 0, 0, 0), randomness="different")
-        self.at_own_models = vmap(gradient, randomness="different")
+        self.at_one_model: Function = vmap(gradient, in_dims=(None, 0, 0, 0, 0), randomness="different")
+        self.at_own_models: Function = vmap(gradient, randomness="different")
+        if recordings is not None:
+            self.at_one_model = recordings.of("at one model", self.at_one_model)
+            self.at_own_models = recordings.of("at own models", self.at_own_models)
 
     def _loss(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
         scores = functional_call(self.net, (weights, buffers), (x,))
@@ -160,7 +166,7 @@ class Team:
             buffers = {name: value[:k] for name, value in self.buffers.items()}
             with span("gather"):
                 chosen, share = places[:k].to(x.device), shares[:k].to(x.device)
-                images, labels = x[chosen], y[chosen]
+                images, labels = picked(x, chosen), picked(y, chosen)
             with span("gradients"):
                 found = self.program.at_own_models(weights, buffers, images, labels, share)
             with span("optimiser"):

@@ -48,6 +48,11 @@ class Table:
         return cls(x, y, {client: (end - counts[client], counts[client]) for client, end in zip(clients, ends, strict=True)})
 
 
+def picked(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """`values[places]`, in half the time."""
+    return values.index_select(0, places.flatten()).view(*places.shape, *values.shape[1:])
+
+
 def split(rows: Array, model: Mapping[str, Array]) -> dict[str, Array]:
     """Name -> (n, *shape) views of the columns that belong to each array."""
     ends = np.cumsum([value.size for value in model.values()])
