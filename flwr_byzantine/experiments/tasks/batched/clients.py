@@ -109,7 +109,6 @@ class Clients:
         rows = self._with_momentum(rows, clients)
         return Answers(by_client(split(rows, model), model), rows)
 
-    @span("recording")
     def _record(self) -> None:
         """Between rounds, while no thread trains."""
         if self.recordings is not None:
