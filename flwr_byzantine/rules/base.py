@@ -37,7 +37,7 @@ class Rule(Declared):
     sees_all: ClassVar[bool] = False  # reads every value at once, so that one that is not finite cannot go unnoticed
     cost: ClassVar[str] = "n²d"
     uses_gram: ClassVar[bool] = True  # reads the Gram matrix of the updates, which is worked out while they come
-    distances_from: ClassVar[str] = ""  # so are the distances that it reads first: from the "origin" (norms), or the "previous" aggregate
+    distances_from: ClassVar[str] = ""  # where no stage reads that, what first distances are from: the "origin", or "previous" (aggregate)
     f: int = 0
 
     def min_n(self) -> int:

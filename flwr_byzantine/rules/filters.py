@@ -140,7 +140,6 @@ class FLAME(Mixing):
     f: int = param(0, ge=0)
     noise: float = param(0.001, kind=float, ge=0)
     seed: int = param(0, ge=0)
-    distances_from: ClassVar[str] = "origin"
     equivariant: ClassVar[bool] = False
     reference: ClassVar[str] = "Nguyen, Rieger, Chen, et al., USENIX Security 2022"
 
