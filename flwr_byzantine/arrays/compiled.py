@@ -87,10 +87,15 @@ def _loops(module: str = "loops") -> Any:
 def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtype: Any, first: int, out: Array) -> None:
     """Add the upper triangle of the Gram matrix of columns `part` to (4⌈n/4⌉, 4⌈n/4⌉) float64 `out`, multiplying in `dtype`.
 
-    Only the products with the rows from `first`, a multiple of 4, are made.
+    Only the products with the rows from `first` are made, and those that come with them.
     """
-    tile = SCRATCH.array(len(out), DEPTH, dtype)
-    _loops().gram(rows.at(part.start), rows.like, _origin(origin, part.start), part.stop - part.start, first, tile, out)
+    alone = first == len(rows.starts) - 1 and dtype == rows.like.dtype
+    after = part.start + (part.stop - part.start) // DEPTH * DEPTH * alone  # before it lies what one row alone is multiplied with
+    if after > part.start:
+        _loops().last_products(rows.at(part.start), rows.like, _origin(origin, part.start), after - part.start, DEPTH, out)
+    if after < part.stop:
+        tile = SCRATCH.array(len(out), DEPTH, dtype)
+        _loops().gram(rows.at(after), rows.like, _origin(origin, after), part.stop - after, first // 4 * 4, tile, out)
 
 
 def distances_into(left: RowAddresses, right: RowAddresses, part: slice, out: Array) -> None:

@@ -53,7 +53,7 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
 
         def upper(part: slice) -> Array:
             out = np.zeros((padded, padded))
-            compiled.gram_into(places, base, part, dtype, first // 4 * 4, out)
+            compiled.gram_into(places, base, part, dtype, first, out)
             return out
 
         products = n * width * max(1, n // FEW_ROWS)

@@ -223,14 +223,15 @@ def verdicts(nodes: Sequence[int], outcome: Outcome, rule: Rule) -> dict[int, No
         kept = np.isin(np.arange(len(nodes)), outcome.selected)
     scores = [None] * len(nodes) if outcome.scores is None else [float(score) for score in outcome.scores]
     said = detected(nodes, outcome.detections) if outcome.detections else {}
+    out = f"left out by {rule}"
     return {
-        node: said[node] if node in said and said[node].detected else _of_rule(keep, rule, score, float(weight), said.get(node))
+        node: said[node] if node in said and said[node].detected else _of_rule(keep, out, score, float(weight), said.get(node))
         for node, keep, score, weight in zip(nodes, kept, scores, outcome.influence, strict=True)
     }
 
 
-def _of_rule(kept: bool, rule: Rule, score: float | None, weight: float, said: NodeReport | None) -> NodeReport:
-    status, reason = ("kept", "") if kept else ("rejected", f"left out by {rule}")
+def _of_rule(kept: bool, out: str, score: float | None, weight: float, said: NodeReport | None) -> NodeReport:
+    status, reason = ("kept", "") if kept else ("rejected", out)
     return NodeReport(status, reason, score, weight, detections={} if said is None else said.detections)
 
 

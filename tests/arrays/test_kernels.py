@@ -91,6 +91,19 @@ def test_compiled_gram_and_combination_agree_with_numpy(n, dtype, with_origin, m
 
 
 @needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("with_origin", [True, False])
+@pytest.mark.parametrize("n", [2, 5, 16, 17, 33])
+def test_products_with_the_last_row_alone_have_the_bits_of_all_products(n, with_origin, dtype):
+    X = rows(n, WIDE + 7, dtype=dtype)
+    origin = rows(1, WIDE + 7, seed=1, dtype=dtype)[0] if with_origin else None
+    for exact in (False, True):
+        whole, alone = (kernels.gram(X, origin, exact, first=first) for first in (0, n - 1))
+        assert np.array_equal(alone[-1], whole[-1])
+        assert np.array_equal(alone[:, -1], whole[:, -1])
+
+
+@needs_numba
 @pytest.mark.parametrize(("n", "d"), [(1, 5), (3, 2), (10, 1), (10, 79_510), (17, 300_001)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiled_moments_have_the_bits_of_numpys(n, d, dtype):
