@@ -138,6 +138,8 @@ class Geometry(ABC):
         few = self.sample(COMPARED_FIRST)
         order = np.lexsort(few.T[::-1])
         equal = (few[order[1:]] == few[order[:-1]]).all(axis=1)
+        if not equal.any():
+            return order
         groups = np.split(order, np.flatnonzero(~equal) + 1)  # rows that are alike so far
         return np.concatenate([sorted(group.tolist(), key=cmp_to_key(self._compare)) for group in groups]).astype(np.int64)
 
