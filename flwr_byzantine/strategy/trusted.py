@@ -12,6 +12,7 @@ from flwr_byzantine.arrays.forms import rounded
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.rules.detecting.zeno import Zeno
 from flwr_byzantine.rules.server import Layout, Server
 from flwr_byzantine.strategy.policy import Policy
 from flwr_byzantine.strategy.template import Template
@@ -70,6 +71,11 @@ def _of_model(function: OfModel | None, server_round: int, template: Template) -
 def trusts(rule: Rule) -> bool:
     """Whether a rule or a part of a chain needs the server's own update."""
     return any("trusted" in stage.anchors for stage in rule.stages())
+
+
+def asks_server(rule: Rule | None) -> bool:
+    """Whether a rule needs data of the server's own: for an update, or for the loss of a model."""
+    return rule is not None and (trusts(rule) or any(isinstance(stage, Zeno) for stage in rule.stages()))
 
 
 def server_delta(train: ServerUpdate | None, server_round: int, model: Any, template: Template) -> Array | None:

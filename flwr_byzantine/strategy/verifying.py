@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.flower.words import printable
@@ -21,7 +22,8 @@ from flwr_byzantine.strategy.stored import Damaged, Stored, read
 from flwr_byzantine.strategy.trusted import layout
 
 NEAR = 1e-9  # of weights and scores, relative: these are told, and nothing is made of them
-SAID = ("server_round", "run", "rule", "f", "n_valid", "aggregated", "model_sha256", "aggregate_sha256")
+LATER = {"seconds", "arithmetic", "ended", "planned", "banned", "evaluation", "nodes"}  # known when the round is kept: all but these
+OF_A_NODE_LATER = {"seconds", "staleness"}
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,24 @@ def _from_line(report: RoundReport, told: RoundReport | None) -> Iterator[str]:
     """What the file of reports says otherwise."""
     if told is None:
         return
-    for name in SAID:
-        if getattr(report, name) != getattr(told, name):
-            yield f"the file of reports has {name} {getattr(told, name)!r}, and the round {getattr(report, name)!r}"
+    here, there = (json.loads(found.to_json()) for found in (report, told))
+    yield from (f"the file of reports has {said}" for said in _differences(here, there, LATER))
     for node in sorted(report.nodes.keys() | told.nodes.keys()):
-        here, there = (_said(found.nodes.get(node)) for found in (report, told))
-        if here != there:
-            yield f"the file of reports says of node {node} {there}, and the round {here}"
+        one, other = (found["nodes"].get(str(node)) for found in (here, there))
+        if one is None or other is None:
+            which = "the file of reports says nothing of" if other is None else "the file of reports alone has"
+            yield f"{which} node {node}"
+        else:
+            yield from (f"of node {node} the file of reports has {said}" for said in _differences(one, other, OF_A_NODE_LATER))
 
 
-def _said(entry: NodeReport | None) -> str:
-    return "nothing" if entry is None else f"{entry.status} {entry.reply_sha256}".strip()
+def _differences(here: dict[str, Any], there: dict[str, Any], later: set[str]) -> Iterator[str]:
+    for name in [name for name in {**here, **there} if name not in later]:
+        one, other = here.get(name), there.get(name)
+        if not _equal(one, other):
+            yield f"{name} {printable(repr(other))}, and the round {printable(repr(one))}"
+
+
+def _equal(one: object, other: object) -> bool:
+    """Whether two decoded values are written alike; NaN is like NaN."""
+    return json.dumps(one) == json.dumps(other)

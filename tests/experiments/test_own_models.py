@@ -97,6 +97,21 @@ def stuck(shape, classes):
     return Stuck(64, classes)
 
 
+class TwoRows(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.view(2, 64))
+
+
+def two_rows(shape, classes):
+    return TwoRows(64, classes)
+
+
+def not_a_number(shape, classes):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+    nn.init.constant_(net[1].bias, float("nan"))
+    return net
+
+
 def few():
     return nn.Flatten()
 """
@@ -132,7 +147,9 @@ def test_a_model_of_ones_own_gets_images_and_the_tasks_seed(own):
         ("nothing", "must return a torch.nn.Module, got NoneType"),
         ("broken", "raised KeyError: 'width'"),
         ("few", "raised TypeError: few() takes 0 positional arguments but 2 were given"),
-        ("deaf", "cannot read examples of 1 x 8 x 8: RuntimeError: "),
+        ("deaf", "cannot read 2 examples of 1 x 8 x 8: RuntimeError: "),
+        ("two_rows", "cannot read 3 examples of 1 x 8 x 8: RuntimeError: "),
+        ("not_a_number", "must give finite scores at first, got nan"),
         ("narrow", "must give (rows, 10) scores, one a class, got (2, 3) for 2 rows"),
         ("pair", "must give (rows, 10) scores, one a class, got tuple for 2 rows"),
         ("doubles", "must have float32 parameters to train, got torch.float64"),

@@ -187,6 +187,11 @@ def test_an_attack_that_does_nothing_in_any_round_says_so():
     assert list(possible(task)) == list(range(1, 10))
     assert idle(task, attacks.ALIE(), 5) == ""
     assert idle(task, attacks.ALIE(z=0.0), 5).startswith("ALIE sends the honest mean itself")
+    late, unlucky = Task(num_malicious=2, attack_from=30), Task(num_clients=100, num_malicious=1, clients_per_round=2)
+    assert idle(late, attacks.SignFlip(), 29) == "nobody attacks in rounds 1 to 29: attack-from = 30"
+    assert idle(late, attacks.SignFlip(), 30) == ""
+    assert not any(attackers(unlucky, number) for number in (1, 2))
+    assert idle(unlucky, attacks.SignFlip(), 2).endswith("2: no client of the pool of attackers is sampled with this seed")
 
 
 def test_f_of_a_plan_holds_over_all_rounds_and_is_the_smallest():

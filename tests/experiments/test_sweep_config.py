@@ -55,6 +55,18 @@ BAD = {
     "empty list": ("[grid]\nlr = []", "[grid] lr must be a list of one value or more, got []"),
     "twice": ("[task]\nlr = 0.1\n[grid]\nlr = [0.2]", "[grid] lr is given in [task] or [sweep] too; give it once"),
     "twice in general": ("[sweep]\nrounds = 3\n[task]\nrounds = 4", "[task] rounds is given in [sweep] too; give it once"),
+    "refresh on arrays": (
+        "[task]\nmethod = 'byzantine-sgd'\nrefresh = 0.5\nlr = 0.1",
+        'refresh is not in the engine "batched", which makes one gradient a client; set engine = "local"',
+    ),
+    "no data for the server's update": (
+        "[task]\nstrategy = 'fltrust'\nvalidation = 0.0",
+        "strategy 'fltrust' asks for data of the server's own, and validation = 0 leaves it none; set validation, say to 0.1",
+    ),
+    "no data for the server's loss": (
+        "[task]\nstrategy = 'zeno+mean'\nvalidation = 0.0",
+        "strategy 'zeno+mean' asks for data of the server's own",
+    ),
     "unknown engine": ("[sweep]\nengine = 'dask'", "[sweep] engine must be one of 'local', 'batched', 'ray', got 'dask'"),
     "never evaluated": ("[sweep]\nevaluate-every = 0", "[sweep] evaluate-every must be an integer >= 1, got 0"),
     "evaluated after half rounds": ("[grid]\nevaluate-every = [1, 2.5]", "[grid] evaluate-every must be an integer >= 1, got 2.5"),

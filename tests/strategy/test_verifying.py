@@ -165,6 +165,32 @@ def test_the_file_of_reports_must_say_the_same(tmp_path):
         verify(path, reports=path.with_suffix(".none") if lines.write_text("") else lines)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("kappa", 0.001), ("n_sampled", 99), ("feasible", False), ("note", "fine"), ("notes", ["x"]), ("min_n", 1)]
+)
+def test_every_field_of_the_report_in_the_file_counts(name, value, tmp_path):
+    ran(rules.Krum(f=2), tmp_path)
+    lines, (path,) = tmp_path / "rounds.jsonl", files(tmp_path)
+    lines.write_text(json.dumps({**json.loads(lines.read_text()), name: value}) + "\n")
+    assert f"the file of reports has {name} " in verify(path, reports=lines).difference
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("weight", 0.77), ("score", 5.0), ("status", "rejected"), ("reason", "so"), ("reply_sha256", "0")]
+)
+def test_every_field_of_a_node_in_the_file_counts(name, value, tmp_path):
+    ran(rules.Krum(f=2), tmp_path)
+    lines, (path,) = tmp_path / "rounds.jsonl", files(tmp_path)
+    report = json.loads(lines.read_text())
+    node = next(node for node, entry in report["nodes"].items() if entry["status"] == "kept")
+    report["nodes"][node][name] = value
+    lines.write_text(json.dumps(report) + "\n")
+    assert f"of node {node} the file of reports has {name} {value!r}" in verify(path, reports=lines).difference
+    del report["nodes"][node]
+    lines.write_text(json.dumps(report) + "\n")
+    assert f"the file of reports says nothing of node {node}" in verify(path, reports=lines).difference
+
+
 @pytest.mark.parametrize("spoil", [lambda line: line[:300], lambda line: json.dumps({**json.loads(line), "nodes": 3})])
 def test_a_spoilt_line_of_the_file_of_reports_is_none(spoil, tmp_path):
     ran(rules.Krum(f=2), tmp_path)
@@ -188,6 +214,14 @@ def test_the_command_says_so_and_ends_with_its_status(tmp_path):
     assert bad.exit_code == 1
     assert len(bad.output.strip().splitlines()) == 1
     assert "the reply of node 4 has SHA-256" in bad.output
+
+
+def test_a_missing_round_hides_no_other(tmp_path):
+    ran(rules.Krum(f=2), tmp_path)
+    (path,) = files(tmp_path)
+    found = CliRunner().invoke(app, ["verify", str(path), str(path) + ".none"])
+    assert found.exit_code != 0
+    assert "was done as its report says" in found.output
 
 
 def test_a_damaged_file_and_a_missing_one_are_refused(tmp_path):

@@ -18,8 +18,10 @@ def verify(
     """Make the aggregate of kept rounds again, and say whether each was done as its report says; exit status 1 unless all were."""
     from flwr_byzantine.strategy.verifying import verify as again
 
-    found = [again(path, reports=reports) for path in rounds]
-    for one in found:
-        (fail if one.difference else lambda text: say(console, text))(str(one))
-    if any(one.difference for one in found):
+    differ = False
+    for path in rounds:  # each is said before the next one, which may not be there
+        found = again(path, reports=reports)
+        differ = differ or bool(found.difference)
+        (fail if found.difference else lambda text: say(console, text))(str(found))
+    if differ:
         raise typer.Exit(1)

@@ -21,10 +21,11 @@ from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.participation import idle
 from flwr_byzantine.experiments.tasks.sources import missing
-from flwr_byzantine.experiments.tasks.task import ALL, Task
+from flwr_byzantine.experiments.tasks.task import ALL, NO_REFRESH, Task
 from flwr_byzantine.flower.spans import profiled
 from flwr_byzantine.rules import Rule
 from flwr_byzantine.rules.parsing import AUTO, faults, largest, parse_strategy
+from flwr_byzantine.strategy.trusted import asks_server
 from flwr_byzantine.theory import plan_sampling
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Cell:
         if self.config["attack"] != NO_ATTACK and not self.config["num_malicious"]:
             problem = f"nobody mounts the attack {self.config['attack']!r}: num-malicious = 0"
             raise InvalidParameter(f"{problem}; set num-malicious, or leave the cell out by [[exclude]]")
+        self._check_server()
         self.try_attack()
         rule, n, f = self.rule(), self.task().per_round, self.config["f"]
         if rule is not None and n < rule.min_n():
@@ -88,6 +90,14 @@ class Cell:
             key, lower = ("num-clients", "lower f") if whole else ("clients-per-round", "lower f, say to a share such as 0.2")
             problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got {key} = {n}"
             raise InvalidParameter(f"{problem}; {lower}, raise {key}, or leave the cell out by [[exclude]]")
+
+    def _check_server(self) -> None:
+        """The engine must know what the server asks for, and the server have the data that the strategy looks at."""
+        if self.config["engine"] == "batched" and self.config["refresh"]:
+            raise InvalidParameter(NO_REFRESH)
+        if not self.config["validation"] and asks_server(self.rule()):
+            named = f"strategy {self.config['strategy']!r} asks for data of the server's own, and validation = 0"
+            raise InvalidParameter(f"{named} leaves it none; set validation, say to 0.1, or leave the cell out by [[exclude]]")
 
     def faults(self) -> int:
         """The number f that the strategy is told: as given, a share of a round's clients, what the plan says, or the most it allows.

@@ -66,6 +66,13 @@ def possible(task: Task) -> range:
 
 def idle(task: Task, attack: Attack | None, rounds: int) -> str:
     """Why the attack does nothing in any round; empty where it does something in some, or there is none."""
+    if attack is not None and task.num_malicious and not any(attackers(task, number) for number in range(1, rounds + 1)):
+        why = (
+            f"attack-from = {task.attack_from}"
+            if task.attack_from > rounds
+            else "no client of the pool of attackers is sampled with this seed"
+        )
+        return f"nobody attacks in rounds 1 to {rounds}: {why}"
     texts = [] if attack is None else [attack.idle(task.per_round, count, rounds) for count in possible(task)]
     return texts[len(texts) // 2] if texts and all(texts) else ""
 

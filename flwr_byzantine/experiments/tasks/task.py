@@ -29,6 +29,7 @@ OPTIMIZERS = {  # of torch.optim
 }
 HIDDEN = {"digits": (64,)}
 WIDE = (128, 64)  # hidden widths for every other data set
+NO_REFRESH = 'refresh is not in the engine "batched", which makes one gradient a client; set engine = "local"'
 ALL = "all"
 PER_ROUND = Constraint(int, ge=1, either=Constraint(float, gt=0, le=1, either=Constraint(str, choices=(ALL,))))
 

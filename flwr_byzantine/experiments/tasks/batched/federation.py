@@ -29,7 +29,7 @@ from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.experiments.tasks.participation import attackers, participants
 from flwr_byzantine.experiments.tasks.sampling import below_of
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
-from flwr_byzantine.experiments.tasks.task import Task
+from flwr_byzantine.experiments.tasks.task import NO_REFRESH, Task
 from flwr_byzantine.experiments.tasks.training import Examples
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.spans import span
@@ -93,7 +93,7 @@ class Federation:
 
     def __init__(self, task: Task, rule: Rule | None, attack: Attack | None, device: str, certificate: bool, threads: int | None) -> None:
         if task.refresh:
-            raise InvalidParameter('refresh is not in the engine "batched", which makes one gradient a client; set engine = "local"')
+            raise InvalidParameter(NO_REFRESH)
         self.task, self.attack = task, attack
         self.learned = TaskModel(task, attack, device)
         below = below_of(task)

@@ -29,22 +29,28 @@ def own(name: str, data: Data) -> nn.Module:
     if kinds != {"torch.float32"}:
         raise InvalidParameter(f"model {name!r} must have float32 parameters to train, got {', '.join(sorted(kinds)) or 'none'}")
     whole = nn.Sequential(nn.Unflatten(1, data.shape), net) if len(data.shape) > 1 else net
-    scores = _scores(name, whole, data)
-    if not isinstance(scores, torch.Tensor) or scores.shape != (2, data.classes):
-        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
-        raise InvalidParameter(f"model {name!r} must give (rows, {data.classes}) scores, one a class, got {got} for 2 rows")
+    for rows in (2, 3):  # whichever number of rows
+        _check(name, _scores(name, whole, data.train_x[:rows], data.shape), min(rows, len(data.train_x)), data.classes)
     _try_gradient(name, whole, data)
     return whole
 
 
-def _scores(name: str, net: nn.Module, data: Data) -> object:
-    """What the net says of two examples; lazy parameters get their shapes by that."""
+def _scores(name: str, net: nn.Module, x: torch.Tensor, shape: tuple[int, ...]) -> object:
+    """What the net says of a few examples; lazy parameters get their shapes by that."""
     try:
         with torch.no_grad():
-            return net.eval()(data.train_x[:2])
+            return net.eval()(x)
     except Exception as error:
-        shown = " x ".join(map(str, data.shape))
-        raise InvalidParameter(f"model {name!r} cannot read examples of {shown}: {type(error).__name__}: {error}") from error
+        shown = f"{len(x)} examples of {' x '.join(map(str, shape))}"
+        raise InvalidParameter(f"model {name!r} cannot read {shown}: {type(error).__name__}: {error}") from error
+
+
+def _check(name: str, scores: object, rows: int, classes: int) -> None:
+    if not isinstance(scores, torch.Tensor) or scores.shape != (rows, classes):
+        got = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise InvalidParameter(f"model {name!r} must give (rows, {classes}) scores, one a class, got {got} for {rows} rows")
+    if not scores.isfinite().all():
+        raise InvalidParameter(f"model {name!r} must give finite scores at first, got {scores[~scores.isfinite()][0].item()}")
 
 
 def _try_gradient(name: str, net: nn.Module, data: Data) -> None:

@@ -73,8 +73,9 @@ def _part(name: str, which: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray
     """Examples and labels of one part as arrays of the kinds that are kept."""
     x, y = (_array(name, which, values) for values in (x, y))
     if y.ndim != 1 or y.dtype.kind not in "iu" or len(y) != len(x) or not len(y) or y.min() < 0:
-        wanted = f"{len(x)} integer labels >= 0, one for each example, and at least one"
-        raise InvalidParameter(f"dataset {name!r}: {which} needs {wanted}, got {y.dtype} of shape {y.shape}")
+        negative = f", the least of them {y.min()}" if y.dtype.kind == "i" and y.size and y.min() < 0 else ""
+        wanted = f"an example at least and an integer label >= 0 for each, got {len(x)} examples"
+        raise InvalidParameter(f"dataset {name!r}: {which} needs {wanted} and labels of {y.dtype} and shape {y.shape}{negative}")
     return _kept(name, which, x), y.astype(np.int64)
 
 
@@ -91,8 +92,9 @@ def _kept(name: str, which: str, x: np.ndarray) -> np.ndarray:
     kind = x.dtype.kind
     if x.ndim not in (2, 3, 4) or kind not in "fiu" or (x.dtype != np.uint8 and kind in "iu" and x.ndim != 2) or not x[0].size:
         raise InvalidParameter(f"dataset {name!r}: {which} examples must be {EXAMPLES}, got {x.dtype} of shape {x.shape}")
-    if (kind == "f" and not np.isfinite(x).all()) or (kind == "i" and x.min() < 0):
-        raise InvalidParameter(f"dataset {name!r}: {which} examples must be finite, and tokens >= 0; {x.dtype} of shape {x.shape} are not")
+    if (kind == "f" and not np.abs(x).max() <= np.finfo(np.float32).max) or (kind == "i" and x.min() < 0):
+        wanted = "finite as float32, and tokens >= 0"
+        raise InvalidParameter(f"dataset {name!r}: {which} examples must be {wanted}; {x.dtype} of shape {x.shape} are not")
     x = x[:, None] if x.ndim == 3 else x
     return np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32 if kind == "f" else np.int64))
 
@@ -104,7 +106,12 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def _groups(name: str, groups: Any, rows: int) -> np.ndarray | None:
-    found = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if found is not None and found.shape != (rows,):
+    if groups is None:
+        return None
+    try:
+        found = np.unique(np.asarray(groups), return_inverse=True)[1]
+    except (TypeError, ValueError) as error:
+        raise InvalidParameter(f"dataset {name!r}: groups must be {rows} names or numbers, none of them missing ({error})") from None
+    if found.shape != (rows,):
         raise InvalidParameter(f"dataset {name!r}: groups must be a vector of {rows}, one for each training example, got {found.shape}")
     return found
