@@ -100,7 +100,9 @@ def _not_finite(origin: Array) -> Array | None:
 
 
 def _extended_median(rows: Sequence[Array]) -> Array:
-    """(c,) medians of numbers and infinities, NaN being the largest."""
+    """(c,) medians of numbers and infinities, NaN being the largest; zeros and NaN have one sign, as sorting fixes the order of neither."""
     values = np.sort(np.array(rows, np.float64), axis=0)
     low, high = values[(len(rows) - 1) // 2], values[len(rows) // 2]
-    return np.asarray(np.where(low == high, low, low / 2 + high / 2))
+    with np.errstate(invalid="ignore"):  # of both infinities there is no mean
+        found = np.where(low == high, low, low / 2 + high / 2) + 0.0
+    return np.where(np.isnan(found), np.nan, found)

@@ -15,7 +15,10 @@ from flwr_byzantine.strategy.steps import Replace
 from tests.support.rules import RULES
 
 N = 13
-MODEL = {"w": np.linspace(-1, 1, 700, dtype=np.float32).reshape(70, 10), "b": np.ones(9, np.float64)}
+MODEL = {
+    "w": np.linspace(-1, 1, 700, dtype=np.float32).reshape(70, 10),
+    "b": np.ones(1100, np.float64),
+}  # b is wider than a tile of products
 needs_numba = pytest.mark.skipif(not compiled.AVAILABLE, reason="Numba is not installed")
 
 
@@ -38,7 +41,7 @@ def aggregate(rule, order, one_by_one=True, broken=False, **policy):
     made = core(rule, **policy)
     replies = [Reply(node, arrays, {}, 10, source=arrays) for node, arrays in updates().items()]
     if broken:
-        replies.append(Reply(N + 1, {"w": np.full((70, 10), np.nan, np.float32), "b": MODEL["b"]}, {}, 10, source=object()))
+        replies.append(Reply(N + 1, {"w": np.full_like(MODEL["w"], np.nan), "b": MODEL["b"]}, {}, 10, source=object()))
     came = [replies[i] for i in order if i < len(replies)]
     if one_by_one:
         for reply in came:
@@ -87,6 +90,8 @@ def test_an_unusable_reply_leaves_no_trace(rule):
         (rules.Krum(f=2), True, False),
         (rules.chain(rules.NNM(f=2), rules.Median()), True, False),
         (rules.chain(rules.ARC(f=2), rules.Krum(f=2)), True, False),
+        (rules.MultiKrum(f=2), True, False),
+        (rules.AutoGM(f=2), True, False),
         (rules.CGE(f=2), False, True),
         (rules.CenteredClipping(f=2), False, True),
         (rules.chain(rules.Clipping(), rules.Median()), False, True),
@@ -106,8 +111,10 @@ def test_what_a_rule_asks_first_is_known_when_the_last_reply_but_one_was_there(r
     read, whole = [], kernels.distances
     monkeypatch.setattr(kernels, "distances", lambda left, *others: read.append(len(left)) or whole(left, *others))
     made.arrived(replies[-1])
-    made.round(1, replies)
+    combined = made.round(1, replies)
     assert sum(read) == 2 * distances * (1 + len(rule.stages()[0].anchors))  # the last reply's, in both arrays, and the anchor's
+    expected, _ = aggregate(rule, range(N), one_by_one=False)
+    np.testing.assert_array_equal(np.concatenate([v.ravel() for v in combined.arrays.values()]), expected)
 
 
 def test_centered_clipping_measures_to_its_last_aggregate_on_arrival():

@@ -83,3 +83,13 @@ def test_sizes_are_the_majority_s():
 def test_empty_arrays_decide_nothing():
     roles = decide({"w": np.ones(2), "seen": np.ones(0)}, "trained")
     assert str(roles) == "judged 1 array, 2 values; state: 1 empty array"
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1), [1, 3, 0, 2]], ids=["as it is", "reversed", "mixed"])
+def test_where_the_broadcast_is_not_finite_zeros_and_nan_have_one_sign(order):
+    rows = np.array(
+        [[0.0, -0.0, -np.inf, np.nan], [-0.0, -0.0, -np.inf, -np.nan], [-0.0, 0.0, np.inf, -np.nan], [0.0, -0.0, np.inf, np.nan]]
+    )
+    found = carried(list(rows[order]), np.full(4, np.inf), 1)
+    np.testing.assert_array_equal(found, [0.0, 0.0, np.nan, np.nan])
+    assert not np.signbit(found).any()
