@@ -105,6 +105,8 @@ class Buffered(Wrapper):
 
     def _check_size(self) -> None:
         rule = self.rule_at(self.size)
+        if self.pool is None and self.num_malicious is not None and self.num_malicious > self.size:  # all of a larger one may be in it
+            rule = rule.with_f(self.num_malicious)
         if rule.min_n() > self.size:
             raise InvalidParameter(
                 f"Buffered: {rule} needs size={rule.min_n()} at least, got {self.size}; lower f, or take a larger buffer"

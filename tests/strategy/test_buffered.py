@@ -295,6 +295,7 @@ def test_a_huge_reply_to_an_old_model_stays_a_number(dtype):
         (lambda: grid(n=0), "n must be an integer >= 1, got 0"),
         (lambda: grid(enough=1.5), "TimedGrid: enough must be a number >= 0 and <= 1, got 1.5"),
         (lambda: run(buffered(), grid(seconds=lambda node, count: -1.0)), r"TimedGrid: seconds\(\d+, 1\) must be a number >= 0, got -1.0"),
+        (lambda: Buffered("krum", 9, num_malicious=20), r"Krum\(f=20\) needs size=43 at least, got 9"),
         (lambda: Buffered("trimmed-mean", 5, num_malicious=3), r"TrimmedMean\(f=3\) needs size=7 at least, got 5"),
     ],
 )
