@@ -47,12 +47,19 @@ def divided(data: Data, partition: str, options: Mapping[str, Any], alpha: float
     except Exception as error:
         degree = f" with alpha = {alpha:g}" if alpha else ""
         problem = f"{len(data.train_y)} examples cannot be divided among {parts} clients by partition {partition!r}{degree}"
-        why, advice = " ".join(str(error).split()), "raise alpha" if alpha else "change its options"
-        raise InvalidParameter(f"{problem} ({why}); {advice} or lower num-clients") from None
+        raise InvalidParameter(f"{problem} ({' '.join(str(error).split())}); {_advice(error, options, alpha)}") from None
     empty = [number for number, rows in enumerate(found) if not len(rows)]
     if empty:
         raise InvalidParameter(f"partition {partition!r} leaves client {empty[0]} of {parts} without an example; lower num-clients")
     return found
+
+
+def _advice(error: Exception, options: Mapping[str, Any], alpha: float) -> str:
+    if options and isinstance(error, TypeError):
+        given = ", ".join(f"{name.replace('_', '-')} = {value!r}" for name, value in options.items())
+        return f"an option is of a wrong kind: {given}"
+    lower = "lower min-partition-size, " if "min_partition_size" in options else ""
+    return f"{lower}{'raise alpha' if alpha else 'change its options'} or lower num-clients"
 
 
 def _divide(data: Data, partition: str, options: Mapping[str, Any], alpha: float, parts: int, seed: int) -> list[Array]:
