@@ -12,7 +12,7 @@ from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.experiments.tasks import Task, batched, training
 from flwr_byzantine.experiments.tasks.batched import recorded
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
-from flwr_byzantine.experiments.tasks.batched.stacked import Optimizers, Program, Steps, Team
+from flwr_byzantine.experiments.tasks.batched.stacked import Optimizers, Program, Steps, Team, stacks
 from flwr_byzantine.experiments.tasks.engines import federate_on
 from flwr_byzantine.experiments.tasks.models import model
 from flwr_byzantine.rules.parsing import parse_strategy
@@ -139,6 +139,21 @@ def test_threads_do_not_change_a_bit(name):
     rule = parse_strategy(strategy, 2, {"radius": 2.0} if "clipping" in strategy else {})
     models = [batched.federate(task, rule, attack, 2, threads=threads)[1] for threads in (1, 3)]
     assert all(np.array_equal(models[0][key], models[1][key]) for key in models[0])
+
+
+@pytest.mark.parametrize("at_one_model", [True, False])
+def test_what_vmap_would_take_one_after_the_other_is_no_program(at_one_model):
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.out = nn.LSTM(8, 4, batch_first=True), nn.Linear(4, 10)
+
+        def forward(self, x):
+            return self.out(self.lstm(x.view(len(x), 8, 8))[0][:, -1])
+
+    for _ in range(2):
+        assert not stacks(Rows(), torch.ones(2, 64), at_one_model)
+    assert stacks(nn.Linear(64, 10), torch.ones(2, 64), at_one_model)
 
 
 @pytest.mark.parametrize("name", ["alie", "gradients", "frozen layer"])
