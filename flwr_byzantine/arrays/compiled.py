@@ -92,7 +92,7 @@ def gram_into(rows: RowAddresses, origin: RowAddresses | None, part: slice, dtyp
     alone = first == len(rows.starts) - 1 and dtype == rows.like.dtype
     after = part.start + (part.stop - part.start) // DEPTH * DEPTH * alone  # before it lies what one row alone is multiplied with
     if after > part.start:
-        _loops().last_products(rows.at(part.start), rows.like, _origin(origin, part.start), after - part.start, DEPTH, out)
+        _loops("statistics").last_products(rows.at(part.start), rows.like, _origin(origin, part.start), after - part.start, DEPTH, out)
     if after < part.stop:
         tile = SCRATCH.array(len(out), DEPTH, dtype)
         _loops().gram(rows.at(after), rows.like, _origin(origin, after), part.stop - after, first // 4 * 4, tile, out)

@@ -172,41 +172,6 @@ def gram(places, like, origin, width, first, tile, out):
 
 
 @kernel(fastmath=FAST)
-def last_products(places, like, origin, width, depth, out):
-    """Add the products of all rows with the last one to its column of `out`, in whole tiles of `depth` columns.
-
-    The bits are those of `gram`, since 16 sums are in registers here too. Nothing is copied: 16 rows at a time are read where they lie.
-    """
-    n, zero, none = places.shape[0], like.dtype.type(0), np.zeros(depth, like.dtype)
-    for i in range(0, n, 16):
-        for start in range(0, width, depth):
-            base = view(origin, like, start, depth) if origin > 0 else none
-            row = view(places[n - 1], like, start, depth)
-            a0, a1, a2, a3 = _four(places, like, i, start, depth)
-            a4, a5, a6, a7 = _four(places, like, i + 4, start, depth)
-            a8, a9, a10, a11 = _four(places, like, i + 8, start, depth)
-            a12, a13, a14, a15 = _four(places, like, i + 12, start, depth)
-            s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = s12 = s13 = s14 = s15 = zero
-            for k in range(depth):
-                o, y = base[k], row[k] - base[k]
-                s0, s1, s2, s3 = s0 + (a0[k] - o) * y, s1 + (a1[k] - o) * y, s2 + (a2[k] - o) * y, s3 + (a3[k] - o) * y
-                s4, s5, s6, s7 = s4 + (a4[k] - o) * y, s5 + (a5[k] - o) * y, s6 + (a6[k] - o) * y, s7 + (a7[k] - o) * y
-                s8, s9, s10, s11 = s8 + (a8[k] - o) * y, s9 + (a9[k] - o) * y, s10 + (a10[k] - o) * y, s11 + (a11[k] - o) * y
-                s12, s13, s14, s15 = s12 + (a12[k] - o) * y, s13 + (a13[k] - o) * y, s14 + (a14[k] - o) * y, s15 + (a15[k] - o) * y
-            sums = (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15)
-            for p in range(min(16, n - i)):
-                out[i + p, n - 1] += sums[p]
-
-
-@kernel()
-def _four(places, like, i, start, c):
-    """The values start..start + c of the rows i to i + 3; of the last row in place of rows that are not there."""
-    last = places.shape[0] - 1
-    first, second = view(places[min(i, last)], like, start, c), view(places[min(i + 1, last)], like, start, c)
-    return first, second, view(places[min(i + 2, last)], like, start, c), view(places[min(i + 3, last)], like, start, c)
-
-
-@kernel(fastmath=FAST)
 def combine(places, like, weights, origin, rest, width, limit, out):
     """Write the weighted sum of the rows, and of the origin `rest` times, to `out`."""
     total = np.zeros(4096)
