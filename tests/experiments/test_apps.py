@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import attacks
+from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.apps.client import AppClient
 from flwr_byzantine.experiments.apps.federation import federate_app
 from flwr_byzantine.experiments.apps.first import first
@@ -163,3 +164,9 @@ def test_a_changed_source_is_another_app_and_another_folder_is_not(tmp_path):
 def test_versions_are_those_of_installed_packages_that_the_app_names(tmp_path):
     cell = AppCell.over(app(project(tmp_path)), {"attack": ("none", {}), "strategy": ("fedavg", {})})
     assert set(versions(cell.packages())) == {"flwr-byzantine", "flwr", "numpy", "torch", "scikit-learn"}
+
+
+@pytest.mark.parametrize("strategy", ["fltrust", "zeno+mean"])
+def test_a_strategy_that_asks_for_the_servers_data_is_refused_for_an_app(strategy, tmp_path):
+    with pytest.raises(InvalidParameter, match="asks for data of the server's own, which an app does not bring"):
+        AppCell.over(app(project(tmp_path)), {"attack": ("none", {}), "strategy": (strategy, {}), "num_malicious": 0})

@@ -13,6 +13,7 @@ from flwr_byzantine.experiments.defaults import DEFAULTS
 from flwr_byzantine.experiments.results import snake
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.tasks.task import ALL, Task
+from flwr_byzantine.strategy.trusted import asks_server
 
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.measures import History
@@ -75,6 +76,11 @@ class AppCell(Cell):
             problem = "engine 'batched' trains the package's own tasks, not the clients of an app"
             raise InvalidParameter(f"{problem}; take 'local' or 'ray'")
         super().check()
+
+    def check_server(self) -> None:
+        """No strategy may ask for data of the server's own."""
+        if asks_server(self.rule()):
+            raise InvalidParameter(f"strategy {self.config['strategy']!r} asks for data of the server's own, which an app does not bring")
 
     def try_attack(self) -> None:
         """Mount the attack on made-up updates."""

@@ -82,7 +82,7 @@ class Cell:
         if self.config["attack"] != NO_ATTACK and not self.config["num_malicious"]:
             problem = f"nobody mounts the attack {self.config['attack']!r}: num-malicious = 0"
             raise InvalidParameter(f"{problem}; set num-malicious, or leave the cell out by [[exclude]]")
-        self._check_server()
+        self.check_server()
         self.try_attack()
         rule, n, f = self.rule(), self.task().per_round, self.config["f"]
         if rule is not None and n < rule.min_n():
@@ -91,7 +91,7 @@ class Cell:
             problem = f"strategy {self.config['strategy']!r} with f = {f} needs at least {rule.min_n()} clients, got {key} = {n}"
             raise InvalidParameter(f"{problem}; {lower}, raise {key}, or leave the cell out by [[exclude]]")
 
-    def _check_server(self) -> None:
+    def check_server(self) -> None:
         """The engine must know what the server asks for, and the server have the data that the strategy looks at."""
         if self.config["engine"] == "batched" and self.config["refresh"]:
             raise InvalidParameter(NO_REFRESH)
