@@ -1,10 +1,9 @@
-"""Data sets that nobody named: Hugging Face's, from a folder that `datasets` reads as no network is needed, and one's own."""
+"""Data sets of one's own."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ from flwr_byzantine import InvalidParameter
 from flwr_byzantine.declare.own import resolve
 from flwr_byzantine.experiments.sweep import read
 from flwr_byzantine.experiments.tasks import Task, data
-from flwr_byzantine.experiments.tasks.partitions import partitions
 from tests.support.sweeps import STRICT, write
 
 RNG = np.random.default_rng(0)
@@ -157,83 +155,3 @@ def test_workers_of_a_sweep_find_ones_own_data(own):
     command = [sys.executable, "-m", "flwr_byzantine", "sweep", "s.toml", "--processes", "2"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**STRICT, "PYTHONPATH": str(Path(__file__).parents[2])})
     assert "2 cells finished, 0 failed" in done.stdout, done.stdout + done.stderr
-
-
-@pytest.fixture
-def hub(tmp_path):
-    """A folder with parquet files of images and labels, as Hugging Face's hub has them; the test may change the columns."""
-
-    def make(change=lambda columns: columns, image=None, label=None, splits=("train", "test")):
-        pictures = [RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8) for _ in range(6)]
-        for split in splits:
-            columns = change({"image": pictures, "label": [0, 1, 2, 0, 1, 2], "writer": list("aabbcc")})
-            features = datasets.Features({name: datasets.Value("string") for name in columns})
-            for name in columns:
-                if name in ("image", "second"):
-                    features[name] = image or datasets.Image()
-                elif name in ("label", "fine"):
-                    features[name] = label or datasets.ClassLabel(num_classes=4)
-            datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
-        return pictures, f"hf:{tmp_path}"
-
-    return make
-
-
-def test_a_hugging_face_set_is_read_with_its_columns_found(hub):
-    pictures, name = hub()
-    found = data.load(Task(dataset=name))
-    assert (found.shape, found.classes, found.train_y.tolist()) == ((3, 6, 8), 4, [0, 1, 2, 0, 1, 2])
-    assert torch.equal(found.train_x[0], torch.from_numpy(pictures[0]).float().div(255).permute(2, 0, 1).flatten())
-
-
-def test_columns_and_splits_can_be_named_and_a_column_can_say_whose_an_example_is(hub):
-    _, name = hub(lambda columns: {**columns, "second": columns["image"], "fine": [1] * 6}, splits=("train", "valid"))
-    options = {"image": "second", "label": "fine", "test": "train", "group": "writer"}
-    found = data.load(Task(dataset=name, dataset_options=options))
-    assert (found.train_y.tolist(), found.groups.tolist()) == ([1] * 6, [0, 0, 1, 1, 2, 2])
-    parts = partitions(Task(dataset=name, dataset_options=options, partition="natural-id", num_clients=3))
-    assert sorted(sorted(part) for part in parts) == [[0, 1], [2, 3], [4, 5]]
-
-
-def test_grey_pictures_and_plain_numbers_are_read_too(hub):
-    _, name = hub(lambda columns: {**columns, "image": [picture[..., 0] for picture in columns["image"]]}, label=datasets.Value("int64"))
-    found = data.load(Task(dataset=name))
-    assert (found.shape, found.classes) == ((1, 6, 8), 3)
-
-
-@pytest.mark.parametrize(
-    ("change", "options", "said"),
-    [
-        (lambda columns: columns, {"image": "imgae"}, "unknown image column of 'hf:"),
-        (lambda columns: columns, {"group": "owner"}, "unknown group column of 'hf:"),
-        (lambda columns: columns, {"test": "tset"}, "no test split could be read (ValueError: The given split: 'tset' is not present"),
-        (lambda columns: columns, {"imgae": "image"}, "did you mean 'image'? choose one of: group, image, label, subset, test, train"),
-        (lambda columns: {**columns, "second": columns["image"]}, {}, "which column is the image? one of image, second; write {name = "),
-        (
-            lambda columns: {"label": columns["label"], "text": list("abcdef")},
-            {},
-            "which column is the image? none of its columns (label, text)",
-        ),
-        (lambda columns: {**columns, "image": [np.zeros((n, 3, 3), np.uint8) for n in range(1, 7)]}, {}, "must have one size, got 6"),
-    ],
-)
-def test_what_is_wrong_with_a_hugging_face_set_is_one_sentence(hub, change, options, said):
-    _, name = hub(change)
-    with pytest.raises(InvalidParameter) as error:
-        data.load(Task(dataset=name, dataset_options=options))
-    assert said in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_hugging_face_set_that_cannot_be_had_is_one_sentence_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        InvalidParameter, match=r"dataset 'hf:nobody/nothing': no train split could be read \(\w+: .*\); check the name, or fetch"
-    ):
-        read(write(tmp_path, "[task]\ndataset = 'hf:nobody/nothing'\n"))
-
-
-@pytest.mark.parametrize("name", ["./nothere", "/nowhere/at/all", "../nothere"])
-def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(name, tmp_path):
-    with pytest.raises(InvalidParameter, match=f"dataset 'hf:{name}': there is no such folder; 'hf:owner/name' is a set of"):
-        read(write(tmp_path, f"[task]\ndataset = 'hf:{name}'\n"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +58,70 @@ def _splits(dataset: str, options: Mapping[str, Any]) -> list[Any]:
     from flwr_datasets import FederatedDataset
 
     datasets.disable_progress_bars()
-    source = FederatedDataset(dataset=dataset.removeprefix(HUB), subset=options.get("subset"), partitioners={}, shuffle=False)
+    name = dataset.removeprefix(HUB)
+    source = FederatedDataset(dataset=name, subset=options.get("subset"), partitioners={}, shuffle=False)
     names = {which: (options[which],) if which in options else usual for which, usual in SPLITS.items()}
-    return [_split(dataset, source, which, names[which]) for which in SPLITS]
+    unreachable = "" if Path(name).is_dir() else _unreachable()
+    with _silent(offline=bool(unreachable)):
+        return [_split(dataset, source, which, names[which], unreachable) for which in SPLITS]
 
 
-def _split(dataset: str, source: Any, which: str, names: tuple[str, ...]) -> Any:
+def _unreachable() -> str:
+    """Why the Hub cannot be reached, by one look, where its library would try six times; "" where it can, or is not to be asked.
+
+    A Hub that is slow to answer can be reached; one that is slow to connect has $HF_HUB_ETAG_TIMEOUT seconds, by default ten.
+    """
+    import datasets
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE:
+        return ""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # of httpx or requests, by the library's version
+        return "" if type(error).__name__ == "ReadTimeout" else f"{constants.ENDPOINT} cannot be reached ({in_a_line(error)})"
+    return ""
+
+
+@contextmanager
+def _silent(offline: bool) -> Iterator[None]:
+    """The libraries log nothing, for what stops them is said here, and with `offline` they look in their cache alone."""
+    import datasets
+    from huggingface_hub.utils import logging as hub_logging
+
+    loggings = (datasets.logging, hub_logging)
+    levels, asked = [one.get_verbosity() for one in loggings], datasets.config.HF_HUB_OFFLINE
+    for one in loggings:
+        one.set_verbosity(logging.CRITICAL)
+    datasets.config.HF_HUB_OFFLINE = asked or offline
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = asked
+        for one, level in zip(loggings, levels, strict=True):
+            one.set_verbosity(level)
+
+
+def _split(dataset: str, source: Any, which: str, names: tuple[str, ...], unreachable: str) -> Any:
     """The first of the splits that there is."""
     try:
         return source.load_split(names[0])
     except Exception as error:
         absent = "not present" in str(error)
         if absent and len(names) > 1:
-            return _split(dataset, source, which, names[1:])
-        problem = f"no {which} split could be read ({in_a_line(error)})"
+            return _split(dataset, source, which, names[1:], unreachable)
+        problem = f"no {which} split could be read: {_why(error, unreachable)}"
     named = f'name it, as in {{name = "{dataset}", {which} = "..."}}'
     raise InvalidParameter(f"dataset {dataset!r}: {problem}; {named if absent else 'check the name, or fetch it where there is a network'}")
+
+
+def _why(error: Exception, unreachable: str) -> str:
+    from datasets.exceptions import DatasetGenerationError
+
+    hidden = isinstance(error, DatasetGenerationError) and error.__cause__
+    if not unreachable:
+        return in_a_line(hidden or error)
+    return f"{'it is not in the cache' if isinstance(error, ConnectionError) else in_a_line(hidden or error)}, and {unreachable}"
 
 
 def _of(kinds: Mapping[str, str], wanted: Iterable[str]) -> list[str]:
