@@ -49,7 +49,7 @@ class History:
         skipped: 1 where the model stayed as it was, since too few replies were valid for the rule, else 0.
         verdicts: for each round, what was said of each client; `precision`, `recall`, `false_alarms` and `auc` of a round, and the
             figures of `detection.SCALARS` of the run, follow from them. Empty without a rule.
-        notices: what the attack said of itself where it does nothing, each sentence once; no measure.
+        notices: what does nothing, such as an attack that says so of itself, each sentence once; no measure.
     """
 
     accuracy: list[float] = field(default_factory=list)

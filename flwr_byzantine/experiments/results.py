@@ -32,7 +32,7 @@ class Result:
         final: each measure's mean over the last three rounds.
         seconds: how long it took.
         versions: of the packages that it ran on.
-        notices: sentences of the attack, where it does nothing in this cell.
+        notices: what does nothing in this cell: the attack, or a step of the schedule that no round comes to.
         profile: seconds of each part of the run, where it was looked for.
         roc: mean ROC curve of the scores, at `detection.RATES`; empty where there is none.
         rule: the strategy with its options, as the tables name it.

@@ -43,6 +43,18 @@ def watched(task, rule=None, rounds=4):
     return np.array([*grid.models, flat(arrays).astype(np.float64)]), grid.replies, history
 
 
+@pytest.mark.parametrize("engine", ["local", "batched"])
+def test_what_of_the_schedule_no_round_comes_to_says_so(engine):
+    late = replace(SMALL, milestones=(1, 3, 4), warm_up=4)
+    history, _ = federate_on(engine, late, None, None, 3, None)
+    assert history.notices == [
+        "lr does not fall at milestones = [3, 4]: no round of 3 is after them",
+        "lr does not rise to its value: warm-up = 4, rounds = 3",
+    ]
+    reached, _ = federate_on(engine, late, None, None, 5, None)
+    assert reached.notices == []
+
+
 @METHODS
 def test_the_rate_of_each_round_is_the_schedules(method):
     """With one step of one batch per round, what a round moves is its rate times the mean gradient there."""

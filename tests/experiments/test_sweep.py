@@ -128,6 +128,18 @@ def test_a_dry_run_says_what_would_run_and_runs_nothing(tiny, tmp_path):
     assert not other.exists()
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_what_no_round_comes_to_is_said_once_with_and_without_a_run(tmp_path, dry):
+    text = "[sweep]\nrounds = 2\n[task]\nmodel = 'softmax'\nlocal-steps = 1\nnum-clients = 5\npartition = 'iid'\nmilestones = [2]\n"
+    text += "num-malicious = 1\nattack-from = 3\n[grid]\nseed = [0, 1]\nattack = ['none', 'sign-flip']\n"
+    file = write(tmp_path, text)
+    path = str(tmp_path / "r.jsonl")
+    done = CliRunner().invoke(app, ["sweep", str(file), "--processes", "1", "--results", path, *dry], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert done.output.count("lr does not fall at milestones = [2]: no round of 2 is after it") == 1
+    assert done.output.count("nobody attacks in rounds 1 to 2: attack-from = 3") == 1
+
+
 @pytest.mark.slow
 def test_both_engines_give_the_same_cell(tmp_path):
     text = TINY.replace('"fedavg", "krum", "nnm+trimmed-mean"', '"nnm+trimmed-mean"').replace('"none", "sign-flip", ', "")

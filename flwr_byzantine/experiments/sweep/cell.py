@@ -19,7 +19,7 @@ from flwr_byzantine.experiments.results import Result, snake
 from flwr_byzantine.experiments.sweep.keys import LISTS, PLAN, TASK, TRIED, shown
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.data import root_of
-from flwr_byzantine.experiments.tasks.participation import idle
+from flwr_byzantine.experiments.tasks.notices import notices
 from flwr_byzantine.experiments.tasks.sources import missing
 from flwr_byzantine.experiments.tasks.task import ALL, NO_REFRESH, Task
 from flwr_byzantine.flower.spans import profiled
@@ -155,9 +155,9 @@ class Cell:
         """The attack, None for none."""
         return parse_attack(self.config["attack"], self.config["attack_options"])
 
-    def idle(self) -> str:
-        """Why the attack does nothing here; empty where it does something, or there is none."""
-        return idle(self.task(), self.attack(), self.config["rounds"])
+    def notices(self) -> list[str]:
+        """What of it does nothing: an attack, or a step of the schedule that no round comes to."""
+        return notices(self.task(), self.attack(), self.config["rounds"])
 
     def __str__(self) -> str:
         config = self.config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,13 +73,17 @@ class _Shown:
 
     def begin(self, work: Plan) -> None:
         self.bar.update(self.task, total=len(work.todo))
+        self._warn(text for cell in work.todo for text in cell.notices())
 
     def note(self, result: Result) -> None:
         self.bar.advance(self.task)
         self.ran.append(result)
         if not result.ok:
             fail(f"failed: {result.error}")
-        for text in [text for text in result.notices if text not in self._noticed]:
+        self._warn(result.notices)
+
+    def _warn(self, notices: Iterable[str]) -> None:
+        for text in dict.fromkeys(text for text in notices if text not in self._noticed):
             self._noticed.append(text)
             warn(text)
 
@@ -100,7 +104,7 @@ def _preview(sweep: Sweep, work: Plan, path: Path, console: Console) -> None:
     counts = {key: Counter(str(cell.config[key]) for cell in sweep.cells) for key in sorted(sweep.cells[0].config)}
     rows = [[shown(key), ", ".join(f"{value} ({n})" for value, n in found.items())] for key, found in counts.items() if len(found) > 1]
     show(Table.of(f"{sweep.name}: {len(sweep.cells)} cells", ("key", "values (cells)"), rows), console)
-    for text in dict.fromkeys(filter(None, (cell.idle() for cell in sweep.cells))):
+    for text in dict.fromkeys(text for cell in sweep.cells for text in cell.notices()):
         warn(text)
     say(console, f"{len(work.todo)} to run, {len(work.done)} finished, {len(work.failed)} failed before; results: {path}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from flwr_byzantine.experiments.measures import History, evaluated
 from flwr_byzantine.experiments.recording import RecordingGrid
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.learned import Learned, TaskModel
-from flwr_byzantine.experiments.tasks.participation import Cohort, idle
+from flwr_byzantine.experiments.tasks.notices import notices
+from flwr_byzantine.experiments.tasks.participation import Cohort
 from flwr_byzantine.experiments.tasks.sampling import Present, average, client_numbers
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import Task
@@ -86,13 +87,8 @@ def federate(
         result = strategy.start(there, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
-    evaluator.history.notices = [*learned.notices(), *said(task, attack, rounds, [] if attacked is None else attacked.notices)]
+    evaluator.history.notices = [*learned.notices(), *notices(task, attack, rounds, [] if attacked is None else attacked.notices)]
     return evaluator.history, result.arrays
-
-
-def said(task: Task, attack: Attack | None, rounds: int, notices: Iterable[str]) -> list[str]:
-    """What is to be said of an attack that does nothing, each sentence once; `notices` are those of its rounds."""
-    return list(dict.fromkeys(text for text in (idle(task, attack, rounds), *notices) if text))
 
 
 def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool, own: Mapping[str, Any]) -> Strategy:

@@ -23,9 +23,10 @@ from flwr_byzantine.experiments.tasks.batched.clients import Clients
 from flwr_byzantine.experiments.tasks.batched.tables import Answers
 from flwr_byzantine.experiments.tasks.client import examples
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
-from flwr_byzantine.experiments.tasks.federation import said, strategy_of
+from flwr_byzantine.experiments.tasks.federation import strategy_of
 from flwr_byzantine.experiments.tasks.learned import TaskModel
 from flwr_byzantine.experiments.tasks.models import model
+from flwr_byzantine.experiments.tasks.notices import notices
 from flwr_byzantine.experiments.tasks.participation import attackers, participants
 from flwr_byzantine.experiments.tasks.sampling import below_of
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
@@ -113,7 +114,7 @@ class Federation:
         """All rounds; see `federate`."""
         evaluator = self.evaluator(evaluated(rounds, evaluate_every), on_round, on_report)
         *_, now = self.rounds(rounds, evaluator)
-        evaluator.history.notices = said(self.task, self.attack, rounds, [] if self.adversary is None else self.adversary.notices)
+        evaluator.history.notices = notices(self.task, self.attack, rounds, [] if self.adversary is None else self.adversary.notices)
         return evaluator.history, now
 
     def evaluator(self, due: Container[int], on_round: OnRound, on_report: OnReport | None = None) -> Evaluator:
