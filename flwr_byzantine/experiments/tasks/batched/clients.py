@@ -216,11 +216,12 @@ class Clients:
         if self._momentum is None:
             self._momentum = np.zeros((self.task.num_clients, rows.shape[1]), rows.dtype)
         rows *= 1 - beta if averaged else 1
-        mine = slice(clients[0], clients[-1] + 1) if list(clients) == list(range(clients[0], clients[-1] + 1)) else list(clients)
-        moved = self._momentum[mine]
+        together = list(clients) == list(range(clients[0], clients[-1] + 1))
+        moved = self._momentum[clients[0] : clients[-1] + 1] if together else self._momentum[list(clients)]
         moved *= beta
         moved += rows
-        self._momentum[mine] = moved
+        if not together:  # in which case it is a copy
+            self._momentum[list(clients)] = moved
         return moved
 
     def _program(self) -> Program:
