@@ -2,71 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from logging import WARNING
 from typing import Any
 
 from flwr_byzantine.arrays.arrivals import Arrivals
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter, TooFewLeft
-from flwr_byzantine.flower.patience import Patience, Quorum
-from flwr_byzantine.flower.presence import Presence
 from flwr_byzantine.flower.replies import Reply
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.strategy.ahead import works_ahead
 from flwr_byzantine.strategy.combining import Aggregated, combine
-from flwr_byzantine.strategy.counting import RuleFor, feasible, largest_that_came, quorum, silence, substitutes, too_few, unknown
-from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, evaluations, first_of_each, one_and_the_same
-from flwr_byzantine.strategy.metrics import Log, numbers_of
+from flwr_byzantine.strategy.counting import RuleFor, feasible, largest_that_came, too_few, unknown
+from flwr_byzantine.strategy.exchange import Exchange
+from flwr_byzantine.strategy.inspection import SAME, Combined, Inspected, Inspector, first_of_each, one_and_the_same
+from flwr_byzantine.strategy.metrics import Log
 from flwr_byzantine.strategy.policy import Policy
-from flwr_byzantine.strategy.quarantine import Ledger
-from flwr_byzantine.strategy.report import NodeReport, RoundReport, detected, promise, troubles, unused, verdicts
-from flwr_byzantine.strategy.run import Run
+from flwr_byzantine.strategy.report import NodeReport, RoundReport, detected, promise, unused, verdicts
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.stored import Stored, attested
 from flwr_byzantine.strategy.template import Template
-from flwr_byzantine.strategy.timing import Timing
 from flwr_byzantine.strategy.trusted import brought
 
 
-class Core(Run):
+class Core(Exchange):
     """Runs a rule round after round: inspects, decides f, aggregates, takes the server's step, reports, saves.
 
     Attributes:
-        presence: how long nodes that are wanted and not there are waited for.
         template: what this round's replies must look like; None where no model was broadcast through this strategy.
-        asked: the nodes that were sent this round's model.
-        nobody: why nobody was, where that is no intention of the strategy below.
         planned: rounds of the loop that runs this strategy, where they are known.
-        timing: the round's clock.
-        told: whether this run has said how many silent nodes stop a round.
-        evaluating: those that are to evaluate it.
         broadcast: the model as the API at hand has it.
     """
 
     def __init__(self, policy: Policy, rule: RuleFor, step: ServerStep, log: Log, inner: Callable[[], object]) -> None:
         super().__init__(policy, rule, step, log, inner)
-        self.presence = Presence(policy, log)
         self.inspector = Inspector(self.spill, self._ahead)
         self.template: Template | None = None
-        self.asked: list[int] = []
-        self.nobody, self.told = "", False
         self.planned: int | None = None
-        self.timing = Timing()
-        self.evaluating: list[int] = []
         self._model: Mapping[str, Array] = {}
         self.broadcast: Any = None
-
-    @property
-    def ledger(self) -> Ledger | None:
-        """Every node's record, where the policy has a quarantine."""
-        return self.state.ledger_under(self.policy.quarantine)
-
-    def current(self, training: bool) -> int:
-        """Flower's number of the round that is under way, in its training or in its evaluation."""
-        return len(self.state.own) + training
 
     def begin(self, payloads: Mapping[str, bytes | Array], broadcast: Any) -> None:
         """A round begins with this model.
@@ -93,42 +68,12 @@ class Core(Run):
         self.template, self.asked, self.nobody, self.broadcast, self.fresh, self._model = None, [], "", None, False, {}
         self.inspector.close()
 
-    def allows(self, node: int, server_round: int) -> bool:
-        """Whether a node may be asked in a round of Flower's number, to train or to evaluate: quarantine holds for both."""
-        return self.ledger is None or self.ledger.allows(node, self.number(server_round))
-
-    def ask(self, nodes: list[int], nobody: str = "") -> None:
-        """Note who is sent this round's model, or why nobody is; once in a run, say how many silent ones stop a round."""
-        self.asked, self.nobody = nodes, "" if nodes else nobody
-        if nodes and not self.told:
-            self.told = True
-            self.log(*silence(self.rule, len(nodes), unknown(self.policy)))
-
-    def substitutes(self, server_round: int, asked: Sequence[int], there: Iterable[int]) -> dict[int, int]:
-        """After skipped rounds, whom to ask in place of those that gave no valid reply in them; the others keep their place."""
-        free, number = [node for node in there if self.allows(node, server_round)], self.number(server_round)
-        return substitutes(asked, self.state.silent | {node for node in asked if not self.allows(node, server_round)}, free, number)
-
     def arrived(self, reply: Reply) -> bool:
         """Inspect a reply when it arrives; true where it is valid."""
         return self.template is not None and self.inspector.arrived(reply, self.template)
 
     def _ahead(self, template: Template, spill: Spill | None) -> Arrivals | None:
         return None if self.policy.reproducible else works_ahead(self.rule, len(self.asked), template, spill, self.state.rule)
-
-    def evaluated(self, server_round: int, replies: Sequence[Reply]) -> list[Reply]:
-        """The replies to an evaluation that can be used, by node; the log names the other nodes that were asked, and why."""
-        usable, others = evaluations(self.evaluating, replies)
-        for text in troubles(others):
-            self.log(WARNING, f"round {self.number(server_round)}, evaluation: {text}")
-        self.evaluating = []
-        return usable
-
-    def note_evaluation(self, server_round: int, where: str, metrics: Any) -> None:
-        """Keep what an evaluation of the round's model found, by the "clients" or on the "server", for the next report; tell of it."""
-        if numbers := numbers_of(metrics):
-            self.state.evaluation[where] = numbers
-            self.keeper.evaluated(self.number(server_round), where, numbers)
 
     def round(self, server_round: int, replies: Sequence[Reply], veto: str = "") -> Combined | None:
         """Inspect, decide, aggregate, report and take the step; None where the round is skipped.
@@ -255,15 +200,6 @@ class Core(Run):
             raise InfeasibleRound(f"round {report.server_round}: skipped {count} rounds in a row; the last because {report.note}")
         if self.planned is not None and report.server_round >= self.number(self.planned):
             self.state.require_progress()
-
-    def patience(self, n: int, training: bool, limit: float, now: Callable[[], float] | None = None) -> Patience:
-        """The clock of an exchange with n nodes, which ends after `limit` seconds at the latest, on its own clock or on `now`."""
-        policy, own = self.policy, self.policy.reply_timeout_in(self.number(self.current(training)))
-        asked = policy.min_valid_replies
-        least = quorum(self.rule, n, training, unknown(policy)) if asked is None else Quorum(min(n, asked))
-        patience = Patience(least, policy.grace, limit if own is None else min(limit, own), now)
-        self.timing.answered = patience.seconds if training else self.timing.answered
-        return patience
 
     def _publish(self, report: RoundReport) -> None:
         """Keep the report, with the times that are known, and log it."""

@@ -171,10 +171,8 @@ class RobustAggregation(RobustStrategy, Strategy):
         return str(getattr(self._below(), "weighted_by_key", "num-examples"))
 
     def _round_metrics(self, replies: list[Reply], name: str) -> MetricRecord:
-        key = self._examples_key()
-        return MetricRecord(
-            self._metrics_of(replies, name, key, lambda function: function([reply.source.content for reply in replies], key))
-        )
+        key, contents = self._examples_key(), [reply.source.content for reply in replies]
+        return MetricRecord(self._metrics_of(replies, name, key, lambda function: function(contents, key)))
 
     def _replies(self, messages: Iterable[Message], training: bool) -> list[Reply]:
         """The replies in the core's form; under `spill=` each loses its arrays before the next one is asked for."""

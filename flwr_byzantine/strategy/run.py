@@ -27,14 +27,8 @@ from flwr_byzantine.strategy.run_state import Expected, RunState
 from flwr_byzantine.strategy.steps import ServerStep
 from flwr_byzantine.strategy.template import Template
 
-OURS = {item.name for item in fields(Policy)} | {
-    "core",
-    "descent",
-    "_grid",
-    "_attached",
-    "_clock",
-    "_parameters",
-}  # attributes that are no state of a run
+# attributes that are no state of a run
+OURS = {item.name for item in fields(Policy)} | {"core", "descent", "_grid", "_attached", "_clock", "_parameters"}
 NOT_BEGUN = (
     "strategy: resume=True goes on in start() (legacy API: in initialize_parameters), which was not called; a strategy around this "
     "one, such as differential privacy, makes another model of each round, which no checkpoint of this one holds: leave out resume="
