@@ -21,6 +21,7 @@ from flwr_byzantine.strategy.in_process import InProcess
 MODELS = Task(num_clients=8, num_malicious=2, alpha=0.5, local_epochs=1, batch_size=32)
 GRADIENTS = replace(MODELS, method="byzantine-sgd", momentum=0.9, weight_decay=1e-3)
 PLAIN = replace(GRADIENTS, momentum_form="sum", shares="honest", attackers_data="iid", attackers_momentum=False)
+ONE = (("partition_sizes", (40, 40, 1)),)
 CELLS = {
     "plain average": (MODELS, "fedavg", None),
     "sign flip": (MODELS, "krum", attacks.SignFlip()),
@@ -44,6 +45,9 @@ CELLS = {
     "tied weights": (replace(MODELS, model="tests.experiments.test_batched:tied"), "median", attacks.ALIE(z=1.5)),
     "frozen layer": (replace(MODELS, model="tests.experiments.test_batched:frozen"), "median", attacks.ALIE(z=1.5)),
     "scalars and counters": (replace(MODELS, model="tests.experiments.test_batched:Counting"), "median", attacks.SignFlip()),
+    "running mean": (replace(MODELS, model="tests.experiments.test_batched:Centred"), "fedavg", None),
+    "tables of integers": (replace(MODELS, model="tests.experiments.test_batched:Looking"), "fedavg", None),
+    "a client with one example": (replace(MODELS, num_malicious=0, num_clients=3, partition="size", partition_options=ONE), "fedavg", None),
     "the server's own update": (replace(MODELS, validation=0.2), "zeno-plus-plus+mean", attacks.SignFlip()),
     "the server's own gradient": (replace(GRADIENTS, validation=0.2), "fltrust", attacks.ALIE(z=1.5)),
     "the server's loss and predictions": (replace(MODELS, validation=0.2), "zeno+deepsight+mean", attacks.LabelFlip()),
@@ -55,6 +59,7 @@ CELLS = {
     "gradients of convolutions": (replace(GRADIENTS, model="cnn"), "median", attacks.ALIE(z=1.5)),
     "gradients of scalars": (replace(GRADIENTS, model="tests.experiments.test_batched:Counting"), "median", attacks.SignFlip()),
     "gradients of a recurrent net": (replace(GRADIENTS, model="tests.experiments.test_batched:Recurrent"), "median", attacks.SignFlip()),
+    "momentum of attackers drawn anew": (replace(GRADIENTS, attackers="redrawn"), "median", attacks.ALIE(z=1.5)),
     "plain gradients of iid data": (PLAIN, "median", attacks.SignFlip()),
     "plain gradients of flipped labels": (replace(PLAIN, clients_per_round=6), "median", attacks.LabelFlip()),
     "averaged momentum beside plain gradients": (replace(PLAIN, momentum_form="averaged"), "median", attacks.SignFlip()),
@@ -102,6 +107,35 @@ class Branching(Counting):
         return super().forward(x) * (2 if self.linear.weight.sum() > 0 else 1)
 
 
+class Centred(nn.Module):
+    """Keeps a running mean of its batches for evaluation, of which nothing is seen in training."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.linear = nn.Linear(64, classes)
+        self.register_buffer("mean", torch.zeros(64))
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.training:
+            self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+            return self.linear(x)
+        return self.linear(x - self.mean)
+
+
+class Looking(nn.Module):
+    """Looks up where the values are, and which count."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.linear, self.places = nn.Linear(64, classes), nn.Embedding(64, 1)
+        self.register_buffer("at", torch.arange(64) % 2)
+        self.register_buffer("counts", torch.arange(64) > 8)
+
+    def forward(self, x):
+        return self.linear((x.flatten(1) + self.places(self.at)[:, 0]) * torch.where(self.counts, 1.0, 0.0))
+
+
 class Recurrent(nn.Module):
     def __init__(self, shape, classes):
         super().__init__()
@@ -126,7 +160,9 @@ def test_both_engines_measure_the_same(name):
         np.testing.assert_allclose(other.measures()[measure], values, rtol=2e-3, atol=2e-4, err_msg=measure)
 
 
-@pytest.mark.parametrize("name", ["dropout", "batch norm", "convolutions", "gradients with dropout", "gradients of convolutions"])
+@pytest.mark.parametrize(
+    "name", ["dropout", "batch norm", "running mean", "convolutions", "gradients with dropout", "gradients of convolutions"]
+)
 def test_clients_that_train_one_by_one_give_the_bits_of_engine_local(name):
     task, strategy, attack = CELLS[name]
     models = [federate_on(engine, task, parse_strategy(strategy, 2, {}), attack, 2, processes=1)[1] for engine in ("local", "batched")]

@@ -165,10 +165,10 @@ def test_mistakes_in_ones_own_model_are_one_sentence(own, function, message):
 
 
 def test_running_statistics_need_models_that_are_sent_whole(own):
-    with pytest.raises(
-        InvalidParameter, match=r"keeps running statistics \(batch norm\), which gradients do not carry; take method \"local-sgd\""
-    ):
-        model(Task(model=f"{own}:normed", method="byzantine-sgd"))
+    for name, buffer in ((f"{own}:normed", "running_mean"), ("tests.experiments.test_batched:Centred", "mean")):
+        problem = rf"keeps running statistics \(buffer {buffer}\), which gradients do not carry; take method \"local-sgd\""
+        with pytest.raises(InvalidParameter, match=problem):
+            model(Task(model=name, method="byzantine-sgd"))
 
 
 def test_batch_norm_is_trained_sent_aggregated_and_measured(own):

@@ -134,16 +134,31 @@ def mixes(net: nn.Module, x: torch.Tensor) -> bool:
     """Whether what the net makes of one row in training depends on the other rows of its batch, as under batch normalisation.
 
     Example:
-        >>> x = torch.tensor([[1.0, 2.0], [3.0, 1.0]])
+        >>> x = torch.tensor([[1.0, 2.0]])
         >>> mixes(nn.Linear(2, 2), x), mixes(nn.BatchNorm1d(2), x)
         (False, True)
     """
-    made = []
+    made, rows = [], torch.cat([x[:1], (x[:1] == 0).to(x.dtype)])  # the second is another one, whatever x holds
     for others in ([0, 1], [1, 1]):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
-            made.append(copy.deepcopy(net).train()(x[[0, *others]])[0])
+            made.append(copy.deepcopy(net).train()(rows[[0, *others]])[0])
     return not torch.equal(*made)
+
+
+def remembers(net: nn.Module, x: torch.Tensor) -> list[str]:
+    """The names of the buffers that change in training, such as running statistics.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0]])
+        >>> remembers(nn.Linear(2, 2), x), remembers(nn.BatchNorm1d(2), x)
+        ([], ['running_mean', 'running_var', 'num_batches_tracked'])
+    """
+    trained = copy.deepcopy(net).train()
+    with torch.random.fork_rng(devices=_gpus(x)), torch.no_grad():
+        trained(x[[0, 0]])
+    after = dict(trained.named_buffers())
+    return [name for name, value in net.named_buffers() if not torch.equal(value, after[name])]
 
 
 def optimizer(task: Task, weights: Sequence[torch.Tensor], lr: float) -> torch.optim.Optimizer:

@@ -31,15 +31,15 @@ class Clients:
     """All clients of a task: small models train together as one program (`stacked`), others one by one, each on a core.
 
     What is trained together differs in the last bits from what is trained one by one, since sums are made in another order. Models that
-    draw random numbers or look at a batch as a whole, those with convolutions, large ones and those that vmap cannot take train one by
-    one, with the bits of the engine "local". Results do not depend on the number of threads.
+    draw random numbers, look at a batch as a whole or change buffers, those with convolutions, large ones and those that vmap cannot
+    take train one by one, with the bits of the engine "local". Results do not depend on the number of threads.
 
     Args:
         task: data and training.
         net: the task's model; each thread has a copy.
         examples: of a client, by its number.
         threads: how many train at the same time.
-        device: of PyTorch; on others than "cpu" only models that look at a batch as a whole train one by one.
+        device: of PyTorch; on others than "cpu" only models that look at a batch as a whole or change buffers train one by one.
 
     Example:
         >>> from flwr_byzantine.experiments.tasks.models import model
@@ -56,7 +56,8 @@ class Clients:
         self.size = sum(value.numel() for value in net.parameters())
         shown, here = examples(task.num_clients - 1)[0], self.device.type == "cpu"
         self.drawn = training.draws(net, shown)
-        alone = training.mixes(net, shown) or (here and (self.drawn or _convolves(net) or 2 * self.size > TEAM_VALUES))
+        whole = training.mixes(net, shown) or training.remembers(net, shown) != []
+        alone = whole or (here and (self.drawn or _convolves(net) or 2 * self.size > TEAM_VALUES))
         self.together = not alone and stacks(self.net, shown.to(self.device), task.method == "byzantine-sgd")
         self.tied = tied(net)
         self.recordings = None if self.drawn or not settled(self.net) else Recordings()
@@ -139,7 +140,7 @@ class Clients:
     def _team(
         self, model: Mapping[str, Array], table: Table, clients: list[int], server_round: int, lr: float
     ) -> dict[int, dict[str, Array]]:
-        state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
+        state = self._state(model)
         team = Team(self._program(), state, len(clients), lambda tensors: training.optimizer(self.task, tensors, lr))
         with self._drawing(table, clients[0], server_round):
             team.train(table.x, table.y, Steps([self._places(table, client, server_round) for client in clients]))
@@ -166,7 +167,7 @@ class Clients:
     @span("gradients")
     def _fill(self, targets: Mapping[str, Array], model: Mapping[str, Array], clients: Sequence[int], server_round: int) -> None:
         program = self._program()
-        state = {name: torch.as_tensor(value).to(self.device) for name, value in model.items()}
+        state = self._state(model)
         with span("gather"):
             table = self._table(clients)
             places = torch.stack([self._batch_places(table, client, server_round) for client in clients]).to(self.device)
@@ -229,6 +230,11 @@ class Clients:
             self._own.program = Program(self.net, self.recordings)
         made: Program = self._own.program
         return made
+
+    def _state(self, model: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+        """The broadcast values in the model's own types: an average of integers is none."""
+        kinds = self.net.state_dict()
+        return {name: torch.as_tensor(value).to(kinds[name]) for name, value in model.items()}
 
     def _loaded(self, model: Mapping[str, Array]) -> nn.Module:
         """This thread's net with the broadcast values."""

@@ -83,6 +83,8 @@ def federate(
 class Federation:
     """The rounds of one federation.
 
+    Attackers whose own replies change nothing train nothing: not those of this round, nor, as redrawn ones' momentum, of a later one.
+
     Args:
         task: data and training.
         rule: or None for the plain average.
@@ -105,6 +107,8 @@ class Federation:
         self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
         self.asked_net = model(task) if isinstance(attack, DataAttack) and attack.asks_model else None
         self.attackers_net = model(task)
+        remembered = task.method == "byzantine-sgd" and task.momentum > 0 and task.attackers == "redrawn"
+        self.unasked = attack is not None and attack.knowledge != "own" and not remembered
         self.bad: frozenset[int] = frozenset()
         self.data: dict[int, Examples] = {}
         self.clients = Clients(task, model(task), self._examples, _threads() if threads is None else threads, device)
@@ -135,13 +139,13 @@ class Federation:
         self._begin(now, frozenset() if self.attack is None else attackers(self.task, number))
         broadcast = Broadcast(now, self.task.method == "byzantine-sgd", number)
         honest = [client for client in there if client not in self.bad]
-        seen = there if self.attack is None or not honest or self.attack.knowledge == "own" else honest
+        seen = honest if self.unasked and honest else there
         answers = self._answers(now, seen, number)
         replies: dict[int, Model] = dict(zip(seen, answers.arrays, strict=True))
         rows = answers.rows if seen is honest else answers.rows[[seen.index(client) for client in honest]]
         if self.adversary is not None:
             replies |= self._learnt(now, [client for client in there if client in self.bad], number)
-            replies |= self._attacked(broadcast, replies, answers, honest, [client for client in there if client in self.bad])
+            replies |= self._attacked(broadcast, replies, rows, honest, [client for client in there if client in self.bad])
         self.recorder.begin({client: len(self._examples(client)[1]) for client in there}, self.bad & set(there), rows)
         return self.server.round(number, now, {client + 1: replies[client] for client in there}, self.recorder.examples)
 
@@ -163,7 +167,7 @@ class Federation:
 
     @span("attack")
     def _attacked(
-        self, broadcast: Broadcast, replies: Mapping[int, Model], answers: Answers, honest: list[int], bad: list[int]
+        self, broadcast: Broadcast, replies: Mapping[int, Model], rows: Array, honest: list[int], bad: list[int]
     ) -> dict[int, Model]:
         """What the round's attackers send."""
         adversary = cast(Adversary, self.adversary)
@@ -171,7 +175,7 @@ class Federation:
         if not (bad or adversary.attack.watches) or not (honest or adversary.own):
             return {}
         trained = [Trained(client, broadcast, replies.get(client, broadcast.model)) for client in (*honest, *bad)]
-        updates = None if adversary.own else answers.rows if broadcast.gradients else _moves(answers.rows, broadcast.vector)
+        updates = None if adversary.own else rows if broadcast.gradients else _moves(rows, broadcast.vector)
         return dict(zip(bad, adversary.replies(trained[: len(honest)], trained[len(honest) :], broadcast, updates), strict=True))
 
     def _begin(self, now: Model, bad: frozenset[int]) -> None:

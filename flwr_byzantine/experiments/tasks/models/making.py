@@ -10,6 +10,7 @@ from torch import nn
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.models import fits
+from flwr_byzantine.experiments.tasks import training
 from flwr_byzantine.experiments.tasks.data import Data, load
 from flwr_byzantine.experiments.tasks.models import attention, convolutional, dense, residual
 from flwr_byzantine.experiments.tasks.models.yours import own
@@ -48,6 +49,7 @@ def model(task: Task) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)
         net = _named(task, data) if task.model in MAKERS else own(task.model, data)
+        _check_remembered(task, net, data)
         if any(isinstance(part, nn.modules.batchnorm._NormBase) for part in net.modules()):
             _check_norm(task, net, data)
     return net.train()
@@ -58,11 +60,19 @@ def _named(task: Task, data: Data) -> nn.Module:
     return MAKERS[task.model](data.shape, data.classes, *extra).to(memory_format=torch.channels_last)  # convolutions are quicker so
 
 
+def _check_remembered(task: Task, net: nn.Module, data: Data) -> None:
+    """Check that what a model learns beside its parameters is sent; counters of steps are not learnt."""
+    if task.method == "local-sgd" or not any(value.is_floating_point() for value in net.buffers()):
+        return
+    for name in training.remembers(net, data.train_x):
+        if net.get_buffer(name).is_floating_point():
+            kept = f"keeps running statistics (buffer {name.rpartition('.')[2]}), which gradients do not carry"
+            instead = 'take method "local-sgd", or a model with group norm such as "resnet18-gn"'
+            raise InvalidParameter(f"task: model {task.model!r} {kept}; {instead}")
+
+
 def _check_norm(task: Task, net: nn.Module, data: Data) -> None:
-    """Check that batch norm's statistics are sent, and that no client has a batch from which there are none."""
-    if task.method == "byzantine-sgd" and any(getattr(part, "running_mean", None) is not None for part in net.modules()):
-        problem = f"task: model {task.model!r} keeps running statistics (batch norm), which gradients do not carry"
-        raise InvalidParameter(f'{problem}; take method "local-sgd", or a model with group norm such as "resnet18-gn"')
+    """Check that no client has a batch from which batch norm makes no statistics."""
     single = [len(rows) for rows in partitions(task) if task.batch_size == 1 or len(rows) % task.batch_size == 1]
     if single and task.method == "local-sgd" and not _trains_on_one(net, data):
         problem = f"task: model {task.model!r} cannot be trained on one example alone (batch norm)"
