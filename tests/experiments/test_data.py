@@ -17,9 +17,9 @@ from flwr_byzantine import InvalidParameter
 from flwr_byzantine.experiments.datasets import DATASETS
 from flwr_byzantine.experiments.sweep import cell, read
 from flwr_byzantine.experiments.tasks import Task, data
+from flwr_byzantine.experiments.tasks.partition_options import PARTITIONS
 from flwr_byzantine.experiments.tasks.partitions import partitions
 from flwr_byzantine.experiments.tasks.sources import topics, vision
-from flwr_byzantine.experiments.tasks.task import PARTITIONS
 from tests.support.sweeps import ROOT, write
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

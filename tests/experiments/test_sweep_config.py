@@ -33,6 +33,11 @@ BAD = {
         "[grid] strategy: unknown option of 'centered-clipping' 'tao'; did you mean 'tau'? choose one of: ",
     ),
     "unknown option of an attack": ("[task]\nattack = {name = 'alie', y = 1.0}", "[task] attack: unknown option of 'alie' 'y'; "),
+    "unknown option as it is written": ("[task]\nattack = {name = 'alie', z-max = 1}", "unknown option of 'alie' 'z-max'; "),
+    "bad option as it is written": (
+        "[task]\nstrategy = {name = 'auto-gm', max-iter = 0}",
+        "[task] strategy: AutoGM: max-iter must be an integer >= 1, got 0",
+    ),
     "bad option of an attack": (
         "[task]\nattack = {name = 'ipm', epsilon = -1.0}",
         "[task] attack: IPM: epsilon must be a number > 0, got -1.0",
@@ -75,10 +80,10 @@ BAD = {
         "[task]\nnum-clients = 10\nnum-malicious = 4\n[grid]\nstrategy = ['fedavg', 'krum']",
         "the cell with strategy = 'krum': strategy 'krum' with f = 4 needs at least 11 clients, got num-clients = 10; lower f, ",
     ),
-    "too many malicious": ("[task]\nnum-clients = 4\n[grid]\nnum-malicious = [4]", "num_malicious must be an integer >= 0 and < 4, got 4"),
+    "too many malicious": ("[task]\nnum-clients = 4\n[grid]\nnum-malicious = [4]", "num-malicious must be an integer >= 0 and < 4, got 4"),
     "more clients than there are": (
         "[grid]\nclients-per-round = [10, 21]",
-        "the cell with clients-per-round = 21: task: clients_per_round must be at most num_clients = 20, got 21",
+        "the cell with clients-per-round = 21: task: clients-per-round must be at most num-clients = 20, got 21",
     ),
     "a share above one": (
         "[task]\nclients-per-round = 1.5",
@@ -99,7 +104,7 @@ BAD = {
     ),
     "redrawn attackers leave none honest": (
         "[task]\nnum-malicious = 5\nclients-per-round = 0.25\nattackers = 'redrawn'",
-        "attackers = 'redrawn' draws num_malicious = 5 attackers among 5 clients of a round, and leaves none honest; lower num_malicious",
+        "attackers = 'redrawn' draws num-malicious = 5 attackers among 5 clients of a round, and leaves none honest; lower num-malicious",
     ),
     "redrawn attackers without data": (
         "[task]\nnum-malicious = 1\nshares = 'honest'\nattackers = 'redrawn'",
@@ -107,14 +112,14 @@ BAD = {
     ),
     "redrawn attackers with data of their own": (
         "[task]\nnum-malicious = 1\nattackers-data = 'iid'\nattackers = 'redrawn'",
-        "attackers_data and attackers_momentum need attackers = 'fixed'; redrawn ones are honest at times",
+        "attackers-data and attackers-momentum need attackers = 'fixed'; redrawn ones are honest at times",
     ),
     "a target that a round need not have": (
         "[task]\nnum-malicious = 4\nclients-per-round = 6\nattack = {name = 'mimic', target = 3}",
         "attack 'mimic': Mimic: target must be below the number of honest updates, 3, got 3",
     ),
     "bad milestones": ("[grid]\nmilestones = [[10, 0]]", "[grid] milestones must be a list of integers >= 1, got [10, 0]"),
-    "two rates of the server": ("[task]\nmethod = 'byzantine-sgd'\nserver-lr = 0.5", "server_lr is of 'local-sgd', got 0.5; under "),
+    "two rates of the server": ("[task]\nmethod = 'byzantine-sgd'\nserver-lr = 0.5", "server-lr is of 'local-sgd', got 0.5; under "),
     "momentum of adam": ("[task]\noptimizer = 'adam'\nmomentum = 0.9", "momentum is of 'sgd' only"),
     "nothing excluded": ("[grid]\nlr = [0.1]\n[[exclude]]\nlr = 0.3", "[[exclude]] 1 leaves out no cell; check its values"),
     "all excluded": ("[grid]\nlr = [0.1]\n[[exclude]]\nlr = 0.1", "every cell is left out by [[exclude]]"),
@@ -131,7 +136,7 @@ BAD = {
     ),
     "a key in both spellings": ("[task]\nnum_clients = 5\nnum-clients = 6", "[task] gives num-clients twice, as num_clients too"),
     "infinity": ("[grid]\nlr = [0.1, inf]", "[grid] lr must be finite, got inf"),
-    "infinity in options": ("[task]\nattack = {name = 'gaussian', std = inf}", "[task] attack must be finite, got inf"),
+    "infinity in options": ("[task]\nattack = {name = 'gaussian', std = inf}", "[task] attack std must be finite, got inf"),
     "nobody attacks": ("[grid]\nattack = ['none', 'ipm']", "nobody mounts the attack 'ipm': num-malicious = 0; set num-malicious, or"),
     "a patch beyond the image": (
         "[task]\nnum-malicious = 1\nattack = {name = 'backdoor', patch = 20}",

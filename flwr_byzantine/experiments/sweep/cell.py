@@ -20,6 +20,7 @@ from flwr_byzantine.experiments.sweep.keys import LISTS, PLAN, TASK, TRIED, show
 from flwr_byzantine.experiments.sweep.trial import try_attack
 from flwr_byzantine.experiments.tasks.data import root_of
 from flwr_byzantine.experiments.tasks.notices import notices
+from flwr_byzantine.experiments.tasks.partition_options import PARAMETERS
 from flwr_byzantine.experiments.tasks.sources import missing
 from flwr_byzantine.experiments.tasks.task import ALL, NO_REFRESH, Task
 from flwr_byzantine.flower.spans import profiled
@@ -60,7 +61,7 @@ class Cell:
         config = cls.defaults(given)
         for key in TRIED:
             config[key], config[f"{key}_options"] = (config[key], {}) if isinstance(config[key], str) else config[key]
-        for key, partitions in Task.PARTITION_PARAMETERS.items():
+        for key, partitions in PARAMETERS.items():
             config[key] = config[key] if config["partition"] in partitions else 0.0
         cell = cls(config)
         task = cell.task()

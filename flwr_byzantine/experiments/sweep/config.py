@@ -17,7 +17,7 @@ from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.apps.project import flattened
 from flwr_byzantine.experiments.sweep.app_table import AppCells
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.sweep.keys import CELL, LISTS, key_of, shown
+from flwr_byzantine.experiments.sweep.keys import CELL, LISTS, in_file, key_of, shown
 from flwr_byzantine.experiments.sweep.kinds import DATA_KEYS, Kind, Tasks
 
 TABLES = ("sweep", "task", "app", "grid", "exclude", "choose")
@@ -219,7 +219,7 @@ def _cell(file: Path, kind: Kind, given: Table, grid: Mapping[str, Any]) -> Cell
         return kind.cell(given)
     except InvalidParameter as error:
         place = ", ".join(f"{shown(key)} = {_text(given[key])}" for key in grid)
-        raise InvalidParameter(f"{file}: the cell with {place}: {error}" if place else f"{file}: {error}") from None
+        raise InvalidParameter(f"{file}: {f'the cell with {place}: ' if place else ''}{in_file(error)}") from None
 
 
 def _text(value: Any) -> str:

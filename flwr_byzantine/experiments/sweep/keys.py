@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -16,7 +16,8 @@ from flwr_byzantine.experiments.datasets import check_dataset
 from flwr_byzantine.experiments.defaults import NAMED
 from flwr_byzantine.experiments.models import known
 from flwr_byzantine.experiments.results import snake
-from flwr_byzantine.experiments.tasks.task import Task, check_partition
+from flwr_byzantine.experiments.tasks.partition_options import check_partition
+from flwr_byzantine.experiments.tasks.task import Task
 from flwr_byzantine.rules.parsing import AUTO, parse_strategy
 
 LISTS = ("hidden", "milestones")  # keys whose value is a list of integers from 1 on
@@ -121,8 +122,25 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     try:
         TRIED[key](name, options)
     except InvalidParameter as error:
-        raise InvalidParameter(f"{where}: {error}") from None
+        raise InvalidParameter(f"{where}: {_as_written(str(error), (option for option in table if '-' in option))}") from None
     return name, options
+
+
+def in_file(error: InvalidParameter) -> str:
+    """The sentence of an error with the keys of a cell as the file spells them.
+
+    Example:
+        >>> in_file(InvalidParameter("task: clients_per_round must be at most num_clients = 20, got 30"))
+        'task: clients-per-round must be at most num-clients = 20, got 30'
+    """
+    return _as_written(str(error), (shown(key) for key in CELL if "_" in key))
+
+
+def _as_written(text: str, names: Iterable[str]) -> str:
+    """The text with names of Python as the file has them, but for those in paths."""
+    written = {key_of(name): name for name in names}
+    found = rf"(?<![\w:./-])({'|'.join(map(re.escape, written))})(?![\w/-]|[.:]\w)"
+    return re.sub(found, lambda match: written[match[1]], text) if written else text
 
 
 def _plain(name: str) -> str:
@@ -132,8 +150,9 @@ def _plain(name: str) -> str:
 
 def _finite(where: str, value: Any) -> None:
     """Raise `InvalidParameter` for a number that is not finite, since results are JSON."""
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for item in values:
+    for option, item in value.items() if isinstance(value, dict) else ():
+        _finite(f"{where} {option}", item)
+    for item in value if isinstance(value, list) else ():
         _finite(where, item)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidParameter(f"{where} must be finite, got {value!r}")

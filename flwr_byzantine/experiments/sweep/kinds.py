@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.sweep.keys import CELL, checked
+from flwr_byzantine.experiments.sweep.keys import CELL, checked, in_file
 from flwr_byzantine.experiments.tasks.partitions import partitions
 
 DATA_KEYS = (
@@ -100,4 +100,4 @@ def _check_tasks(file: Path, cells: Iterable[Cell], root: str) -> None:
             partitions(cell.task(root))
             model(cell.task(root))
         except InvalidParameter as error:
-            raise InvalidParameter(f"{file}: the cell {cell}: {error}") from None
+            raise InvalidParameter(f"{file}: the cell {cell}: {in_file(error)}") from None

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.declare.names import check_options
-from flwr_byzantine.declare.own import resolve
+from flwr_byzantine.declare.own import called, resolve
 from flwr_byzantine.errors import InvalidParameter
+from flwr_byzantine.experiments.tasks.partition_options import PARTITIONS, Extent, check_extent, spelled
 
 if TYPE_CHECKING:
     from flwr_byzantine.experiments.tasks.data import Data
 
 SMALLEST = 10  # examples that every client gets at least under "dirichlet", where no option says otherwise
 COLUMN = {"natural-id": "group", "grouped-natural-id": "group", "continuous": "value"}  # what others divide by is the label
-VERTICAL = "divides the values of each example among clients that hold the same examples, and a client here holds whole ones"
 
 
 def divided(data: Data, partition: str, options: Mapping[str, Any], alpha: float, parts: int, seed: int) -> list[Array]:
@@ -34,40 +35,52 @@ def divided(data: Data, partition: str, options: Mapping[str, Any], alpha: float
         seed: of the order of the examples, and of the partitioner.
 
     Raises:
-        InvalidParameter: an option that the partitioner has not, or that it needs; data that it cannot divide so.
+        InvalidParameter: options that do not fit the data; data that cannot be divided so.
     """
-    if partition.startswith("vertical"):
-        raise InvalidParameter(f"partition {partition!r} {VERTICAL}; take another, such as 'dirichlet'")
+    by = COLUMN.get(partition, "label")
+    columns = _columns(data, by)
+    owners = 0 if data.groups is None else len(np.unique(data.groups))
+    check_extent(partition, options, Extent(len(data.train_y), len(np.unique(data.train_y)), owners, parts))
+    given = {"num_partitions": parts, "alpha": alpha, "seed": seed, "partition_by": by}
+    shown = {**({"alpha": alpha} if alpha else {}), **options}
+    named = f"partition {partition!r}{_with(shown)}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each of its attempts that fails; the last one raises
-            found = _divide(data, partition, options, alpha, parts, seed)
+            found = _divide(columns, partition, _partitioner(partition, {**_usual(data, partition, parts), **options}, given), given)
     except InvalidParameter:
         raise
     except Exception as error:
-        degree = f" with alpha = {alpha:g}" if alpha else ""
-        problem = f"{len(data.train_y)} examples cannot be divided among {parts} clients by partition {partition!r}{degree}"
-        raise InvalidParameter(f"{problem} ({' '.join(str(error).split())}); {_advice(error, options, alpha)}") from None
+        problem = f"{len(data.train_y)} examples cannot be divided among {parts} clients by {named} ({_in_a_line(error, partition)})"
+        raise InvalidParameter(f"{problem}; {_advice(shown)}") from None
     empty = [number for number, rows in enumerate(found) if not len(rows)]
     if empty:
-        raise InvalidParameter(f"partition {partition!r} leaves client {empty[0]} of {parts} without an example; lower num-clients")
+        raise InvalidParameter(f"{named} leaves client {empty[0]} of {parts} without an example; {_advice(shown)}")
     return found
 
 
-def _advice(error: Exception, options: Mapping[str, Any], alpha: float) -> str:
-    if options and isinstance(error, TypeError):
-        given = ", ".join(f"{name.replace('_', '-')} = {value!r}" for name, value in options.items())
-        return f"an option is of a wrong kind: {given}"
-    lower = "lower min-partition-size, " if "min_partition_size" in options else ""
-    return f"{lower}{'raise alpha' if alpha else 'change its options'} or lower num-clients"
+def _with(shown: Mapping[str, Any]) -> str:
+    return " with " * bool(shown) + ", ".join(f"{spelled(name)} = {reprlib.repr(value)}" for name, value in shown.items())
 
 
-def _divide(data: Data, partition: str, options: Mapping[str, Any], alpha: float, parts: int, seed: int) -> list[Array]:
+def _in_a_line(error: Exception, partition: str) -> str:
+    """What the partitioner says, with its options as a file spells them."""
+    text = " ".join(str(error).replace("num_partitions", "num-clients").split())
+    return reduce(lambda told, option: told.replace(option, spelled(option)), PARTITIONS[partition], text)
+
+
+def _advice(shown: Mapping[str, Any]) -> str:
+    lower = "lower min-partition-size, " if "min_partition_size" in shown else ""
+    change = "raise alpha or " if "alpha" in shown else "change its options or " if shown else ""
+    return f"{lower}{change}lower num-clients"
+
+
+def _divide(columns: dict[str, list[Any]], partition: str, partitioner: Any, given: Mapping[str, Any]) -> list[Array]:
     import datasets
 
     datasets.disable_progress_bars()
-    partitioner = _partitioner(data, partition, options, {"num_partitions": parts, "alpha": alpha, "seed": seed})
-    partitioner.dataset = datasets.Dataset.from_dict(_columns(data, COLUMN.get(partition, "label"))).shuffle(seed=seed)
+    parts = given["num_partitions"]
+    partitioner.dataset = datasets.Dataset.from_dict(columns).shuffle(seed=given["seed"])
     if partitioner.num_partitions != parts:
         problem = f"partition {partition!r} makes {partitioner.num_partitions} shares of these examples, and there are {parts} clients"
         raise InvalidParameter(f"{problem} to hold them; change num-clients or its options")
@@ -85,25 +98,14 @@ def _columns(data: Data, by: str) -> dict[str, list[Any]]:
     return {"row": list(range(len(data.train_y))), by: np.asarray(values).tolist()}
 
 
-def _partitioner(data: Data, partition: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+def _partitioner(partition: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     """flwr-datasets' object."""
     import flwr_datasets.partitioner as known
 
     cls = getattr(known, "".join(map(str.capitalize, partition.split("-"))) + "Partitioner")
-    taken = {
-        name: item for name, item in inspect.signature(cls).parameters.items() if name not in ("num_partitions", "partition_by", "seed")
-    }
-    check_options(partition, options, [name for name in taken if name != "alpha"])
-    values = {**_usual(data, partition, given["num_partitions"]), **{key: _value(key, value) for key, value in options.items()}}
-    for name, item in taken.items():
-        if isinstance(item.default, bool) and not isinstance(options.get(name, False), bool):
-            raise InvalidParameter(f"partition {partition!r}: {name.replace('_', '-')} must be true or false, got {options[name]!r}")
-        if item.default is item.empty and name != "alpha" and name not in values:
-            wanted = name.replace("_", "-")
-            raise InvalidParameter(f'partition {partition!r} needs {wanted}; write partition = {{name = "{partition}", {wanted} = ...}}')
     parameters = inspect.signature(cls).parameters
-    filled = {key: value for key, value in {**given, "partition_by": COLUMN.get(partition, "label")}.items() if key in parameters}
-    return cls(**filled, **values)
+    filled = {key: value for key, value in given.items() if key in parameters}
+    return cls(**filled, **{key: _value(key, value) for key, value in options.items()})
 
 
 def _usual(data: Data, partition: str, parts: int) -> dict[str, Any]:
@@ -120,7 +122,26 @@ def _usual(data: Data, partition: str, parts: int) -> dict[str, Any]:
 def _value(option: str, value: Any) -> Any:
     """An option as the partitioner takes it: tables are arrays, functions are named."""
     if option == "partition_id_to_size_fn":
-        return resolve(value, "partition-id-to-size-fn")
+        return _sizes(value)
     if option == "distribution_array":
         return np.array(value, dtype=np.float64)
     return value
+
+
+def _sizes(name: str) -> Callable[[Array], Array]:
+    """The function that gives relative sizes for clients 1, 2, ..., looked at."""
+    what = "partition-id-to-size-fn"
+    resolve(name, what)
+
+    def sizes(numbers: Array) -> Array:
+        made = called(name, what, numbers)
+        try:
+            found = np.asarray(made, dtype=np.float64)
+        except (TypeError, ValueError):
+            found = np.zeros(0)
+        if found.shape != numbers.shape or not np.isfinite(found).all() or (found < 0).any() or not found.any():
+            wanted = f"must turn an array, the numbers 1 to {len(numbers)} of the clients, into as many numbers >= 0, not all 0"
+            raise InvalidParameter(f"{what} {name!r} {wanted}, got {reprlib.repr(made)}")
+        return found
+
+    return sizes

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.declare.names import check_options
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.tasks.data import Source, source_of, split
 from flwr_byzantine.experiments.tasks.options import Options, thawed
+from flwr_byzantine.experiments.tasks.partition_options import PARAMETERS
 from flwr_byzantine.experiments.tasks.partitioners import divided
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def partitions(task: Task) -> list[Array]:
     """
     bad = 0 if task.shares == "all" else task.num_malicious
     parts = task.num_clients - bad
-    degree = {"gamma": task.gamma}.get(task.partition, task.alpha if task.partition in task.PARTITION_PARAMETERS["alpha"] else 0.0)
+    degree = {"gamma": task.gamma}.get(task.partition, task.alpha if task.partition in PARAMETERS["alpha"] else 0.0)
     found = _partitions(source_of(task), task.partition, task.partition_options, degree, parts)
     held = [found[k % parts] for k in range(bad)] + found
     if task.attackers_data == "share":
@@ -65,7 +65,6 @@ def _partitions(source: Source, partition: str, options: Options, degree: float,
     if parts > len(labels):
         raise InvalidParameter(f"{len(labels)} examples cannot be divided among {parts} clients; lower num-clients")
     if partition in ("sorted", "gamma"):
-        check_options(partition, dict(options), ())
         return similar(labels, degree, parts, np.random.default_rng([seed, PARTITION_STREAM]))
     return divided(data, partition, thawed(options), degree, parts, seed)
 

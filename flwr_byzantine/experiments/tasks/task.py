@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
-from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint, check, param
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.datasets import check_dataset
 from flwr_byzantine.experiments.models import known
 from flwr_byzantine.experiments.tasks.options import Options, frozen
+from flwr_byzantine.experiments.tasks.partition_options import PARAMETERS, check_partition
 from flwr_byzantine.experiments.tasks.scale import NORMALIZE
 from flwr_byzantine.theory.schedules import Decay
 
-PARTITIONS = (
-    *("iid", "dirichlet", "sorted", "gamma"),
-    *("linear", "square", "exponential", "size", "id-to-size-fnc"),
-    *("shard", "pathological", "distribution", "inner-dirichlet", "continuous"),
-    *("natural-id", "grouped-natural-id", "vertical-even", "vertical-size"),
-)
 OPTIMIZERS = {  # of torch.optim
     name.lower(): name for name in ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
 }
@@ -32,15 +25,6 @@ WIDE = (128, 64)  # hidden widths for every other data set
 NO_REFRESH = 'refresh is not in the engine "batched", which makes one gradient a client; set engine = "local"'
 ALL = "all"
 PER_ROUND = Constraint(int, ge=1, either=Constraint(float, gt=0, le=1, either=Constraint(str, choices=(ALL,))))
-
-
-def check_partition(name: str, options: Iterable[str] = ()) -> None:
-    """Raise `InvalidParameter` unless there is such a partition, or where an option is a key of the task; others are tried in dividing."""
-    if name not in PARTITIONS:
-        raise unknown_name("partition", name, PARTITIONS)
-    for key, users in Task.PARTITION_PARAMETERS.items():
-        if key in options and name in users:
-            raise InvalidParameter(f"partition {name!r}: {key} is no option but a key of its own; write {key} = ... beside partition")
 
 
 @dataclass(frozen=True)
@@ -103,8 +87,6 @@ class Task:
         'gamma'
     """
 
-    PARTITION_PARAMETERS: ClassVar[dict[str, tuple[str, ...]]] = {"alpha": ("dirichlet", "inner-dirichlet"), "gamma": ("gamma",)}
-
     dataset: str = "digits"
     dataset_options: Options = ()
     data_root: str = ""
@@ -153,7 +135,7 @@ class Task:
         for item in fields(self):
             if "constraint" in item.metadata:
                 check("task", item.name, getattr(self, item.name), item.metadata["constraint"])
-        if self.partition in self.PARTITION_PARAMETERS["alpha"]:
+        if self.partition in PARAMETERS["alpha"]:
             check("task", "alpha", self.alpha, Constraint(float, gt=0))
         for name, what in (("hidden", "each width in hidden"), ("milestones", "each round in milestones")):
             check("task", name, getattr(self, name), Constraint(tuple))
