@@ -10,8 +10,9 @@ from flwr_byzantine.experiments.apps.trial import Case, problem
 from flwr_byzantine.experiments.report import worst_case
 from flwr_byzantine.experiments.sweep import app_table, read, run
 from flwr_byzantine.experiments.sweep.store import Store
+from tests.support.app_functions import BAD_EVALUATE, BAD_INITIAL
 from tests.support.app_mistakes import APP, BAD_APPS, BAD_FILES, BAD_PROJECTS
-from tests.support.apps import app, project
+from tests.support.apps import CLIENT, app, project
 from tests.support.sweeps import ROOT, write
 
 
@@ -49,6 +50,41 @@ def test_a_mistake_in_the_pyproject_is_one_sentence(tmp_path, mistake):
 def test_a_mistake_in_the_app_is_one_sentence(tmp_path, mistake):
     files, about, wanted = BAD_APPS[mistake]
     assert wanted in problem([Case(app(project(tmp_path, **files), **about), 3, 0)])
+
+
+@pytest.mark.parametrize("text", BAD_INITIAL)
+def test_a_first_model_that_is_none_is_one_sentence(tmp_path, text):
+    said = problem([Case(app(project(tmp_path, mine=f"import numpy as np\n{text}"), initial="pull.mine:It"), 3, 0)])
+    assert said.startswith(f"initial = 'pull.mine:It' {BAD_INITIAL[text]}")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("text", BAD_EVALUATE)
+def test_an_evaluation_that_is_none_is_one_sentence(tmp_path, text):
+    said = problem([Case(app(project(tmp_path, mine=f"import numpy as np\n{text}"), evaluate="pull.mine:judge"), 3, 0)])
+    assert said.startswith("evaluate = 'pull.mine:judge' ")
+    assert BAD_EVALUATE[text] in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("value", ["np.array([0.5])", "np.float16(0.5)", "torch.tensor(0.5)", "1.0000001", "True", "0"])
+def test_an_accuracy_may_be_an_array_of_one_value(tmp_path, value):
+    text = f"import numpy as np\nimport torch\ndef judge(arrays): return {{'accuracy': {value}, 'loss': float('inf')}}"
+    assert problem([Case(app(project(tmp_path, mine=text), evaluate="pull.mine:judge", loss="loss"), 3, 0)]) == ""
+
+
+def test_a_loss_that_is_named_must_be_found(tmp_path):
+    text = "def judge(arrays): return {'accuracy': 0.5, 'loss': float('nan')}"
+    files = project(tmp_path, mine=text)
+    assert problem([Case(app(files, evaluate="pull.mine:judge"), 3, 0)]) == ""
+    assert "finds no loss of the first model" in problem([Case(app(files, evaluate="pull.mine:judge", loss="loss"), 3, 0)])
+
+
+def test_a_client_without_examples_to_evaluate_is_not_asked_alone(tmp_path):
+    client = CLIENT.replace("1 + partition,", "partition,").replace("quality(w)", "quality(w) if partition else float('nan')")
+    found = app(project(tmp_path, client_app=client))
+    assert problem([Case(found, 3, 0)]) == ""
+    assert problem([Case(found, 1, 0)]) == "its clients' evaluation finds no accuracy of the first model: it is NaN; mend it"
 
 
 def test_what_is_tried_is_each_run_config(tmp_path, monkeypatch):

@@ -22,6 +22,17 @@ BAD_FILES = {
         APP + "[app.config]\nrat = 1",
         "unknown key in [app.config] 'rat'; did you mean 'rate'? choose one of: model.start, rate",
     ),
+    "a setting that is not finite": (APP + "[grid]\napp.rate = [inf]", "[grid] rate must be finite, got inf"),
+    "a message that is not finite": (APP + "[app.train-config]\nx = nan", "[app.train-config] x must be finite, got nan"),
+    "a message of mixed kinds": (
+        APP + "[app.train-config]\nx = [1, 'a']",
+        "[app.train-config] x must be a number, a string, true or false, or a list of values of one kind, got [1, 'a']",
+    ),
+    "a date in a message": (
+        APP + "[app.train-config]\nx = 1979-05-27",
+        "or a list of values of one kind, got datetime.date(1979, 5, 27)",
+    ),
+    "no name of a metric": (APP + "accuracy = 3", "[app] accuracy must be the name of a metric, got 3"),
     "a setting of another kind": (APP + "[app.config]\nrate = 'x'", "[app.config] rate must be a value like the app's own, 0.5, got 'x'"),
     "a whole number for a yes": (APP + "[grid]\napp.rate = [true]", "[grid] rate must be a value like the app's own, 0.5, got True"),
     "unknown setting in the grid": (APP + "[grid]\napp.rato = [1]", "unknown key in [grid] 'app.rato'; did you mean 'app.rate'?"),
@@ -63,6 +74,14 @@ BAD_PROJECTS = {
     "no components": (
         "[project]\nname = 'x'",
         "names no ClientApp: [tool.flwr.app.components] has no clientapp; give the folder of a Flower",
+    ),
+    "a setting that is not finite": (
+        PYPROJECT.replace("0.5", "nan"),
+        "rate in [tool.flwr.app.config] must be a finite number, a string, true or false, got nan",
+    ),
+    "a list as a setting": (
+        PYPROJECT.replace("0.5", "[0.5]"),
+        "rate in [tool.flwr.app.config] must be a finite number, a string, true or false, got [0.5]",
     ),
 }
 BAD_APPS = {
@@ -149,11 +168,31 @@ BAD_APPS = {
     "an empty model": (
         {"server_app": SERVER.replace('[np.full(2, context.run_config["model.start"])]', "[]")},
         {},
-        f"has no arrays; {FIRST}",
+        f"has no numbers to learn; {FIRST}",
     ),
-    "no model": (
-        {"mine": "def It(): return 3"},
+    "a negative number of examples": (
+        {"client_app": CLIENT.replace("1 + partition,", "-1,")},
+        {},
+        "a client's evaluation must say 'num-examples' as a number >= 0, got -1; mend its @app.evaluate()",
+    ),
+    "an accuracy that no client finds": (
+        {"client_app": CLIENT.replace("quality(w)", "float('nan')")},
+        {},
+        "its clients' evaluation finds no accuracy of the first model: it is NaN; mend it",
+    ),
+    "a client's list": (
+        {"client_app": CLIENT.replace("quality(w)", "[0.5]")},
+        {},
+        "and 'accuracy', which is no number but [0.5]; name",
+    ),
+    "a model that clients do not take": (
+        {"mine": "import numpy as np\ndef It(): return [np.ones(2), np.ones(2)]"},
         {"initial": "pull.mine:It"},
-        "initial = 'pull.mine:It' failed: TypeError: got int; it must be or return",
+        "too many values to unpack (expected 1); is initial = 'pull.mine:It' the model that its clients train?",
+    ),
+    "a server's model of no numbers": (
+        {"server_app": SERVER.replace("np.full(2, ", "np.full(2, np.nan * ")},
+        {},
+        f"the first model of 'pull' has values that are not finite in the array '0'; {FIRST}",
     ),
 }

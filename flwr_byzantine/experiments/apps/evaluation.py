@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import io
 import math
+import numbers as numbers_of
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from typing import Any
@@ -14,11 +16,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.experiments.apps.client import client_app
 from flwr_byzantine.experiments.apps.first import First
-from flwr_byzantine.experiments.apps.loading import load
+from flwr_byzantine.experiments.apps.loading import load, needed, taken
 from flwr_byzantine.experiments.apps.project import App
 from flwr_byzantine.flower import compat
 
 EXAMPLES = "num-examples"
+CLIENTS = "a client's evaluation"
+ROUNDING = 1e-6  # by which a mean in float32 may miss 0 and 1
 NO_EVALUATE = 'its ClientApp has no function for @app.evaluate(); give it one, or name a central one by [app] evaluate = "module:function"'
 
 
@@ -30,24 +34,30 @@ def central(app: App) -> Callable[[int, ArrayRecord], dict[str, float]]:
     Raises:
         InvalidParameter: it is not there, or when called, answers without accuracy.
     """
+    what = f"evaluate = {app.evaluate!r}"
     function = load(app.project.folder, app.evaluate, "the evaluation function")
-    if not callable(function):
-        raise InvalidParameter(f"evaluate = {app.evaluate!r} must be a function, got {function!r}")
-    flowers, count = _signature(function)
+    if not callable(function) or inspect.isclass(function):
+        raise InvalidParameter(f"{what} must be a function, got {'a class' if callable(function) else type(function).__name__}")
+    flowers, count = _signature(function, what)
 
     def evaluate(server_round: int, arrays: ArrayRecord) -> dict[str, float]:
         given = (server_round, arrays) if flowers else (arrays, dict(app.config))[:count]
         with redirect_stdout(io.StringIO()):
             answer = function(*given)
-        return values(app, answer, f"evaluate = {app.evaluate!r}")
+        return values(app, answer, what)
 
     return evaluate
 
 
-def _signature(function: Any) -> tuple[bool, int]:
+def _signature(function: Any, what: str) -> tuple[bool, int]:
     """Whether it is called as Flower does, and with how many arguments."""
-    names = [one.name for one in inspect.signature(function).parameters.values() if one.kind <= one.POSITIONAL_OR_KEYWORD]
-    return bool(names) and names[0].lstrip("_") in ("server_round", "round", "rnd"), min(len(names), 2)
+    parameters = taken(function, what)
+    places = [one for one in parameters if one.kind != one.KEYWORD_ONLY]
+    flowers = bool(places) and places[0].name.lstrip("_") in ("server_round", "round", "rnd")
+    if len(places) <= flowers or any(needed(one) for one in parameters if one not in places[:2]):
+        text = ", ".join(one.name for one in parameters) or "no argument of a name"
+        raise InvalidParameter(f"{what} must take (arrays), (arrays, run_config) or (server_round, arrays), but it takes {text}")
+    return flowers, min(len(places), 2)
 
 
 def federated(app: App, replies: Iterable[Message]) -> dict[str, float]:
@@ -61,13 +71,21 @@ def federated(app: App, replies: Iterable[Message]) -> dict[str, float]:
     if not answers:
         reason = next((reply.error.reason for reply in received if reply.has_error()), "no reply came")
         raise ByzantineError(f"no client evaluated the model: {reason}")
-    each = [(values(app, answer, "a client's evaluation"), float(answer.get(EXAMPLES, 1))) for answer in answers]
+    each = [(values(app, answer, CLIENTS), _examples(answer)) for answer in answers]
+    each = [(found, weight) for found, weight in each if weight]  # whose metrics are of nothing
     total = math.fsum(weight for _, weight in each) or math.nan  # exact sums do not depend on the order in which replies come
     return {name: math.fsum(found[name] * weight for found, weight in each) / total for name in ("accuracy", "loss")}
 
 
 def _metrics(reply: Message) -> dict[str, Any]:
     return {name: value for record in reply.content.metric_records.values() for name, value in record.items()}
+
+
+def _examples(answer: Mapping[str, Any]) -> float:
+    weight = _number(answer.get(EXAMPLES, 1))
+    if weight is None or not 0 <= weight < math.inf:
+        raise InvalidParameter(f"{CLIENTS} must say {EXAMPLES!r} as a number >= 0, got {answer[EXAMPLES]!r}; mend its @app.evaluate()")
+    return weight
 
 
 def asked(app: App, told: First, nodes: Iterable[int], server_round: int, arrays: ArrayRecord) -> list[Message]:
@@ -90,12 +108,17 @@ def values(app: App, answer: Any, where: str) -> dict[str, float]:
         InvalidParameter: there is no accuracy, or there may be several.
     """
     if not isinstance(answer, Mapping):
-        raise InvalidParameter(f'{where} must return a mapping such as {{"accuracy": 0.9, "loss": 0.3}}, got {answer!r}')
-    numbers = {str(key): float(value) for key, value in answer.items() if _is_number(value)}
+        raise InvalidParameter(f'{where} must return a mapping such as {{"accuracy": 0.9, "loss": 0.3}}, got {reprlib.repr(answer)}')
+    found = {str(key): _number(value) for key, value in answer.items()}
+    numbers = {key: value for key, value in found.items() if value is not None}
     accuracy, loss = _named(numbers, app.accuracy, "accuracy", "acc"), _named(numbers, app.loss, "loss", "loss")
     if accuracy is None or (app.loss and loss is None):
         wanted = repr(app.loss if accuracy is not None else app.accuracy) if app.accuracy or accuracy is not None else "one accuracy"
-        raise InvalidParameter(f"{where} must say {wanted}, got {', '.join(map(repr, numbers)) or 'no number'}; {HOW}")
+        others = "".join(f", and {key!r}, which is no number but {reprlib.repr(answer[key])}" for key in found if key not in numbers)
+        raise InvalidParameter(f"{where} must say {wanted}, got {', '.join(map(repr, numbers)) or 'no number'}{others}; {HOW}")
+    if not -ROUNDING <= numbers[accuracy] <= 1 + ROUNDING and not math.isnan(numbers[accuracy]):
+        percent = "divide percent by 100, or " if numbers[accuracy] > 1 else ""
+        raise InvalidParameter(f"{where} must say an accuracy in [0, 1], got {accuracy!r} = {numbers[accuracy]:g}; {percent}{HOW}")
     return {"accuracy": numbers[accuracy], "loss": numbers[loss] if loss is not None else math.nan}
 
 
@@ -110,5 +133,16 @@ def _named(numbers: Mapping[str, float], given: str, usual: str, part: str) -> s
     return likely[0] if len(likely) == 1 else None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (hasattr(value, "item") and getattr(value, "size", 1) in (1,) and not isinstance(value, str))
+def _number(value: Any) -> float | None:
+    """A number, or the one in an array or tensor of one value; None for all else.
+
+    Example:
+        >>> import numpy as np
+        >>> [_number(value) for value in (1, np.array([0.5]), np.zeros(2), "0.5")]
+        [1.0, 0.5, None, None]
+    """
+    try:
+        single = value.item() if hasattr(value, "item") else value
+        return float(single) if isinstance(single, numbers_of.Real) else None
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # several values, or one beyond floats
+        return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,10 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.serverapp import ServerApp
 from torch import nn
 
+from flwr_byzantine.declare.own import in_a_line
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.apps.client import AppClient, seed_all
-from flwr_byzantine.experiments.apps.loading import load
+from flwr_byzantine.experiments.apps.loading import load, needed, taken
 from flwr_byzantine.experiments.apps.project import App
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.records import ROUNDS, array_key, is_train
@@ -53,26 +53,45 @@ def first(client: AppClient, num_clients: int) -> First:
     app = client.app
     seed_all(client.seed)
     found = _told(client, num_clients) if not app.initial else First(_made(app))
-    if not found.arrays:
-        raise InvalidParameter(f"the first model of {app.project.name!r} has no arrays; {NAME_IT}")
+    problem = _problem(found.arrays)
+    if problem:
+        whose, mend = (f"initial = {app.initial!r}", "mend it") if app.initial else (f"the first model of {app.project.name!r}", NAME_IT)
+        raise InvalidParameter(f"{whose} {problem}; {mend}")
     return First(found.arrays, {**found.config, **app.train_config}, found.arrays_key, found.config_key)
+
+
+def _problem(arrays: ArrayRecord) -> str:
+    """Why a federation cannot begin with it; "" where it can."""
+    found = {name: array.numpy() for name, array in arrays.items()}
+    for name, value in found.items():
+        if value.dtype.kind not in "fiubc":
+            return f"has no numbers in the array {name!r}, but {value.dtype}"
+        if not np.isfinite(value).all():
+            return f"has values that are not finite in the array {name!r}"
+    return "" if any(value.size and value.dtype.kind != "b" for value in found.values()) else "has no numbers to learn"
 
 
 def _made(app: App) -> ArrayRecord:
     what = f"initial = {app.initial!r}"
     maker = load(app.project.folder, app.initial, "the first model")
+    made = _called(maker, what, dict(app.config)) if callable(maker) and not isinstance(maker, nn.Module) else maker
+    try:
+        return as_arrays(made)
+    except Exception as error:
+        raise InvalidParameter(f"{what} must be or return {KINDS} ({in_a_line(error)})") from error
+
+
+def _called(maker: Callable[..., Any], what: str, config: dict[str, Any]) -> Any:
+    """What it returns; where it must be called with something, it gets the run config."""
+    asked = list(filter(needed, taken(maker, what)))
+    if len(asked) > 1 or any(one.kind == one.KEYWORD_ONLY for one in asked):
+        given = f"but it needs {', '.join(one.name for one in asked)}; give the others a default"
+        raise InvalidParameter(f"{what} must take nothing, or the run config as its one argument, {given}")
     try:
         with redirect_stdout(io.StringIO()):
-            made = (maker(dict(app.config)) if _asks(maker) else maker()) if callable(maker) and not isinstance(maker, nn.Module) else maker
-            return as_arrays(made)
+            return maker(config) if asked else maker()
     except (Exception, SystemExit) as error:
-        raise InvalidParameter(f"{what} failed: {type(error).__name__}: {error}; it must be or return {KINDS}") from error
-
-
-def _asks(maker: Any) -> bool:
-    """Whether it must be called with something: then it gets the run config."""
-    parameters = inspect.signature(maker).parameters.values()
-    return any(one.default is one.empty and one.kind <= one.POSITIONAL_OR_KEYWORD for one in parameters)
+        raise InvalidParameter(f"{what} raised {in_a_line(error)}; mend it, or name what is or returns {KINDS}") from error
 
 
 def as_arrays(model: Any) -> ArrayRecord:
@@ -95,7 +114,7 @@ def as_arrays(model: Any) -> ArrayRecord:
         return ArrayRecord({str(name): Array(np.asarray(value)) for name, value in model.items()})
     if hasattr(model, "get_weights"):  # of Keras
         model = model.get_weights()
-    if not isinstance(model, Sequence) or isinstance(model, str):
+    if not isinstance(model, Sequence) or isinstance(model, str | bytes):
         raise TypeError(f"got {type(model).__name__}")
     return ArrayRecord([np.asarray(value) for value in model])
 
@@ -116,7 +135,7 @@ def _told(client: AppClient, num_clients: int) -> First:
     except _Told:
         pass
     except (Exception, SystemExit) as error:
-        failure = f": {type(error).__name__}: {error}"
+        failure = f": {in_a_line(error)}"
     if grid.told is None:
         raise InvalidParameter(f"{SERVER} {project.serverapp!r} ended before it sent a first model{failure}; mend it, or {NAME_IT}")
     return _in(grid.told)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
 from flwr_byzantine.declare.names import did_you_mean
+from flwr_byzantine.declare.own import in_a_line
 from flwr_byzantine.errors import InvalidParameter
 
 
@@ -42,6 +44,30 @@ def load(folder: str, name: str, what: str) -> Any:
     return found
 
 
+def taken(function: Any, what: str) -> list[inspect.Parameter]:
+    """The parameters of an ordinary function or class, without those that take any number of arguments; empty where nobody knows them.
+
+    Raises:
+        InvalidParameter: it is asynchronous.
+
+    Example:
+        >>> [one.name for one in taken(load, "it")]
+        ['folder', 'name', 'what']
+    """
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidParameter(f"{what} must be an ordinary function, got an async one; write def in place of async def")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return []
+    return [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def needed(one: inspect.Parameter) -> bool:
+    """Whether it has no default."""
+    return one.default is one.empty
+
+
 def _module(folder: str, module: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
@@ -50,7 +76,7 @@ def _module(folder: str, module: str, what: str) -> Any:
             raise InvalidParameter(f"{what}: there is no module {error.name!r} in {folder}; name one that is there") from None
         raise InvalidParameter(f"{what}: {module} needs {error.name!r}, which is not installed here; install it") from None
     except (Exception, SystemExit) as error:
-        raise InvalidParameter(f"{what}: importing {module} failed: {type(error).__name__}: {error}") from None
+        raise InvalidParameter(f"{what}: importing {module} failed: {in_a_line(error)}") from None
 
 
 def _enter(folder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ class Project:
             str(about.get("name") or folder.resolve().name),
             str(components["clientapp"]),
             str(components.get("serverapp") or ""),
-            dict(flattened(_table(flower, "config"))),
+            _run_config(folder, dict(flattened(_table(flower, "config")))),
             tuple(found[0] for found in packages if found),
             _hash(folder),
         )
@@ -100,6 +101,15 @@ class App:
     evaluate: str = ""
     accuracy: str = ""
     loss: str = ""
+
+
+def _run_config(folder: Path, config: dict[str, Any]) -> dict[str, Scalar]:
+    """The run config, whose values must be of the kinds that Flower takes."""
+    for name, value in config.items():
+        if not isinstance(value, Scalar) or (isinstance(value, float) and not math.isfinite(value)):
+            problem = f"{name} in [tool.flwr.app.config] must be a finite number, a string, true or false, got {value!r}"
+            raise InvalidParameter(f"{folder}/pyproject.toml: {problem}")
+    return config
 
 
 def _tables(folder: Path) -> dict[str, Any]:

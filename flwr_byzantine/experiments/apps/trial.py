@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -48,8 +49,8 @@ def problem(cases: Sequence[Case]) -> str:
         with quiet(), redirect_stdout(io.StringIO()):
             for number, case in enumerate(cases):
                 _try(case, evaluate=number == 0)
-    except InvalidParameter as error:
-        return str(error)
+    except ByzantineError as error:
+        return " ".join(str(error).split())
     except (Exception, SystemExit) as error:
         return in_a_line(error)
     return ""
@@ -69,9 +70,17 @@ def _try(case: Case, evaluate: bool) -> None:
 
 
 def _evaluate(learned: AppModel, app: App) -> None:
+    """Evaluate the first model, by one client, or by all where that one has no examples."""
     try:
-        learned.evaluate(0, learned.initial(), clients=1)
+        found = learned.evaluate(0, learned.initial(), clients=1)
+        found = learned.evaluate(0, learned.initial()) if math.isnan(found["accuracy"]) else found
     except (Exception, SystemExit) as error:
-        if isinstance(error, ByzantineError) or not app.evaluate:
+        if isinstance(error, InvalidParameter) or not (app.evaluate or app.initial):
             raise
+        if not app.evaluate:
+            raise InvalidParameter(f"{error}; is initial = {app.initial!r} the model that its clients train?") from error
         raise InvalidParameter(f"evaluate = {app.evaluate!r} raised {in_a_line(error)}; mend it, or name another function") from error
+    nobody = [name for name in ("accuracy", *(["loss"] if app.loss else [])) if math.isnan(found[name])]
+    if nobody:
+        who = f"evaluate = {app.evaluate!r}" if app.evaluate else "its clients' evaluation"
+        raise InvalidParameter(f"{who} finds no {nobody[0]} of the first model: it is NaN; mend it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.errors import InvalidParameter
@@ -12,7 +12,7 @@ from flwr_byzantine.experiments.apps.project import App, Project, Scalar, flatte
 from flwr_byzantine.experiments.apps.trial import Case, tried
 from flwr_byzantine.experiments.sweep.app_cell import FEDERATION, AppCell, complete, run_key
 from flwr_byzantine.experiments.sweep.cell import Cell
-from flwr_byzantine.experiments.sweep.keys import CELL, checked, key_of, shown
+from flwr_byzantine.experiments.sweep.keys import CELL, check_finite, checked, key_of, shown
 
 NAMES = ("initial", "evaluate", "accuracy", "loss")
 TABLES = ("config", "train_config")
@@ -36,7 +36,7 @@ class AppCells:
                 raise unknown_name("key in [app]", shown(key), map(shown, ("path", *NAMES, *TABLES)), f"{file}: ")
         project = _project(file, found.get("path"))
         names = {key: _name(file, key, found.get(key, "")) for key in NAMES}
-        told = dict(flattened(_table(file, "train_config", found)))
+        told = _told(file, _table(file, "train_config", found))
         self.app = App(project, project.config, train_config=told, **names)
         self._names = {run_key(name): name for name in project.config}
         self.keys: Sequence[str] = [*FEDERATION, *self._names]
@@ -61,6 +61,7 @@ class AppCells:
         if key not in self._names:
             return checked(where, key, value)
         name = self._names[key]
+        check_finite(f"{where} {name}", value)
         default = self.app.config[name]
         if type(default) is float and type(value) is int:
             return float(value)
@@ -108,6 +109,17 @@ def _name(file: Path, key: str, value: Any) -> str:
     if not isinstance(value, str) or (value and key in ("initial", "evaluate") and not all(value.partition(":")[::2])):
         raise InvalidParameter(f"{file}: [app] {key} must be {wanted}, got {value!r}")
     return value
+
+
+def _told(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of [app.train-config], which must be what a message can carry."""
+    told = dict(flattened(table))
+    for name, value in told.items():
+        where, kinds = f"{file}: [app.train-config] {name}", {type(item) for item in (value if isinstance(value, list) else [value])}
+        check_finite(where, value)
+        if len(kinds) > 1 or kinds - set(get_args(Scalar)):
+            raise InvalidParameter(f"{where} must be a number, a string, true or false, or a list of values of one kind, got {value!r}")
+    return told
 
 
 def _table(file: Path, key: str, table: Mapping[str, Any]) -> dict[str, Any]:

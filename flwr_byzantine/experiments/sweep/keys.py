@@ -102,7 +102,7 @@ def checked(where: str, key: str, value: Any) -> Any:
     if key in TRIED:
         return _named(f"{where} {shown(key)}", key, value)
     constraint = CELL[key]
-    _finite(f"{where} {shown(key)}", value)
+    check_finite(f"{where} {shown(key)}", value)
     if key == "model" and isinstance(value, str):
         return known(value, f"{where} model: ")
     if not constraint.accepts(value) or (key in LISTS and not all(Constraint(int, ge=1).accepts(item) for item in value)):
@@ -116,7 +116,7 @@ def _named(where: str, key: str, value: Any) -> tuple[str, dict[str, Any]]:
     table = {"name": value} if isinstance(value, str) else value
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         raise InvalidParameter(f"{where} must be a name or a table such as {EXAMPLES[key]}, got {value!r}")
-    _finite(where, table)
+    check_finite(where, table)
     name = table["name"] if key in NAMED else "".join(map(_plain, re.split(r"([+()])", table["name"])))
     options = {key_of(option): choice for option, choice in table.items() if option != "name"}
     try:
@@ -148,11 +148,11 @@ def _plain(name: str) -> str:
     return name.strip() if OWN.fullmatch(name.strip()) else name.lower().replace(" ", "").replace("_", "-")
 
 
-def _finite(where: str, value: Any) -> None:
+def check_finite(where: str, value: Any) -> None:
     """Raise `InvalidParameter` for a number that is not finite, since results are JSON."""
     for option, item in value.items() if isinstance(value, dict) else ():
-        _finite(f"{where} {option}", item)
+        check_finite(f"{where} {option}", item)
     for item in value if isinstance(value, list) else ():
-        _finite(where, item)
+        check_finite(where, item)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidParameter(f"{where} must be finite, got {value!r}")
