@@ -1,5 +1,8 @@
 """The results of a sweep on disk."""
 
+import errno
+import os
+
 import pytest
 
 from flwr_byzantine import InvalidParameter
@@ -57,3 +60,31 @@ def test_a_foreign_line_is_a_clear_error(tmp_path, foreign):
 def test_two_sweeps_do_not_write_to_one_file(tmp_path):
     with Store(tmp_path / "r.jsonl"), pytest.raises(InvalidParameter, match="another sweep is writing"), Store(tmp_path / "r.jsonl"):
         pass
+
+
+def test_a_disk_that_becomes_full_leaves_the_lines_before(tmp_path, monkeypatch):
+    room, write_all = len(line_of(result("a"))) + 10, os.write
+
+    def write_some(file, data):
+        left = room - os.fstat(file).st_size
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_all(file, data[:left])
+
+    with Store(tmp_path / "r.jsonl") as store:
+        monkeypatch.setattr(os, "write", write_some)
+        store.append(result("a"))
+        with pytest.raises(
+            InvalidParameter, match=r"cannot write the result of a cell \(No space left on device\); those before it are kept"
+        ):
+            store.append(result("b"))
+        monkeypatch.undo()
+        assert store.path.read_text() == line_of(result("a"))
+        store.append(result("c"))
+    assert list(Store(tmp_path / "r.jsonl").read()) == ["a", "c"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "/", os.devnull])
+def test_results_are_kept_in_a_file(tmp_path, name):
+    with pytest.raises(InvalidParameter, match="results are kept in a file, and this is none"):
+        Store(tmp_path / name)

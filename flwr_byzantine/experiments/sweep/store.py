@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,7 @@ class Store:
         path: of the JSON-lines file; made on entry where it is not there.
 
     Raises:
-        InvalidParameter: another sweep is writing to the file, or a line in it is no result.
+        InvalidParameter: the path is that of something else than a file, another sweep is writing to it, or a line in it is no result.
 
     Example:
         >>> import tempfile
@@ -34,6 +35,8 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
+        if os.path.exists(path) and not os.path.isfile(path):  # pathlib's raise where a folder is closed
+            raise InvalidParameter(f"{path}: results are kept in a file, and this is none; name one by --results")
         self.path = path
         self._file = -1
         self._beside = path.with_name(f"{path.name}.lock")
@@ -60,13 +63,25 @@ class Store:
 
     def read(self) -> dict[str, Result]:
         """The results by key; none where there is no file yet. See `results.read`."""
-        return {result.key: result for result in (read(self.path) if self.path.exists() else ())}
+        return {result.key: result for result in (read(self.path) if os.path.exists(self.path) else ())}
 
     def append(self, result: Result) -> None:
-        """Write one line; it is on the disk when this returns."""
-        line = json.dumps(result.to_json(), allow_nan=False) + "\n"
-        os.write(self._file, line.encode())
-        os.fsync(self._file)
+        """Write one line; it is on the disk when this returns.
+
+        Raises:
+            InvalidParameter: it cannot be written, as where the disk is full; the file is then as it was.
+        """
+        line = memoryview((json.dumps(result.to_json(), allow_nan=False) + "\n").encode())
+        before = os.fstat(self._file).st_size
+        try:
+            while line:  # a disk that becomes full takes a part
+                line = line[os.write(self._file, line) :]
+            os.fsync(self._file)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, before)
+            wrong = f"{self.path}: cannot write the result of a cell ({error.strerror}); those before it are kept"
+            raise InvalidParameter(f"{wrong}: make room, and run the same command again") from None
 
     def _mend(self) -> None:
         """End a last line that is whole; cut off one that is torn."""
