@@ -69,11 +69,15 @@ class Result:
     def of(cls, line: Mapping[str, Any]) -> Result:
         """From one decoded line, by this version or an older one, whose keys had dashes; what is absent is empty."""
         texts = {name: str(line.get(name) or "") for name in ("key", "status", "error")}
+        course, final = _snaked(line.get("course")), _snaked(line.get("final"))
+        _check_numbers(final.values())
+        for values in course.values():
+            _check_numbers(values or ())
         return cls(
             completed(_snaked(line["config"])),
             **texts,
-            history=_snaked(line.get("course")),
-            final=_snaked(line.get("final")),
+            history=course,
+            final=final,
             seconds=float(line.get("seconds") or 0),
             versions=_snaked(line.get("versions")),
             notices=[escaped(str(text)) for text in line.get("notices") or ()],
@@ -167,6 +171,13 @@ def snake(name: str) -> str:
 
 def _snaked(table: Mapping[str, Any] | None) -> dict[str, Any]:
     return {snake(key): value for key, value in (table or {}).items()}
+
+
+def _check_numbers(values: Iterable[Any]) -> None:
+    """Raise `TypeError` where one is neither a number nor null."""
+    wrong = set(map(type, values)) - {float, int, type(None)}
+    if wrong:
+        raise TypeError(f"expected numbers, got {wrong}")
 
 
 def number(value: Any) -> float:

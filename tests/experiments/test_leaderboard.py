@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -132,7 +133,9 @@ def test_a_failed_run_is_no_result():
         ([each for each in made() if each.attack == "none"], "nobody attacks on digits; sweep over attacks"),
         ([each for each in made() if each.config["seed"] == 0], "digits has the seed 0 only; sweep over two seeds at least"),
         (made() + without(made(datasets=("mnist",)), seed=2), r"digits has the seeds \[0, 1, 2\], mnist \[0, 1\]; run the same ones"),
-        (made() + made(), "digits has two results of fedavg under none by 0, seed 0"),
+        (made() + made(), "digits has two results of fedavg under none by 0, seed 0, which differ in no key"),
+        ([*made(), *(replace(each, config=each.config | {"f": 1}) for each in made())], "by 0, seed 0, which differ in f; keep one"),
+        (made({"fedavg": (0.0, 0.0, 0.0, 0.0)}), "digits: FedAvg where nobody attacks, .*, got none right with seed 0; give it a setting"),
         (without(made({"fedavg": LEVELS["fedavg"]}), attack="ipm", seed=0), "no rule has all its results; fedavg lacks digits: ipm by 1"),
     ],
 )
@@ -140,6 +143,12 @@ def test_what_lacks_is_one_sentence(cells, says):
     with pytest.raises(InvalidParameter, match=says) as caught:
         leaderboard(cells)
     assert "\n" not in str(caught.value)
+
+
+def test_cells_that_several_files_hold_count_once_the_last_of_each():
+    keyed = [replace(each, key=str(number)) for number, each in enumerate(made())]
+    older = [replace(each, final={"accuracy": 0.5}) for each in keyed]
+    assert leaderboard(older + keyed) == leaderboard(made())
 
 
 def test_the_files_hold_every_figure(tmp_path):

@@ -165,3 +165,10 @@ def test_choosing_what_does_not_vary_or_without_validation_is_refused() -> None:
         report.choose(cells_of(records), ["lrr"])
     with pytest.raises(InvalidParameter, match="validation split"):
         report.choose(cells_of(records), ["lr"])
+
+
+@pytest.mark.parametrize("key", ["seed", "strategy", "attack", "f", "dataset"])
+def test_what_is_no_hyper_parameter_is_not_chosen(key: str) -> None:
+    records = [line("krum", "alie", 0.5, seed=seed, f=seed) for seed in (1, 2)]
+    with pytest.raises(InvalidParameter, match=f"cannot choose '{key}', which is no hyper-parameter"):
+        report.choose(cells_of(records), [key])

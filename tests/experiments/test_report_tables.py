@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments import report
+from flwr_byzantine.experiments import cli, report
 from flwr_byzantine.experiments.report.published import matched, unmatched
 from flwr_byzantine.experiments.report.study import study
 from flwr_byzantine.experiments.report.tables import worst_case_table
@@ -187,6 +189,8 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
         ('[[entries]]\nstrategy = "krum"\n', "entry 1 .*attack must be a string"),
         ('[[entries]]\nstrategy = "krum"\nattack = "a"\naccuracy = 87\nsource = "x"\n', r"in \[0, 1\]"),
         ('[[entries]]\nstrategy = "krum"\ncolour = 1\n', "'colour'"),
+        ("entries = [3]", r"entry 1 .* must be a table, written \[\[entries\]\], got 3"),
+        ('[[entries]]\nstrategy = "krum"\nattack = "a"\naccuracy = true\nsource = "x"\n', "accuracy must be a number, got True"),
     ],
 )
 def test_published_figures_that_cannot_be_used_say_why(tmp_path: Path, text: str, says: str) -> None:
@@ -194,3 +198,37 @@ def test_published_figures_that_cannot_be_used_say_why(tmp_path: Path, text: str
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidParameter, match=says):
         report.read_published(path)
+
+
+def test_published_settings_are_keys_that_cells_have(tmp_path: Path) -> None:
+    path = tmp_path / "published.toml"
+    path.write_text(PUBLISHED.replace("{ f = 99 }", "{ num-malicious = 4 }"), encoding="utf-8")
+    entries = report.read_published(path)
+    assert entries[-1].where == {"num_malicious": 4}
+    results = store(synthetic(), tmp_path / "r.jsonl")
+    report.write(results, tmp_path / "out", published=entries)
+    odd = replace(entries[-1], where={"num_malicous": 4})
+    with pytest.raises(InvalidParameter, match=r"unknown key in where 'num_malicous'; did you mean 'num_malicious'\?"):
+        report.write(results, tmp_path / "out", published=[odd])
+
+
+def test_runs_without_attack_that_are_of_no_attacked_configuration_are_in_no_mean() -> None:
+    """num_malicious = [0, 4]: nobody attacks in runs with 0, and in some with 4."""
+    records = [line("fedavg", "none", 0.9), line("krum", "alie", 0.6), line("fedavg", "alie", 0.1), line("median", "none", 0.4, f=0)]
+    records += [line("krum", "none", 0.9, num_malicious=0, f=0), line("krum", "none", 0.7)]
+    content = study(cells_of(records))
+    (table,) = content.tables()
+    honest = {row.rule: row.scores["none"].values for row in table.rows}
+    assert honest == {"fedavg": (0.9,), "krum": (0.7,), "median": (0.4,)}
+    assert table.row("krum").cost == pytest.approx(0.2)
+    assert report.worst_case(cells_of(records)) == [table]
+    assert len(content.all_cells) == 6
+
+
+def test_the_command_takes_keys_as_the_files_of_sweeps_spell_them(tmp_path: Path) -> None:
+    records = [line("krum", "alie", 0.1, num_malicious=count, batch_size=size) for count in (3, 4) for size in (1, 2)]
+    results = store(records, tmp_path / "r.jsonl")
+    given = [str(results), "--by", "num-malicious", "--choose", "batch-size", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli.app, ["report", *given])
+    assert done.exit_code == 0
+    assert "num_malicious = 4" in done.output

@@ -39,6 +39,13 @@ def test_what_is_absent_is_empty_and_null_is_nan():
     assert math.isnan(Result.of(LINE).curve()[1])
 
 
+@pytest.mark.parametrize("more", [{"final": {"accuracy": "0.5"}}, {"course": {"loss": ["x"]}}, {"course": {"loss": 5}}, {"final": [1]}])
+def test_figures_that_are_no_numbers_are_no_results(more):
+    line = {"config": {"strategy": "krum"}, "final": {"accuracy": None}, "course": {"loss": [0.1, None], "attack_success": None}}
+    assert parse(json.dumps(line).encode()) is not None
+    assert parse(json.dumps(line | more).encode()) is None
+
+
 @pytest.mark.parametrize("line", [b"", b"{", b"3", b"null", b"[]", b'{"config": null}', b'{"config": []}', b'{"config": {"lr": 0.1}}'])
 def test_other_lines_are_no_results(line):
     assert parse(line) is None

@@ -25,6 +25,12 @@ def test_the_grid_is_the_product_without_what_is_excluded(tmp_path):
     assert pairs.isdisjoint({("krum", "alie"), ("fedavg", "alie")})
 
 
+def test_a_list_is_excluded_by_itself_or_as_one_of_several(tmp_path):
+    grid = "[grid]\nhidden = [[8], [16], [16, 8]]\n[[exclude]]\nhidden = "
+    for excluded, left in (("[16, 8]", [[8], [16]]), ("[[16], [8]]", [[16, 8]])):
+        assert [cell.config["hidden"] for cell in read(write(tmp_path, grid + excluded)).cells] == left
+
+
 def test_f_follows_num_malicious_unless_given(tmp_path):
     text = "[task]\nnum-clients = 12\n[grid]\nstrategy = ['krum']\nnum-malicious = [1, 2]\n"
     assert [cell.config["f"] for cell in read(write(tmp_path, text)).cells] == [1, 2]

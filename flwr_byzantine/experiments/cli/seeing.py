@@ -43,8 +43,10 @@ def report(
 def _sweep(results: Path, out: Path | None, by: list[str] | None, choose: list[str] | None, published: Path | None) -> None:
     from flwr_byzantine.experiments import report as reporting
 
+    tables, chosen = ([key.replace("-", "_") for key in keys or ()] for keys in (by, choose))
+    folder = out or results.with_name(f"{results.stem}-report")
     with errors().status("drawing"):
-        written = reporting.write(results, out or results.with_name(f"{results.stem}-report"), by or None, choose or (), published or ())
+        written = reporting.write(results, folder, tables or None, chosen, published or ())
     reporting.to_console(written, console)
 
 

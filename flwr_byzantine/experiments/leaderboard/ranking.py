@@ -64,7 +64,7 @@ def leaderboard(cells: Sequence[Result]) -> Leaderboard:
     Tasks are told apart by the keys that vary, but for the number of attackers and f.
 
     Args:
-        cells: as `report.load` gives them.
+        cells: as `report.load` gives them; of several with one key, as where files overlap, the last counts.
 
     Raises:
         InvalidParameter: no cells, or one that does not say f, attackers, clients and seed; a task lacks what it needs, seeds
@@ -80,6 +80,7 @@ def leaderboard(cells: Sequence[Result]) -> Leaderboard:
         [(1, 'median', 0.89), (2, 'fedavg', 0.56)]
     """
     _check(cells)
+    cells = list({cell.key or str(number): cell for number, cell in enumerate(cells)}.values())
     keys = [key for key in varying(cells) if key not in ATTACKERS]
     boards = tuple(board(_name(setting, members), members) for setting, members in grouped(cells, keys).items())
     _same_seeds(boards)

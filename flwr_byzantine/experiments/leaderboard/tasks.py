@@ -128,6 +128,9 @@ class _Reader:
             seeds = ", ".join(map(str, self.seeds))
             problem = f"leaderboard: {self.name} lacks FedAvg where nobody attacks in one of the seeds {seeds}"
             raise InvalidParameter(f'{problem}; add strategy = "fedavg" with attack = "none" and num-malicious = 0 to the sweep')
+        if not all(score.values):
+            problem = f"leaderboard: {self.name}: FedAvg where nobody attacks, in whose accuracy scores are measured, got none right"
+            raise InvalidParameter(f"{problem} with seed {self.seeds[score.values.index(0)]}; give it a setting in which it learns")
         return score
 
     def _score(self, rule: str, attack: str, count: int) -> Score | None:
@@ -170,12 +173,15 @@ class _Reader:
 
 def _runs(name: str, cells: Sequence[Result]) -> Runs:
     runs: Runs = {}
+    first: dict[tuple[str, str, int, int], Result] = {}
     for cell in cells:
         place, seed = (cell.rule, cell.attack, cell.config["num_malicious"]), cell.config["seed"]
-        if seed in runs.setdefault(place, {}):
+        other = first.setdefault((*place, seed), cell)
+        if other is not cell:
+            differ = ", ".join(key for key in sorted(cell.config) if cell.config[key] != other.config.get(key)) or "no key"
             problem = f"leaderboard: {name} has two results of {cell.rule} under {cell.attack} by {place[2]}, seed {seed}"
-            raise InvalidParameter(f"{problem}, with different f; keep one f for each num-malicious")
-        runs[place][seed] = cell.value() if cell.ok else math.nan
+            raise InvalidParameter(f"{problem}, which differ in {differ}; keep one for each num-malicious")
+        runs.setdefault(place, {})[seed] = cell.value() if cell.ok else math.nan
     return {place: {seed: value for seed, value in found.items() if math.isfinite(value)} for place, found in runs.items()}
 
 

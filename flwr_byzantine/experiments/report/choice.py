@@ -21,6 +21,8 @@ from flwr_byzantine.experiments.report.settings import attacks_of, grouped, mult
 from flwr_byzantine.experiments.results import Result, Setting, named
 from flwr_byzantine.rules.parsing import FEDAVG
 
+NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")  # keys that are no hyper-parameters
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -94,7 +96,7 @@ def choose(cells: Sequence[Result], keys: Sequence[str], measure: str = "validat
         measure: what to choose by.
 
     Raises:
-        InvalidParameter: a key that does not vary, or no validation accuracy in the results.
+        InvalidParameter: a key that does not vary or is no hyper-parameter, or no validation accuracy in the results.
     """
     cells = lifted(cells, keys)
     _check(cells, keys, measure)
@@ -133,8 +135,10 @@ def _lift(cell: Result, dotted: Sequence[str]) -> Result:
 
 def _check(cells: Sequence[Result], keys: Sequence[str], measure: str) -> None:
     for key in keys:
+        if key in NOT_CHOSEN:
+            raise InvalidParameter(f"report: cannot choose {key!r}, which is no hyper-parameter; choose one such as lr")
         if len(values(cells, key)) < 2:
-            known = multivalued(cells)
+            known = [key for key in multivalued(cells) if key not in NOT_CHOSEN]
             hint = did_you_mean(key, known)
             raise InvalidParameter(f"report: cannot choose {key!r}: it does not vary; {hint}the keys that do: {', '.join(known) or 'none'}")
     if all(math.isnan(cell.value(measure)) for cell in cells):

@@ -25,7 +25,7 @@ class Published:
         attack: an attack's name, "none", or "worst".
         accuracy: in [0, 1], or NaN.
         source: authors, venue, year, table.
-        where: configuration keys and values it holds for, e.g. {"f": 20}.
+        where: configuration keys, as results have them, and values it holds for, e.g. {"num_malicious": 20}.
     """
 
     strategy: str
@@ -66,16 +66,28 @@ def read_published(path: str | Path) -> list[Published]:
 
 def _entry(entry: Any, path: Path, index: int) -> Published:
     place = f"report: entry {index} of {path}"
+    if not isinstance(entry, dict):
+        raise InvalidParameter(f"{place} must be a table, written [[entries]], got {entry!r}")
     for key in sorted(set(entry) - {*_NEEDED, "where"}):
         raise unknown_name("key", key, [*_NEEDED, "where"], f"{place}: ")
     for name, kind in _NEEDED.items():
-        if not isinstance(entry.get(name), kind):
+        if not isinstance(entry.get(name), kind) or isinstance(entry[name], bool):
             raise InvalidParameter(f"{place}: {name} must be {'a number' if name == 'accuracy' else 'a string'}, got {entry.get(name)!r}")
-    if not isinstance(entry.get("where", {}), dict):
-        raise InvalidParameter(f"{place}: where must be a table such as {{f = 20}}, got {entry['where']!r}")
+    where = entry.get("where", {})
+    if not isinstance(where, dict):
+        raise InvalidParameter(f"{place}: where must be a table such as {{f = 20}}, got {where!r}")
     if entry["accuracy"] < 0 or entry["accuracy"] > 1:
         raise InvalidParameter(f"{place}: accuracy must be in [0, 1] or nan, got {entry['accuracy']!r}")
-    return Published(entry["strategy"], entry["attack"], float(entry["accuracy"]), entry["source"], entry.get("where", {}))
+    settings = {key.replace("-", "_"): value for key, value in where.items()}
+    return Published(entry["strategy"], entry["attack"], float(entry["accuracy"]), entry["source"], settings)
+
+
+def check_settings(published: Iterable[Published], cells: Iterable[Result]) -> None:
+    """Raise `InvalidParameter` where an entry holds for values of a key that no cell has."""
+    known = sorted({key for cell in cells for key in cell.config})
+    for entry in published:
+        for key in sorted(set(entry.where) - set(known)):
+            raise unknown_name("key in where", key, known, f"report: published figure of {entry.strategy} under {entry.attack}: ")
 
 
 Matched = dict[tuple[str, str], Published]

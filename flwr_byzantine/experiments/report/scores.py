@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 from flwr_byzantine.attacks.parsing import NO_ATTACK
-from flwr_byzantine.experiments.report.settings import attacks_of, grouped, rules_of, varying
+from flwr_byzantine.experiments.report.settings import attacks_of, comparable, grouped, rules_of, varying
 from flwr_byzantine.experiments.results import Result, Setting
 from flwr_byzantine.rules.parsing import FEDAVG
 
@@ -151,6 +151,7 @@ def worst_case(
         ('alie', 0.5)
     """
     keys = varying(cells) if keys is None else keys
+    cells = comparable(cells, keys)
     reference = reference or Reference(cells, keys)
     return [_table(setting, members, measure, reference) for setting, members in grouped(cells, keys).items()]
 

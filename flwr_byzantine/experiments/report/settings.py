@@ -18,6 +18,7 @@ _TRAINING = frozenset(
     {"optimizer", "local_epochs", "batch_size", "lr", "momentum", "weight_decay", "rounds", "server_lr", "server_momentum"}
     | {"milestones", "lr_decay", "lr_power", "warm_up", "momentum_form"}
 )
+_ATTACKERS_OWN = ("attackers_data", "attackers_momentum")  # which cells have only where they matter
 
 
 def load(path: str | Path) -> list[Result]:
@@ -94,6 +95,21 @@ def grouped(cells: Iterable[Result], keys: Iterable[str]) -> dict[Setting, list[
     for cell in cells:
         groups.setdefault(cell.setting(keys), []).append(cell)
     return dict(sorted(groups.items(), key=lambda item: [rank(value) for _, value in item[0]]))
+
+
+def comparable(cells: Sequence[Result], keys: Iterable[str]) -> list[Result]:
+    """The cells without those that nobody attacks where the rule has others, of the very configuration that is attacked.
+
+    A sweep over num_malicious = [0, 4] has runs without attack for both, of which those with 4 belong beside the attacks.
+    """
+    left_out: set[int] = set()
+    for members in grouped(cells, keys).values():
+        others = [key for key in multivalued(members) if key not in _ATTACKERS_OWN]
+        attacked = {(cell.rule, cell.setting(others)) for cell in members if cell.attack != NO_ATTACK}
+        plain = {id(cell): (cell.rule, cell.setting(others)) for cell in members if cell.attack == NO_ATTACK}
+        beside = {rule for rule, setting in plain.values() if (rule, setting) in attacked}
+        left_out |= {name for name, found in plain.items() if found[0] in beside and found not in attacked}
+    return [cell for cell in cells if id(cell) not in left_out]
 
 
 def rules_of(cells: Iterable[Result]) -> list[str]:

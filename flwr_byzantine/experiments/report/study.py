@@ -9,7 +9,7 @@ from flwr_byzantine.declare.names import did_you_mean
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.report import choice
 from flwr_byzantine.experiments.report.scores import Reference, WorstCase, worst_case
-from flwr_byzantine.experiments.report.settings import attacks_of, grouped, multivalued, rules_of, varying
+from flwr_byzantine.experiments.report.settings import attacks_of, comparable, grouped, multivalued, rules_of, varying
 from flwr_byzantine.experiments.results import Result, Setting, show
 
 
@@ -81,9 +81,10 @@ def study(cells: Sequence[Result], by: Sequence[str] | None = None, choose: Sequ
     every = tuple(cells)
     choices = tuple(choice.choose(cells, choose)) if choose else ()
     shown = choice.chosen(cells, choose, choices) if choose else list(cells)
-    plain = choice.chosen(cells, choose, choices, reference=True) if choose else shown
+    plain = choice.chosen(cells, choose, choices, reference=True) if choose else []
     keys = [key for key in varying(shown) if key not in choose]
-    reference = Reference(plain, keys)
+    shown = comparable(shown, keys)
+    reference = Reference(plain or shown, keys)
     if by is not None:
         _require(by, cells)
         shown = [_with_rest(cell, [key for key in keys if key not in by]) for cell in shown]

@@ -12,7 +12,7 @@ from flwr_byzantine.experiments.report import detection
 from flwr_byzantine.experiments.report.curves import curves, honest_cost
 from flwr_byzantine.experiments.report.heatmaps import maps, matrices
 from flwr_byzantine.experiments.report.page import Content, page
-from flwr_byzantine.experiments.report.published import Published, matched, read_published, unmatched
+from flwr_byzantine.experiments.report.published import Published, check_settings, matched, read_published, unmatched
 from flwr_byzantine.experiments.report.settings import load
 from flwr_byzantine.experiments.report.study import Study, study
 from flwr_byzantine.experiments.report.tables import cells_csv, choices_table, failures_table, overview, worst_case_csv, worst_case_table
@@ -59,6 +59,7 @@ def write(
     source = Path(results) if isinstance(results, (str, Path)) else None
     cells = load(results) if isinstance(results, (str, Path)) else list(results)
     figures = read_published(published) if isinstance(published, (str, Path)) else list(published)
+    check_settings(figures, cells)
     content = study(cells, by, choose)
     out = _directory(Path(out))
     command = _command(source, by, choose, published if isinstance(published, (str, Path)) else None)

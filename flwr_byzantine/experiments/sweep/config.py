@@ -15,6 +15,7 @@ from flwr_byzantine.declare.names import unknown_name
 from flwr_byzantine.declare.params import Constraint
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.apps.project import flattened
+from flwr_byzantine.experiments.report.choice import NOT_CHOSEN
 from flwr_byzantine.experiments.sweep.app_table import AppCells
 from flwr_byzantine.experiments.sweep.cell import Cell
 from flwr_byzantine.experiments.sweep.keys import CELL, LISTS, in_file, key_of, shown
@@ -24,7 +25,6 @@ TABLES = ("sweep", "task", "app", "grid", "exclude", "choose")
 SHARED_KEYS = ("rounds", "engine", "evaluate_every")  # keys of a cell that [sweep] may hold too
 GENERAL = {"name": Constraint(str), "processes": Constraint(int, ge=1), **{key: CELL[key] for key in SHARED_KEYS}}
 DATA_ROOT = "data_root"
-NOT_CHOSEN = ("strategy", "attack", "seed", "f", "num_malicious", "engine", "dataset")
 Table = Mapping[str, Any]
 
 
@@ -179,9 +179,14 @@ def _excludes(file: Path, kind: Kind, content: list[Any]) -> list[dict[str, list
         if not isinstance(table, dict) or not table:
             raise InvalidParameter(f"{file}: {where} must name one key or more, got {table!r}")
         found = _spelled(file, where, table, kind.keys, kind)
-        listed = {key: value if isinstance(value, list) and key not in LISTS else [value] for key, value in found.items()}
+        listed = {key: value if _several(key, value) else [value] for key, value in found.items()}
         rules.append({key: [kind.checked(f"{file}: {where}", key, value) for value in values] for key, values in listed.items()})
     return rules
+
+
+def _several(key: str, value: Any) -> bool:
+    """Whether these are values of the key, and not one that is a list itself."""
+    return isinstance(value, list) and (key not in LISTS or any(isinstance(item, list) for item in value))
 
 
 def _cells(file: Path, kind: Kind, fixed: Table, grid: Mapping[str, list[Any]], excludes: list[dict[str, list[Any]]]) -> tuple[Cell, ...]:
