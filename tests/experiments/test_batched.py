@@ -1,5 +1,7 @@
 """Engine "batched" against engine "local": the same federation, on arrays instead of messages."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +12,9 @@ from torch import nn
 from flwr_byzantine import Robust, attacks, rules
 from flwr_byzantine.errors import InfeasibleRound, InvalidParameter
 from flwr_byzantine.experiments.tasks import Task, batched, training
-from flwr_byzantine.experiments.tasks.batched import recorded
+from flwr_byzantine.experiments.tasks.batched import federation, recorded
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
+from flwr_byzantine.experiments.tasks.batched.federation import Federation
 from flwr_byzantine.experiments.tasks.batched.stacked import Optimizers, Program, Steps, Team, stacks
 from flwr_byzantine.experiments.tasks.engines import federate_on
 from flwr_byzantine.experiments.tasks.models import model
@@ -285,6 +288,40 @@ def test_a_round_with_too_few_replies_is_skipped_and_the_report_says_so():
             server.round(2, first, {1: {"w": np.ones(3)}})
         assert server.round(3, first, {node: {"w": np.ones(3)} for node in range(5)})["w"].tolist() == [1.0, 1.0, 1.0]
     assert not server.strategy.reports[0].aggregated
+
+
+def test_models_of_rounds_that_are_over_are_forgotten(monkeypatch):
+    made, alive = [], []
+
+    def watched(self, *given):
+        model = round_of(self, *given)
+        made.extend(weakref.ref(value) for value in model.values())
+        return model
+
+    round_of = Federation._round
+    monkeypatch.setattr(Federation, "_round", watched)
+    task = Task(num_clients=5, local_epochs=1)
+    batched.federate(task, rules.Median(f=1), None, 6, lambda *_: alive.append(sum(ref() is not None for ref in made)))
+    assert alive[0] == 0 < alive[2] == alive[-1], "models of rounds before the last two are still there"
+
+
+def test_what_a_federation_worked_on_is_free_when_it_is_over(monkeypatch):
+    made = []
+
+    class Watched(Clients):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(federation, "Clients", Watched)
+    task = Task(num_clients=5, num_malicious=1, method="byzantine-sgd", momentum=0.9)
+    gc.disable()
+    try:
+        for _ in range(2):  # the first one loads modules, whose frames keep what called them
+            batched.federate(task, rules.Median(f=1), attacks.ALIE(), 2)
+    finally:
+        gc.enable()
+    assert made[1]() is None
 
 
 def test_replies_that_do_not_fit_are_dropped_in_process_as_on_the_wire():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from typing import cast
 
@@ -13,15 +14,15 @@ import torch
 from flwr_byzantine.adversary import Adversary, Trained
 from flwr_byzantine.arrays.parallel import cores
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.attacks import Attack, DataAttack
+from flwr_byzantine.attacks import Attack
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments.detection import Verdict, verdicts
 from flwr_byzantine.experiments.measures import History, ReplyShares, evaluated, kappa_seen, shares_of_average, shares_of_report
 from flwr_byzantine.experiments.tasks import malicious
 from flwr_byzantine.experiments.tasks.batched.average import Average
 from flwr_byzantine.experiments.tasks.batched.clients import Clients
+from flwr_byzantine.experiments.tasks.batched.held import Held
 from flwr_byzantine.experiments.tasks.batched.tables import Answers
-from flwr_byzantine.experiments.tasks.client import examples
 from flwr_byzantine.experiments.tasks.evaluator import Evaluator, OnReport, OnRound
 from flwr_byzantine.experiments.tasks.federation import strategy_of
 from flwr_byzantine.experiments.tasks.learned import TaskModel
@@ -31,7 +32,6 @@ from flwr_byzantine.experiments.tasks.participation import attackers, participan
 from flwr_byzantine.experiments.tasks.sampling import below_of
 from flwr_byzantine.experiments.tasks.server_step import ServerStep
 from flwr_byzantine.experiments.tasks.task import NO_REFRESH, Task
-from flwr_byzantine.experiments.tasks.training import Examples
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules import Mean, Rule
@@ -105,19 +105,17 @@ class Federation:
         self.server = InProcess(self.strategy) if isinstance(self.strategy, Wrapper) else Average(below)
         harm = self.learned.harm(self.step) if attack is not None and attack.knowledge == "rule" else None
         self.adversary = None if attack is None else Adversary(attack, Mean() if rule is None else rule, task.seed, harm)
-        self.asked_net = model(task) if isinstance(attack, DataAttack) and attack.asks_model else None
         self.attackers_net = model(task)
         remembered = task.method == "byzantine-sgd" and task.momentum > 0 and task.attackers == "redrawn"
         self.unasked = attack is not None and attack.knowledge != "own" and not remembered
-        self.bad: frozenset[int] = frozenset()
-        self.data: dict[int, Examples] = {}
-        self.clients = Clients(task, model(task), self._examples, _threads() if threads is None else threads, device)
+        self.held = Held(task, attack)
+        self.clients = Clients(task, model(task), self.held, _threads() if threads is None else threads, device)
         self.recorder = Recorder()
 
     def run(self, rounds: int, on_round: OnRound, evaluate_every: int, on_report: OnReport | None) -> tuple[History, Model]:
         """All rounds; see `federate`."""
         evaluator = self.evaluator(evaluated(rounds, evaluate_every), on_round, on_report)
-        *_, now = self.rounds(rounds, evaluator)
+        now = deque(self.rounds(rounds, evaluator), maxlen=1).pop()
         evaluator.history.notices = notices(self.task, self.attack, rounds, [] if self.adversary is None else self.adversary.notices)
         return evaluator.history, now
 
@@ -136,17 +134,18 @@ class Federation:
 
     def _round(self, number: int, now: Model) -> Model:
         there = sorted(participants(self.task, number))
-        self._begin(now, frozenset() if self.attack is None else attackers(self.task, number))
+        bad = frozenset() if self.attack is None else attackers(self.task, number)
+        self.held.begin(now, bad)
         broadcast = Broadcast(now, self.task.method == "byzantine-sgd", number)
-        honest = [client for client in there if client not in self.bad]
+        honest = [client for client in there if client not in bad]
         seen = honest if self.unasked and honest else there
         answers = self._answers(now, seen, number)
         replies: dict[int, Model] = dict(zip(seen, answers.arrays, strict=True))
         rows = answers.rows if seen is honest else answers.rows[[seen.index(client) for client in honest]]
         if self.adversary is not None:
-            replies |= self._learnt(now, [client for client in there if client in self.bad], number)
-            replies |= self._attacked(broadcast, replies, rows, honest, [client for client in there if client in self.bad])
-        self.recorder.begin({client: len(self._examples(client)[1]) for client in there}, self.bad & set(there), rows)
+            replies |= self._learnt(now, [client for client in there if client in bad], number)
+            replies |= self._attacked(broadcast, replies, rows, honest, [client for client in there if client in bad])
+        self.recorder.begin({client: len(self.held(client)[1]) for client in there}, bad & set(there), rows)
         return self.server.round(number, now, {client + 1: replies[client] for client in there}, self.recorder.examples)
 
     @span("clients")
@@ -177,20 +176,6 @@ class Federation:
         trained = [Trained(client, broadcast, replies.get(client, broadcast.model)) for client in (*honest, *bad)]
         updates = None if adversary.own else rows if broadcast.gradients else _moves(rows, broadcast.vector)
         return dict(zip(bad, adversary.replies(trained[: len(honest)], trained[len(honest) :], broadcast, updates), strict=True))
-
-    def _begin(self, now: Model, bad: frozenset[int]) -> None:
-        """A round with these attackers; data are looked up anew where others are poisoned, or an attack asks the model."""
-        if bad != self.bad or self.asked_net is not None:
-            self.data.clear()
-        self.bad = bad
-        if self.asked_net is not None:
-            self.asked_net.load_state_dict({name: torch.as_tensor(value) for name, value in now.items()})
-
-    def _examples(self, client: int) -> Examples:
-        if client not in self.data:
-            poisons = self.attack if isinstance(self.attack, DataAttack) and client in self.bad else None
-            self.data[client] = examples(self.task, client, poisons, self.asked_net)
-        return self.data[client]
 
 
 class Recorder:
