@@ -150,6 +150,13 @@ def test_a_value_that_failed_or_diverged_under_any_attack_is_not_chosen() -> Non
         assert choice.worst[(("lr", 1.0),)] == -math.inf
 
 
+def test_a_value_of_which_one_seed_failed_is_not_chosen() -> None:
+    records = [line("krum", "alie", accuracy, seed, lr=lr) for lr, accuracy in ((0.1, 0.5), (1.0, 0.9)) for seed in (0, 1)]
+    (choice,) = report.choose(cells_of([*records[:-1], failed(records[-1])]), ["lr"])
+    assert choice.values == (("lr", 0.1),)
+    assert choice.worst[(("lr", 1.0),)] == -math.inf
+
+
 def test_an_option_of_the_rule_can_be_chosen() -> None:
     records = [line("centered-clipping", "alie", tau, strategy_options={"tau": tau, "m": 1}) for tau in (0.1, 0.7, 0.3)]
     content = study(cells_of(records), choose=["strategy_options.tau"])

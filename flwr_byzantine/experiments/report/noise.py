@@ -30,9 +30,12 @@ class Estimate:
 
     @classmethod
     def of(cls, cells: Sequence[Result], measure: str) -> Estimate:
-        """Of cells that differ in their seed only; the examples of the validation split are counted for its accuracy."""
+        """Of cells that differ in their seed only; the examples of the validation split are counted for its accuracy.
+
+        Where a seed failed, as runs of robust rules that diverge do, there is no number: leaving it out would flatter the others.
+        """
         score = Score.of(cells, measure)
-        if not score.known:
+        if not score.known or score.failed:
             return cls(-math.inf)
         seeds = len(score.values)
         counted = seeds * min(map(held_back, (cell.config for cell in cells))) if measure == "validation_accuracy" else 0
