@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -103,13 +103,14 @@ def published(name: str) -> list[Published]:
 
 @dataclass(frozen=True)
 class Pair:
-    """A published figure and ours, one value for each seed."""
+    """A published figure and ours, one value for each seed; of theirs where they are published."""
 
     setting: str
     rule: str
     attack: str
     values: tuple[float, ...]
     theirs: float
+    seeds: tuple[float, ...] = ()
 
     @property
     def ours(self) -> float:
@@ -122,15 +123,20 @@ class Pair:
         return abs(self.ours - self.theirs) <= NEAR
 
     @property
-    def among(self) -> bool:
-        """Whether the published figure lies in the range of our seeds."""
-        return min(self.values) <= self.theirs <= max(self.values)
+    def explained(self) -> bool:
+        """Whether seeds make such a difference: the published figure lies in the range of ours, or ours in the range of theirs."""
+        return _spans(self.values, self.theirs) or _spans(self.seeds, self.ours)
 
     def __str__(self) -> str:
-        seeds = ", ".join(f"{100 * value:.1f}" for value in self.values)
-        said = f" (seeds: {seeds}{'; theirs is in this range' * self.among})" * (len(self.values) > 1)
+        ours, theirs = (", ".join(f"{100 * value:.1f}" for value in values) for values in (self.values, self.seeds))
+        known = [f"our seeds: {ours}{'; theirs is in this range' * _spans(self.values, self.theirs)}"] * (len(self.values) > 1)
+        known += [f"their seeds: {theirs}{'; ours is in this range' * _spans(self.seeds, self.ours)}"] * bool(self.seeds)
         place = f"{self.rule} under {self.attack}{', ' * bool(self.setting)}{self.setting}"
-        return f"{place}: {100 * self.ours:.1f} / {100 * self.theirs:.1f}{said}"
+        return f"{place}: {100 * self.ours:.1f} / {100 * self.theirs:.1f}" + f" ({'; '.join(known)})" * bool(known)
+
+
+def _spans(values: Sequence[float], other: float) -> bool:
+    return bool(values) and min(values) <= other <= max(values)
 
 
 def pairs(name: str) -> list[Pair]:
@@ -139,7 +145,7 @@ def pairs(name: str) -> list[Pair]:
     for table in study_of.tables():
         for (rule, attack), entry in matched(table, published(name)).items():
             ours = Score() if attack == WORST and not whole(table, rule, study_of) else score(table, rule, attack)
-            found += [Pair(describe(table.setting), rule, attack, ours.values, entry.accuracy)] * ours.known
+            found += [Pair(describe(table.setting), rule, attack, ours.values, entry.accuracy, entry.seeds)] * ours.known
     return found
 
 
@@ -153,9 +159,9 @@ def whole(table: WorstCase, rule: str, study_of: Study) -> bool:
     return all(score(table, rule, attack).known for attack in study_of.attacks)
 
 
-def among_seeds(name: str) -> list[bool]:
-    """Of each two seeds of one of our figures: whether they are within 5 points of each other; no repetition can do better."""
-    return [abs(a - b) <= NEAR for pair in pairs(name) for a, b in combinations(pair.values, 2)]
+def among_seeds(figures: Iterable[Sequence[float]]) -> list[bool]:
+    """Of each two seeds of one figure: whether they are within 5 points of each other; no repetition can do better."""
+    return [abs(a - b) <= NEAR for values in figures for a, b in combinations(values, 2)]
 
 
 def orders(name: str) -> list[bool]:

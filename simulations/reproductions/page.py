@@ -71,10 +71,18 @@ def counts() -> str:
 
 
 def repeated() -> str:
-    """How near two seeds of ours are to each other, of the reproductions that have such."""
-    known = {name: found for name in NAMES if (found := among_seeds(name))}
-    shares = [f"{sum(found)} of {len(found)} in {name}" for name, found in known.items()]
-    return f"Of two seeds of one figure of ours, so many pairs are within 5 points of each other: {', '.join(shares)}."
+    """How near two seeds of one figure are to each other, ours and theirs, and which far figures that explains."""
+    ours = _shares({name: among_seeds(pair.values for pair in pairs(name)) for name in NAMES})
+    theirs = _shares({name: among_seeds(entry.seeds for entry in published(name)) for name in NAMES})
+    explained = _shares({name: [pair.explained for pair in pairs(name) if not pair.near] for name in NAMES})
+    return (
+        f"Of two seeds of one figure of ours, so many pairs are within 5 points of each other: {ours}; of two of theirs:\n{theirs}. "
+        f"Of what differs by more, the published figure lies in the range of our seeds, or ours in that of theirs:\n{explained}."
+    )
+
+
+def _shares(named: Mapping[str, Sequence[bool]]) -> str:
+    return ", ".join(f"{sum(found)} of {len(found)} in {name}" for name, found in named.items() if found)
 
 
 def _sizes(name: str) -> tuple[int, ...]:

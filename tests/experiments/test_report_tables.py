@@ -1,10 +1,9 @@
-"""The report of a sweep: reading results, numbers against naive computations, published figures."""
+"""The report of a sweep: reading results, and numbers against naive computations."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,10 @@ from typer.testing import CliRunner
 
 from flwr_byzantine.errors import InvalidParameter
 from flwr_byzantine.experiments import cli, report
-from flwr_byzantine.experiments.report.published import matched, unmatched
 from flwr_byzantine.experiments.report.study import study
 from flwr_byzantine.experiments.report.tables import worst_case_table
 from flwr_byzantine.experiments.results import Result
-from tests.support.reports import ATTACKS, PUBLISHED, RULES, cells_of, failed, line, naive_mean, store, synthetic
+from tests.support.reports import ATTACKS, RULES, cells_of, failed, line, naive_mean, store, synthetic
 
 
 def test_a_torn_last_line_is_ignored_and_a_later_line_replaces_an_earlier_one(tmp_path: Path) -> None:
@@ -165,51 +163,6 @@ def test_by_gives_a_table_to_each_value_and_names_the_rest_in_the_rows() -> None
     assert {row.rule: row.worst.mean for row in tables[1].rows} == pytest.approx({"krum · lr=1": 0.21, "krum · lr=2": 0.22})
     with pytest.raises(InvalidParameter, match=r"'colour'.*f, .*lr"):
         study(cells_of(records), by=["colour"])
-
-
-def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
-    path = tmp_path / "published.toml"
-    path.write_text(PUBLISHED, encoding="utf-8")
-    entries = report.read_published(path)
-    (table,) = report.worst_case(
-        cells_of([line("krum", attack, 0.6, attack_options=o) for attack, o in (("alie", {"z": 1.5}), ("sign-flip", {}))])
-    )
-    grid = worst_case_table(table, matched(table, entries))
-    assert [item.full for item in grid.rows[0]] == ["krum", "60.0 / 55.0 (+5.0)", "60.0", "60.0", "–"]
-    assert [item.full for item in grid.rows[1]] == ["flanders+fedavg (published only)", "–", "– / 67.0", "–", "–"]
-    assert "Somebody et al., 2023, Table 2" in grid.notes[-1]
-    assert [entry.source for entry in unmatched([table], entries)] == ["Nobody"]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("entries = 3", "no \\[\\[entries\\]\\]"),
-        ("[[entries", "as TOML"),
-        ('[[entries]]\nstrategy = "krum"\n', "entry 1 .*attack must be a string"),
-        ('[[entries]]\nstrategy = "krum"\nattack = "a"\naccuracy = 87\nsource = "x"\n', r"in \[0, 1\]"),
-        ('[[entries]]\nstrategy = "krum"\ncolour = 1\n', "'colour'"),
-        ("entries = [3]", r"entry 1 .* must be a table, written \[\[entries\]\], got 3"),
-        ('[[entries]]\nstrategy = "krum"\nattack = "a"\naccuracy = true\nsource = "x"\n', "accuracy must be a number, got True"),
-    ],
-)
-def test_published_figures_that_cannot_be_used_say_why(tmp_path: Path, text: str, says: str) -> None:
-    path = tmp_path / "published.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InvalidParameter, match=says):
-        report.read_published(path)
-
-
-def test_published_settings_are_keys_that_cells_have(tmp_path: Path) -> None:
-    path = tmp_path / "published.toml"
-    path.write_text(PUBLISHED.replace("{ f = 99 }", "{ num-malicious = 4 }"), encoding="utf-8")
-    entries = report.read_published(path)
-    assert entries[-1].where == {"num_malicious": 4}
-    results = store(synthetic(), tmp_path / "r.jsonl")
-    report.write(results, tmp_path / "out", published=entries)
-    odd = replace(entries[-1], where={"num_malicous": 4})
-    with pytest.raises(InvalidParameter, match=r"unknown key in where 'num_malicous'; did you mean 'num_malicious'\?"):
-        report.write(results, tmp_path / "out", published=[odd])
 
 
 def test_runs_without_attack_that_are_of_no_attacked_configuration_are_in_no_mean() -> None:

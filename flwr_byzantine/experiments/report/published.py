@@ -5,7 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from flwr_byzantine.declare.names import unknown_name
@@ -14,6 +16,8 @@ from flwr_byzantine.experiments.report.scores import WORST, WorstCase
 from flwr_byzantine.experiments.results import Result
 
 _NEEDED: dict[str, Any] = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
+_MAY = ("seeds", "where")
+ROUNDED = 0.005  # published in whole percents
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,11 @@ class Published:
 
     Attributes:
         strategy: a strategy's name as the sweep has it, with or without its options; or a name of its own, which gets a row.
-        attack: an attack's name, "none", or "worst".
+        attack: an attack's name, with or without its options; "none", or "worst".
         accuracy: in [0, 1], or NaN.
         source: authors, venue, year, table.
         where: configuration keys, as results have them, and values it holds for, e.g. {"num_malicious": 20}.
+        seeds: the figure of each seed, where they are published; `accuracy` is their mean.
     """
 
     strategy: str
@@ -33,6 +38,7 @@ class Published:
     accuracy: float
     source: str
     where: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[float, ...] = ()
 
     def holds(self, cells: Iterable[Result]) -> bool:
         """Whether any of the cells has all of `where`."""
@@ -60,7 +66,7 @@ def read_published(path: str | Path) -> list[Published]:
     except (OSError, ValueError) as error:
         raise InvalidParameter(f"report: cannot read {path} as TOML: {error}") from None
     if not isinstance(entries, list) or not entries:
-        raise InvalidParameter(f"report: {path} has no [[entries]]; each needs {', '.join(_NEEDED)} and may have where")
+        raise InvalidParameter(f"report: {path} has no [[entries]]; each needs {', '.join(_NEEDED)} and may have {' and '.join(_MAY)}")
     return [_entry(entry, path, index) for index, entry in enumerate(entries, 1)]
 
 
@@ -68,8 +74,8 @@ def _entry(entry: Any, path: Path, index: int) -> Published:
     place = f"report: entry {index} of {path}"
     if not isinstance(entry, dict):
         raise InvalidParameter(f"{place} must be a table, written [[entries]], got {entry!r}")
-    for key in sorted(set(entry) - {*_NEEDED, "where"}):
-        raise unknown_name("key", key, [*_NEEDED, "where"], f"{place}: ")
+    for key in sorted(set(entry) - {*_NEEDED, *_MAY}):
+        raise unknown_name("key", key, [*_NEEDED, *_MAY], f"{place}: ")
     for name, kind in _NEEDED.items():
         if not isinstance(entry.get(name), kind) or isinstance(entry[name], bool):
             raise InvalidParameter(f"{place}: {name} must be {'a number' if name == 'accuracy' else 'a string'}, got {entry.get(name)!r}")
@@ -79,7 +85,18 @@ def _entry(entry: Any, path: Path, index: int) -> Published:
     if entry["accuracy"] < 0 or entry["accuracy"] > 1:
         raise InvalidParameter(f"{place}: accuracy must be in [0, 1] or nan, got {entry['accuracy']!r}")
     settings = {key.replace("-", "_"): value for key, value in where.items()}
-    return Published(entry["strategy"], entry["attack"], float(entry["accuracy"]), entry["source"], settings)
+    seeds = _seeds(entry.get("seeds", []), entry["accuracy"], place)
+    return Published(entry["strategy"], entry["attack"], float(entry["accuracy"]), entry["source"], settings, seeds)
+
+
+def _seeds(given: Any, accuracy: float, place: str) -> tuple[float, ...]:
+    """Each seed's figure; their mean is the accuracy, to the digits that figures are published with."""
+    numbers = isinstance(given, list) and all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in given)
+    if not numbers or any(not 0 <= each <= 1 for each in given):
+        raise InvalidParameter(f"{place}: seeds must be a list of accuracies in [0, 1], got {given!r}")
+    if given and not abs(fmean(given) - accuracy) <= ROUNDED:
+        raise InvalidParameter(f"{place}: accuracy must be the mean of seeds, {fmean(given):.4f}, got {accuracy!r}")
+    return tuple(map(float, given))
 
 
 def check_settings(published: Iterable[Published], cells: Iterable[Result]) -> None:
@@ -98,11 +115,8 @@ def matched(table: WorstCase, published: Sequence[Published]) -> Matched:
     """The published figures of one setting's table; rows that only the literature has are under the strategy's own name."""
     found: Matched = {}
     for entry in published:
-        rows = _rows(table, entry)
-        column = _column(table, entry.attack)
-        for name, cells in rows.items():
-            if column and entry.holds(cells):
-                found.setdefault((name, column), entry)
+        places = product(_rows(table, entry).items(), _columns(table, entry.attack))
+        found |= {(name, column): entry for (name, cells), column in places if (name, column) not in found and entry.holds(cells)}
     return found
 
 
@@ -119,6 +133,7 @@ def _rows(table: WorstCase, entry: Published) -> dict[str, list[Result]]:
     return {name: [cell for cell in table.cells if cell.rule == name] for name in named}
 
 
-def _column(table: WorstCase, attack: str) -> str:
-    plain = {column.split(" (")[0]: column for column in reversed(table.attacks)}
-    return attack if attack in (WORST, *table.attacks) else plain.get(attack, "")
+def _columns(table: WorstCase, attack: str) -> list[str]:
+    """The columns of an attack: the one that it names with its options, else all of its name."""
+    named = [column for column in (WORST, *table.attacks) if column == attack]
+    return named or [column for column in table.attacks if column.split(" (")[0] == attack]
