@@ -22,6 +22,11 @@ with needed_by(__name__):
     import torch
 
 AVERAGED = "averaged"
+OPTIONS = {
+    "momentum": Constraint(float, ge=0, lt=1),
+    "momentum_form": Constraint(str, choices=(AVERAGED, "sum")),
+    "reduction": Constraint(str, choices=("mean", "sum")),
+}
 STATE_KEY = "flwr-byzantine.momentum"
 MODEL_KEY = "flwr-byzantine.last-model"
 Loss = Callable[[torch.nn.Module, Any], torch.Tensor]
@@ -79,9 +84,8 @@ def gradient(
         >>> found.arrays["weight"].tolist(), found.noise
         ([[2.0, 2.0]], 2.0)
     """
-    check("gradient", "momentum", momentum, Constraint(float, ge=0, lt=1))
-    check("gradient", "momentum_form", momentum_form, Constraint(str, choices=(AVERAGED, "sum")))
-    check("gradient", "reduction", reduction, Constraint(str, choices=("mean", "sum")))
+    for name, given in (("momentum", momentum), ("momentum_form", momentum_form), ("reduction", reduction)):
+        check("gradient", name, given, OPTIONS[name])
     if told is not None and SEND in told:
         return _variance_reduced(model, loss, batches, context, momentum, reduction, full, told)
     rows, losses = _rows(model, loss, batches)

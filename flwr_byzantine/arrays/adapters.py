@@ -55,8 +55,7 @@ class Layer:
     def difference(self, matrix: Factors) -> Factors:
         """What a result adds to the broadcast matrix, of a rank that no run of rounds makes grow."""
         found = stacked([matrix, self.base.times(-1.0)])
-        rank = min(found.rank, self.base.rank + max(row.rank for row in self.rows), *self.shape)
-        return best(found, rank)[0]
+        return best(found, min(found.rank, self.base.rank + max(row.rank for row in self.rows), *self.shape))[0]
 
     def at(self, entries: Array) -> Array:
         """(n, c) float64 entries of the deltas."""
@@ -132,9 +131,8 @@ class Adapters(Updates):
         What rules remember of a round (centered clipping's centre) has a bounded rank: the best of the rank of the broadcast matrix and the
         largest of the rows' together.
         """
-        found = [layer.difference(row) for layer, row in zip(self.layers, self.matrices(values), strict=True)]
-        plain = [] if self._plain is None else [self._plain.deltas(values[: len(self._blocks)])]
-        return packed(np.concatenate([np.zeros(0), *plain]), found)
+        plain = np.zeros(0) if self._plain is None else self._plain.deltas(values[: len(self._blocks)])
+        return packed(plain, [layer.difference(row) for layer, row in zip(self.layers, self.matrices(values), strict=True)])
 
     def length(self, values: Sequence[Array]) -> float:
         """The norm of a result's difference to the broadcast model."""
@@ -148,9 +146,8 @@ class Adapters(Updates):
 
     def _unpacked(self, vector: Array) -> tuple[Array, list[Factors]]:
         """The deltas of the ordinary arrays, and each layer's row that has this delta to its origin."""
-        if not vector.any():
-            vector = np.zeros(len(self.layers) + self.flat)
         ends = len(self.layers) + self.flat
+        vector = vector if vector.any() else np.zeros(ends)
         flat, rows = vector[len(self.layers) : ends], []
         for rank, layer in zip(vector.astype(np.int64), self.layers, strict=False):
             (p, q), parts = layer.shape, [] if layer.origin is None else [layer.origin]

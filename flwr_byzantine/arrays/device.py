@@ -5,7 +5,7 @@ Loaded only where such a tensor is given. All that is n × n, and every rule, is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from flwr_byzantine.arrays import conversion
-from flwr_byzantine.arrays.conversion import check_rows
 from flwr_byzantine.arrays.parallel import cache_sized_parts
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
@@ -43,7 +42,7 @@ class TensorUpdates(Updates):
     """
 
     def __init__(self, tensors: Sequence[Tensor], ids: Sequence[int] | None = None) -> None:
-        check_rows(tensors, lambda row: not row.dtype.is_complex and row.dtype != torch.bool)
+        conversion.check_rows(tensors, lambda row: not row.dtype.is_complex and row.dtype != torch.bool)
         self.tensors = [tensor.detach() for tensor in tensors]
         self.n, self.d, self.device, self.after_part = len(tensors), len(tensors[0]), tensors[0].device, None
         self.ids = list(range(self.n)) if ids is None else list(ids)
@@ -189,7 +188,8 @@ class TensorUpdates(Updates):
         out = self._empty_result()
         for part in self._parts(self.n):
             values = _to_host(self._gather(part, self.common))
-            found = [reduce(block if mixing is None else mixing @ block) for block in _cache_sized(values)]
+            blocks = (values[:, few] for few in cache_sized_parts(*values.shape))
+            found = [reduce(block if mixing is None else mixing @ block) for block in blocks]
             out[part] = _rounded(self._to_device(np.concatenate(found)), out.dtype)
         return [out]
 
@@ -226,11 +226,6 @@ class TensorUpdates(Updates):
 def _tiled(block: Tensor) -> Tensor:
     """(n, tiles, TILE) columns of an (n, c) block, the last tile filled up with zeros."""
     return torch.nn.functional.pad(block, (0, -block.shape[1] % TILE)).reshape(len(block), -1, TILE)
-
-
-def _cache_sized(values: Array) -> Iterator[Array]:
-    """The columns of (n, c) values, few enough at a time."""
-    return (values[:, part] for part in cache_sized_parts(*values.shape))
 
 
 def _to_host(tensor: Tensor) -> Array:

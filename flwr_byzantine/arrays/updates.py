@@ -112,10 +112,8 @@ class Updates(Geometry):
 
     def deltas(self, values: Sequence[Array]) -> Array:
         """(d,) float64 difference of per-block `values` to the origin."""
-        parts = [
-            value.astype(np.float64) if block.origin is None else np.subtract(value, block.origin, dtype=np.float64)
-            for value, block in zip(values, self.blocks, strict=True)
-        ]
+        origins = [0.0 if block.origin is None else block.origin for block in self.blocks]
+        parts = [np.subtract(value, origin, dtype=np.float64) for value, origin in zip(values, origins, strict=True)]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def length(self, values: Sequence[Array]) -> float:
@@ -146,9 +144,8 @@ class Updates(Geometry):
         return [block.origin if row is None else block.rows[row] for block in self.blocks]
 
     def _multiplies_in_float32(self) -> bool:
-        if any(block.scale > FAR for block in self.blocks):
-            return False
-        return any(self.passes.multiplies_in_float32(block.rows) for block in self.blocks)
+        far = any(block.scale > FAR for block in self.blocks)
+        return not far and any(self.passes.multiplies_in_float32(block.rows) for block in self.blocks)
 
     def _scaled_gram(self, factors: Array, centre: int | None) -> Array:
         total = np.zeros((self.n, self.n))
@@ -157,9 +154,8 @@ class Updates(Geometry):
         return total
 
     def _peaks(self) -> Array:
-        return np.asarray(
-            np.max([block.scale * self.passes.peaks(block.rows, block.origin, self.after_part) for block in self.blocks], axis=0)
-        )
+        found = [block.scale * self.passes.peaks(block.rows, block.origin, self.after_part) for block in self.blocks]
+        return np.asarray(np.max(found, axis=0))
 
     def _gram(self, centres: Sequence[Any], exact: bool) -> Array:
         total = np.zeros((self.n, self.n))
@@ -180,9 +176,8 @@ class Updates(Geometry):
 
     def _ahead(self, centres: Sequence[Any]) -> Sequence[Array]:
         """Per block, what is known of the Gram matrix already: that of all rows but the anchors, or nothing."""
-        found = None
-        if self.arrivals is not None and all(centre is block.origin for block, centre in zip(self.blocks, centres, strict=True)):
-            found = self.arrivals.grams(self._senders())
+        own = all(centre is block.origin for block, centre in zip(self.blocks, centres, strict=True))
+        found = None if self.arrivals is None or not own else self.arrivals.grams(self._senders())
         return [EMPTY] * len(self.blocks) if found is None else found
 
     def _distances(self, left: Sequence[int], right: Sequence[int]) -> Array:

@@ -236,9 +236,7 @@ class SignGuard(FedAvgArguments, arguments.SignGuardArguments, RobustFedAvg):
 
 @dataclass(eq=False, repr=False)
 class TrimmedMean(FedAvgArguments, RuleArguments, RobustFedAvg):
-    """The coordinate-wise trimmed mean, f cut on each side.
-
-    A value that few clients change hardly moves.
+    """The coordinate-wise trimmed mean, f cut on each side: a value that few clients change hardly moves.
 
     See `rules.TrimmedMean` for the rule and its parameters, and `Policy` for the arguments that all strategies share, `judge` among
     them: running statistics and counters decide nothing.

@@ -124,9 +124,7 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
             MalformedUpdate: anything about the reply is unlike the model; one sentence says what.
         """
         if not self.names:
-            raise MalformedUpdate(
-                f"expected names, shapes and dtypes of arrays that most replies share, and there are none; {NOT_AVERAGED}"
-            )
+            raise MalformedUpdate(f"expected names, shapes and dtypes of arrays that most replies share, there are none; {NOT_AVERAGED}")
         given = self._shared(payloads)
         sizes = [_size(data) for data in given.values()]
         largest = self.size + (0 if self.adapted is None else self.adapted.extra)
@@ -196,11 +194,9 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
         """
         whole = [self._refilled(name, block) for name, block in zip(self.names, blocks, strict=True)]
         forms = zip(self.names, whole, self.values, self.dtypes, self.shapes, strict=True)
-        made = {
-            name: block.view(dtype).reshape(shape if block.size == own.size else self._free(name) or -1)
-            for name, block, own, dtype, shape in forms
-        }
-        made |= self.unshared
+        made = dict(self.unshared)
+        for name, block, own, dtype, shape in forms:
+            made[name] = block.view(dtype).reshape(shape if block.size == own.size else self._free(name) or -1)
         return {name: made[name] for name in self.model}
 
     def _free(self, name: str) -> tuple[int, ...] | None:

@@ -31,8 +31,7 @@ def plan(
     if json:
         print_json(advice.to_dict())
     else:
-        title = "Plan" if advice.sampling.feasible else "Impossible as asked"
-        show(Table.of(title, ("what", "value", "meaning"), advice.rows()), console)
+        show(Table.of("Plan" if advice.sampling.feasible else "Impossible as asked", ("what", "value", "meaning"), advice.rows()), console)
         if rows := advice.curve_rows():
             columns = ("sample size", "silent", "declare f", "κ", "replies of the run")
             show(Table.of(f"What a larger sample buys, {rule}", columns, rows), console)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -76,19 +76,27 @@ def federate(
     cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
     strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.servers_own(rule))
     step, due = ServerStep(task, strategy), evaluated(rounds, evaluate_every)
-    harm = learned.harm(step) if attack is not None and attack.knowledge == "rule" else None
-    known = Mean() if rule is None else rule
-    attacked = None if attack is None else AdversarialGrid(grid, attack, by_partition(cohort), known, task.seed, harm)
+    attacked = _attacked(grid, attack, rule, cohort, task.seed, lambda: learned.harm(step))
     recorder: Any = RecordingGrid(attacked or grid, cohort)
     evaluator = Evaluator(learned.measured, strategy, recorder, due, on_round, on_report, step.aggregate)
-    config = ConfigRecord({**learned.config()})
     there: Any = Present(recorder, cohort, numbers)
     with span("strategy"):
-        result = strategy.start(there, learned.initial(), rounds, train_config=config, evaluate_fn=evaluator)
+        result = strategy.start(there, learned.initial(), rounds, train_config=ConfigRecord({**learned.config()}), evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
         raise ByzantineError(f"no client sent a model in {rounds} rounds, so nothing was trained: {recorder.error or 'no reply came'}")
     evaluator.history.notices = [*learned.notices(), *notices(task, attack, rounds, [] if attacked is None else attacked.notices)]
     return evaluator.history, result.arrays
+
+
+def _attacked(
+    grid: Any, attack: Attack | None, rule: Rule | None, cohort: Cohort, seed: int, harm: Callable[[], Any]
+) -> AdversarialGrid | None:
+    """The Grid with the attack mounted; one that knows the rule may ask what harm an aggregate would do."""
+    if attack is None:
+        return None
+    return AdversarialGrid(
+        grid, attack, by_partition(cohort), Mean() if rule is None else rule, seed, harm() if attack.knowledge == "rule" else None
+    )
 
 
 def strategy_of(task: Task, rule: Rule | None, below: FedAvg, certificate: bool, own: Mapping[str, Any]) -> Strategy:

@@ -59,8 +59,7 @@ class Clients:
         whole = training.mixes(net, shown) or training.remembers(net, shown) != []
         alone = whole or (here and (self.drawn or _convolves(net) or 2 * self.size > TEAM_VALUES))
         self.together = not alone and stacks(self.net, shown.to(self.device), task.method == "byzantine-sgd")
-        self.tied = tied(net)
-        self.recordings = None if self.drawn or not settled(self.net) else Recordings()
+        self.tied, self.recordings = tied(net), None if self.drawn or not settled(self.net) else Recordings()
         self._pool = None if threads == 1 or self.drawn or not here else ThreadPoolExecutor(threads)
         self._tables: Cache[Table] = Cache(size=1)
         self._own = threading.local()
