@@ -4,6 +4,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from flwr_byzantine.flower.local import LocalGrid
+
 N, F = 11, 2
 TARGET = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.full(4, -1.0, np.float32), "n": np.array(7, np.int64)}
 
@@ -40,3 +42,8 @@ def values(record):
 
 
 GOAL = np.concatenate([value.ravel() for value in TARGET.values()])
+
+
+def run(strategy, rounds, **grid):
+    """What Flower says of so many rounds; `grid` are arguments of the LocalGrid."""
+    return strategy.start(LocalGrid(client_app(), N, **grid), start(), rounds)

@@ -15,3 +15,8 @@ MAKERS = {
     "quarantine": lambda **policy: ours.FedMedian(quarantine=Quarantine(threshold=1.5), certificate=True, **policy),
     "SGD": lambda **policy: ours.ByzantineSGD(rules.Median(f=2), step_size=theory.Polynomial(0.1), momentum=0.9, **policy),
 }
+
+
+def median(path, **policy):
+    """The median, whose run is kept at `path`."""
+    return ours.FedMedian(checkpoint=path, **policy)
