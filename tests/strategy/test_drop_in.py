@@ -1,26 +1,23 @@
-"""Named strategies are what Flower's are: FedAvgs whose arguments are attributes and whose hooks may be overridden, in both APIs."""
+"""Named strategies are what Flower's are: FedAvgs that take Flower's arguments and have them as attributes, in both APIs."""
 
 import copy
 import inspect
 import pickle
 from dataclasses import MISSING, fields
-from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common import Code, FitIns, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.app import MetricRecord, RecordDict
 from flwr.server import strategy as legacy_flower
 from flwr.serverapp import strategy as flower
 
 import flwr_byzantine as ours
-from flwr_byzantine import InfeasibleRound, InvalidParameter, Robust, legacy, rules, strategy
+from flwr_byzantine import InvalidParameter, Robust, legacy, rules, strategy
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.strategy.quarantine import Quarantine
-from tests.support.federation import GOAL, F, N, client_app, start, values
-from tests.support.grids import SlowGrid
-from tests.support.legacy import MODEL, OK, Clients, one_round, proxies
+from tests.support.federation import F, N, client_app, start
+from tests.support.legacy import one_round
+from tests.support.replies import reply_of
 
 NOT_NAMED = {"NodeReport", "RoundReport", "Quarantine", "Robust", "Buffered", "ByzantineSGD"}
 NAMED = [getattr(strategy, name) for name in strategy.__all__ if name not in NOT_NAMED]
@@ -159,241 +156,12 @@ def test_flowers_order_of_positional_arguments_is_kept():
     assert (krum.fraction_train, krum.min_available_nodes, krum.num_malicious_nodes, krum.weighted_by_key) == (0.5, 5, 1, "weight")
 
 
-def overriding(base, hook, by_itself):
-    """A subclass with one hook of its own: it calls super(), or does by itself what Flower's documentation says that it must."""
-
-    class Mine(base):
-        calls = 0
-
-    def replaced(self, *args, **kwargs):
-        type(self).calls += 1
-        return (by_itself or getattr(super(Mine, self), hook))(*(() if by_itself is None else (self,)), *args, **kwargs)
-
-    setattr(Mine, hook, replaced)
-    return Mine
-
-
-def ways(hooks):
-    """Each hook with super(), and without it where something of ours is then left."""
-    alone = [pytest.param(hook, True, id=f"{hook} by itself") for hook, own in hooks.items() if own is not None]
-    return [*(pytest.param(hook, False, id=f"{hook} with super") for hook in hooks), *alone]
-
-
-def own_configure_train(self, server_round, arrays, config, grid):
-    config["server-round"] = server_round
-    return self._construct_messages(RecordDict({"arrays": arrays, "config": config}), list(grid.get_node_ids()), "train")
-
-
-def own_construct_messages(self, record, node_ids, message_type):
-    return [Message(record, node, message_type) for node in node_ids]
-
-
-def own_check(self, replies, is_train, validate=True):
-    return list(replies), []
-
-
-HOOKS = {
-    "configure_train": own_configure_train,
-    "_construct_messages": own_construct_messages,
-    "_check_and_log_replies": own_check,
-    "configure_evaluate": lambda self, server_round, arrays, config, grid: [],
-    "aggregate_evaluate": lambda self, server_round, replies: None,
-    "summary": lambda self: None,
-    "aggregate_train": None,
-    "start": None,
-}
-
-
-@pytest.mark.parametrize(("hook", "alone"), ways(HOOKS))
-def test_a_subclass_may_override_any_hook_of_the_message_api(hook, alone):
-    """The model is the same as without the subclass, with two nodes that send nonsense."""
-    results = []
-    for cls in (ours.FedTrimmedAvg, overriding(ours.FedTrimmedAvg, hook, HOOKS[hook] if alone else None)):
-        built = cls(f=F, min_train_nodes=N)
-        results.append(built.start(LocalGrid(client_app(), N, spoil=nonsense), start(), 3).arrays)
-        assert [report.with_status("invalid") for report in built.reports] == [[2, 5]] * 3
-    assert cls.calls > 0
-    np.testing.assert_array_equal(values(results[0]), values(results[1]))
-    assert np.abs(values(results[0]) - GOAL).max() < 2
-
-
-def nonsense(reply):
-    if reply.metadata.src_node_id in (2, 5) and "arrays" in reply.content:
-        reply.content["arrays"] = ArrayRecord({"w": Array(np.zeros(1))})
-    return reply
-
-
-LEGACY_HOOKS = {
-    "configure_fit": lambda self, number, parameters, manager: [(proxy, MagicMock(config={})) for proxy in proxies()],
-    "aggregate_fit": None,
-    "num_fit_clients": lambda self, available: (available, available),
-    "initialize_parameters": lambda self, manager: None,
-    "configure_evaluate": lambda self, number, parameters, manager: [],
-    "aggregate_evaluate": lambda self, number, results, failures: (None, {}),
-    "evaluate": lambda self, number, parameters: None,
-}
-
-
-@pytest.mark.parametrize(("hook", "alone"), ways(LEGACY_HOOKS))
-def test_a_subclass_may_override_any_hook_of_the_legacy_api(hook, alone):
-    Mine = overriding(legacy.Krum, hook, LEGACY_HOOKS[hook] if alone else None)
-    built, parameters = Mine(num_malicious_clients=2), ndarrays_to_parameters(MODEL)
-    built.initialize_parameters(Clients())
-    built.evaluate(0, parameters)
-    fitted, _ = one_round(built, lambda node, tensors: tensors[:1] if node == 3 else tensors)
-    built.configure_evaluate(1, fitted, Clients())
-    built.aggregate_evaluate(1, [], [])
-    assert Mine.calls > 0
-    assert built.reports[0].with_status("invalid") == [3]
-    assert [value.max() for value in parameters_to_ndarrays(fitted)] == [1.0, 1.0]
-
-
-def reply_of(arrays, node=None):
-    """As Flower's own unit tests make one: a mock, whose sender is no number."""
-    message = Mock(spec=Message)
-    message.content = RecordDict({"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 5})})
-    message.has_error.side_effect = lambda: False
-    message.has_content.side_effect = lambda: True
-    if node is not None:
-        message.metadata.src_node_id = node
-    return message
-
-
-@pytest.mark.parametrize("node", [None, 0], ids=["no sender", "one sender"])
-def test_without_a_broadcast_the_majoritys_form_is_the_models(node):
-    """Names, shapes and dtypes that more than half of the replies have; measured from zero."""
-    rows = [np.full(3, value, np.float32) for value in (1.0, 2.0, 3.0, 90.0)]
-    odd = [np.zeros((2, 2)), np.zeros(3, np.complex64)]
-    built = ours.FedMedian()
-    found, _ = built.aggregate_train(1, [reply_of([row], node) for row in (*rows[:2], *odd, *rows[2:], np.full(3, 2.5, np.float32))])
-    (value,) = found.to_numpy_ndarrays()
-    assert value.tolist() == [2.5] * 3
-    assert value.dtype == np.float32
-    assert [built.reports[0].n_valid, len(built.reports[0].with_status("invalid"))] == [5, 2]
-
-
-def test_without_a_broadcast_and_without_a_majority_the_round_is_skipped():
-    built = ours.FedMedian()
-    assert built.aggregate_train(1, [reply_of([np.zeros(size)]) for size in (1, 2, 3)]) == (None, None)
-    assert "no model" not in built.reports[0].note
-    assert all("most replies share" in entry.reason for entry in built.reports[0].nodes.values())
-
-
-def test_the_legacy_api_aggregates_without_a_broadcast_too():
-    """Client ids that are no numbers are told apart by all of their letters."""
-    results = []
-    for name, value in (("hospital-a", 1.0), ("hospital-b", 2.0), ("hospital-c", 9.0)):
-        proxy = MagicMock(spec=["cid"])
-        proxy.cid = name
-        results.append((proxy, FitRes(Status(Code.OK, ""), ndarrays_to_parameters([np.full(2, value)]), 1, {})))
-    found, _ = legacy.FedMedian().aggregate_fit(1, results, [])
-    assert parameters_to_ndarrays(found)[0].tolist() == [2.0, 2.0]
-
-
 def test_robust_takes_a_rule_by_name_in_both_apis():
     assert str(Robust("nnm+trimmed-mean", f=2).rule_at(11)) == "NNM(f=2) + TrimmedMean(f=2)"
     assert str(legacy.Robust("krum", f=0.2).rule_at(20)) == "Krum(f=4)"
     share = Robust("multi-krum", f=0.2, strategy=flower.FedAvg(min_train_nodes=N))
     share.start(LocalGrid(client_app(), N), start(), 1)
     assert share.reports[0].f == 2
-
-
-def test_the_wrapped_strategys_metrics_function_is_its_own_again_after_each_round():
-    def count(contents, key):
-        return MetricRecord({"clients": len(contents)})
-
-    inner = flower.FedAvg(train_metrics_aggr_fn=count)
-    result = Robust(rules.Krum(f=F), inner).start(LocalGrid(client_app(), N), start(), 2)
-    assert inner.train_metrics_aggr_fn is count
-    assert result.train_metrics_clientapp[2]["clients"] == N
-
-
-def test_the_legacy_api_asks_no_node_in_quarantine_to_evaluate():
-    built = legacy.FedMedian(quarantine=Quarantine(threshold=1.0, rounds=3), fraction_evaluate=1.0)
-    one_round(built, lambda node, tensors: tensors[:1] if node == 3 else tensors)
-    parameters = ndarrays_to_parameters(MODEL)
-    assert 3 not in [proxy.node_id for proxy, _ in built.configure_fit(2, parameters, Clients())]
-    assert [proxy.node_id for proxy, _ in built.configure_evaluate(2, parameters, Clients())] == [1, 2, *range(4, 12)]
-
-
-def test_the_legacy_api_counts_the_resumed_rounds_in_its_evaluation(tmp_path):
-    seen, path = [], tmp_path / "run.npz"
-
-    class Watched(legacy_flower.FedAvg):
-        def evaluate(self, server_round, parameters):
-            seen.append(("evaluate", server_round))
-
-        def configure_evaluate(self, server_round, parameters, client_manager):
-            seen.append(("configure", server_round))
-            return []
-
-        def aggregate_evaluate(self, server_round, results, failures):
-            seen.append(("aggregate", server_round))
-            return 0.0, {}
-
-    one_round(legacy.Robust(rules.Krum(f=1), Watched(), checkpoint=path))
-    again = legacy.Robust(rules.Krum(f=1), Watched(), checkpoint=path, resume=True)
-    parameters = again.initialize_parameters(Clients())
-    again.evaluate(0, parameters)
-    again.configure_evaluate(1, parameters, Clients())
-    again.aggregate_evaluate(1, [(proxy, Mock(status=OK, loss=1.0, num_examples=1, metrics={})) for proxy in proxies()], [])
-    assert seen == [("evaluate", 1), ("configure", 2), ("aggregate", 2)]
-
-
-def test_accept_failures_false_is_flowers():
-    built = legacy.FedMedian(accept_failures=False)
-    built.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
-    assert built.aggregate_fit(1, [], [RuntimeError()]) == (None, {})
-    assert built.aggregate_evaluate(1, [], [RuntimeError()]) == (None, {})
-
-
-def test_a_config_record_is_told_what_byzantine_sgd_wants():
-    config = ConfigRecord()
-    ours.ByzantineSGD(rules.Krum(f=1), 0.1).configure_train(1, start(), config, LocalGrid(client_app(), N))
-    assert config["reply-kind"] == "gradient"
-
-
-def test_malformed_replies_do_not_begin_the_grace_period():
-    """Nine of eleven answer at once, two of them nonsense: the quorum of nine is full with the two that come later."""
-    late = SlowGrid([0.6 if node in (3, 7) else 0.0 for node in range(1, N + 1)])
-    late.local.spoil = nonsense
-    built = ours.FedTrimmedAvg(f=F, grace=0.0, min_train_nodes=N, fraction_evaluate=0.0)
-    built.start(late, start(), 1)
-    assert built.reports[0].with_status("missing") == []
-    assert built.reports[0].with_status("invalid") == [2, 5]
-
-
-class Sending(legacy.CenteredClipping):
-    """Makes its instructions by itself, as a user's subclass may."""
-
-    def configure_fit(self, server_round, parameters, client_manager):
-        return [(proxy, FitIns(parameters, {})) for proxy in proxies()]
-
-
-class SendingGradients(legacy.ByzantineSGD):
-    configure_fit = Sending.configure_fit
-
-
-@pytest.mark.parametrize(("cls", "arguments"), [(Sending, {"f": 2}), (SendingGradients, {"rule": "median", "step_size": 1.0, "f": 2})])
-def test_a_legacy_subclass_that_sends_by_itself_is_measured_from_what_it_sent(cls, arguments):
-    """A rule that clips deltas, and a step from the model: both would be lost if the model counted as zero."""
-    built, model = cls(quarantine=Quarantine(threshold=1.0, rounds=3), **arguments), [np.full(2, 1000.0)]
-    asked = built.configure_fit(1, ndarrays_to_parameters(model), Clients())
-    gradient = cls is SendingGradients
-    assert all(given.config == ({"reply-kind": "gradient"} if gradient else {}) for _, given in asked)
-    reply = ndarrays_to_parameters([np.full(2, 3.0 if gradient else 1003.0)])
-    results = [(proxy, FitRes(OK, reply if proxy.node_id != 5 else ndarrays_to_parameters([np.zeros(1)]), 1, {})) for proxy, _ in asked[1:]]
-    found, _ = built.aggregate_fit(1, results, [])
-    assert parameters_to_ndarrays(found)[0].tolist() == [997.0 if gradient else 1003.0] * 2
-    assert (built.reports[0].with_status("missing"), built.reports[0].with_status("invalid")) == ([1], [5])
-    assert 5 not in [proxy.node_id for proxy, _ in built.configure_fit(2, found, Clients())]
-
-
-def test_a_subclass_that_sends_by_itself_asks_no_node_in_quarantine():
-    Mine = overriding(ours.FedMedian, "configure_train", own_configure_train)
-    built = Mine(quarantine=Quarantine(threshold=1.0, rounds=9))
-    built.start(LocalGrid(client_app(), N, spoil=nonsense), start(), 3)
-    assert [report.n_sampled for report in built.reports] == [N, N - 2, N - 2]
 
 
 def test_a_rule_by_name_and_a_rule_may_take_each_others_place():
@@ -417,28 +185,6 @@ def test_a_copy_is_a_strategy_of_its_own(cls, twin):
     assert "f=3" in (repr(second) if cls is ours.Krum else str(second.rule_at(11)))
 
 
-def test_results_of_proxies_without_names_are_told_apart():
-    results = [(MagicMock(spec=["cid"], cid=""), FitRes(OK, ndarrays_to_parameters([np.full(1, float(k))]), 1, {})) for k in range(5)]
-    found, _ = legacy.FedMedian().aggregate_fit(1, results, [])
-    assert parameters_to_ndarrays(found)[0].tolist() == [2.0]
-
-
-def test_a_round_that_a_failure_costs_is_reported_and_counted():
-    built = legacy.FedMedian(accept_failures=False, max_skipped_rounds=2)
-    built.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
-    assert built.aggregate_fit(1, [], [RuntimeError()]) == (None, {})
-    assert (built.reports[0].aggregated, built.reports[0].n_sampled) == (False, 11)
-    assert "accept_failures is False, and 1 clients failed" in built.reports[0].note
-    with pytest.raises(InfeasibleRound, match="skipped 2 rounds in a row"):
-        built.aggregate_fit(2, [], [RuntimeError()])
-
-
 def test_a_server_update_needs_the_broadcast_model():
     with pytest.raises(InvalidParameter, match="configure_train"):
         made(ours.FLTrust, f=0).aggregate_train(1, [reply_of([np.zeros(1)]) for _ in range(3)])
-
-
-def test_one_result_is_enough_where_the_rule_says_so():
-    (proxy, *_) = proxies()
-    found, _ = legacy.FedMedian().aggregate_fit(1, [(proxy, FitRes(OK, ndarrays_to_parameters([np.ones(2)]), 1, {}))], [])
-    assert parameters_to_ndarrays(found)[0].tolist() == [1.0, 1.0]

@@ -1,7 +1,9 @@
-"""Ways to spoil a training reply on its way back to the server, for LocalGrid's `spoil`."""
+"""Training replies made by hand, and ways to spoil one on its way back to the server, for LocalGrid's `spoil`."""
+
+from unittest.mock import Mock
 
 import numpy as np
-from flwr.app import Array, MetricRecord
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 
 def spoiled(change, nodes=(4,)):
@@ -46,3 +48,21 @@ def nan(reply):
     """w is NaN everywhere."""
     reply.content["arrays"]["w"] = Array(np.full((2, 3), np.nan, np.float32))
     return reply
+
+
+def nonsense(reply):
+    """Nodes 2 and 5 send an array of another form under the name of w, and nothing else."""
+    if reply.metadata.src_node_id in (2, 5) and "arrays" in reply.content:
+        reply.content["arrays"] = ArrayRecord({"w": Array(np.zeros(1))})
+    return reply
+
+
+def reply_of(arrays, node=None):
+    """As Flower's own unit tests make one: a mock, whose sender is no number."""
+    message = Mock(spec=Message)
+    message.content = RecordDict({"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 5})})
+    message.has_error.side_effect = lambda: False
+    message.has_content.side_effect = lambda: True
+    if node is not None:
+        message.metadata.src_node_id = node
+    return message
