@@ -12,7 +12,7 @@ from flwr.server import Server, SimpleClientManager
 from flwr.server.strategy import FedAvg as LegacyFedAvg
 from flwr.serverapp.strategy import FedAvg
 
-from flwr_byzantine import Robust, legacy
+from flwr_byzantine import Robust, legacy, rules
 from flwr_byzantine.flower.local import LocalGrid
 from tests.support.digits import split
 from tests.support.legacy import OK
@@ -20,6 +20,7 @@ from tests.support.legacy import OK
 N, F, BAD = 11, 2, (6, 7)  # attackers by node id
 SIZES = (20, 20, 30, 40, 60, 80, 110, 150, 200, 250, 297)
 EVERYONE = {"fraction_evaluate": 0.0, "min_train_nodes": 2, "min_available_nodes": 2}
+NNM = rules.chain(rules.NNM(f=F), rules.TrimmedMean(f=F))
 
 
 def network(raw=False):
@@ -154,3 +155,11 @@ def legacy_over(rule, inner=LegacyFedAvg, model=None, **policy):
     parameters = ndarrays_to_parameters([np.asarray(value) for value in (model or start()).values()])
     made = inner(fraction_evaluate=0.0, initial_parameters=parameters, on_fit_config_fn=lambda number: {"round": number})
     return legacy.Robust(rule, made, **policy)
+
+
+def rejected(strategy):
+    return [report.with_status("rejected") for report in strategy.reports]
+
+
+def same(found, expected):
+    return all(np.array_equal(found[name], expected[name]) for name in expected)
