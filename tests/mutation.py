@@ -38,7 +38,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONG = (  # a training on real data, and federations in Flower's own server loop and simulation engine
-    "tests/strategy/test_sgd.py::test_real_data",
+    "tests/strategy/test_sgd.py::test_on_real_data_the_robust_rule_learns_and_the_mean_does_not",
     "tests/test_legacy.py::test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app",
 )
 TESTS = {  # of each room: what takes no time, the rest, and what takes longest; then the doctests of the file that was changed
@@ -48,7 +48,7 @@ TESTS = {  # of each room: what takes no time, the rest, and what takes longest;
         "tests/rules/test_declared.py",
     ],
     "strategy": [
-        " ".join(f"tests/strategy/test_{name}.py" for name in ("policies", "arguments", "metrics", "run_state", "core")),
+        " ".join(f"tests/strategy/test_{name}.py" for name in ("policies", "arguments", "metrics", "run_state", "core", "core_models")),
         " ".join(["tests/strategy tests/test_legacy.py", *(f"--deselect={name}" for name in LONG)]),
     ],
     "theory": [
