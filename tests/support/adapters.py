@@ -7,6 +7,7 @@ from flwr_byzantine.strategy.in_process import InProcess
 
 PREFIX = "base_model.model."
 LAYERS = {"mlp.up": (9, 6), "mlp.down": (6, 9)}
+A, B, HEAD = f"{PREFIX}mlp.up.lora_A.weight", f"{PREFIX}mlp.up.lora_B.weight", f"{PREFIX}head.weight"
 ALPHA = LoRA(alpha=8)
 
 
