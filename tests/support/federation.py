@@ -47,3 +47,17 @@ GOAL = np.concatenate([value.ravel() for value in TARGET.values()])
 def run(strategy, rounds, **grid):
     """What Flower says of so many rounds; `grid` are arguments of the LocalGrid."""
     return strategy.start(LocalGrid(client_app(), N, **grid), start(), rounds)
+
+
+def federate(strategy, rounds=8, **grid):
+    """The model after so many rounds."""
+    return run(strategy, rounds, **grid).arrays
+
+
+def check_model(record, tolerance=0.3):
+    assert list(record) == list(TARGET)
+    for name, value in TARGET.items():
+        assert record[name].numpy().dtype == value.dtype
+        assert record[name].numpy().shape == value.shape
+    assert np.abs(values(record) - GOAL).max() < tolerance + 1  # the integer buffer moves in whole steps
+    assert np.abs(values(record)[:-1] - GOAL[:-1]).max() < tolerance
