@@ -1,78 +1,23 @@
-"""Byzantine-resilient SGD in both Flower APIs, with PyTorch clients, momentum and certificates."""
+"""Byzantine-resilient SGD in both Flower APIs: every rule under attack, momentum of the server, certificates, real data."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common import FitRes, ndarrays_to_parameters, parameters_to_ndarrays
 
-from flwr_byzantine import ByzantineSGD, InvalidParameter, attacks, legacy, rules, theory
-from flwr_byzantine.adversary import AdversarialGrid
-from flwr_byzantine.client import gradient, gradient_reply
+from flwr_byzantine import attacks, legacy, rules, theory
+from flwr_byzantine.client import gradient
 from flwr_byzantine.experiments.demo import apps
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.client import client_app as task_client_app
 from flwr_byzantine.flower.local import LocalGrid
-from flwr_byzantine.mods import byzantine_mod
 from flwr_byzantine.strategy.steps import Descent
-from tests.support.devices import each_device
-
-N, F, D = 11, 2, 6
-GOAL = torch.arange(D, dtype=torch.float32)
-
-
-class Point(torch.nn.Module):
-    """½‖w - goal‖² with noise in each batch; a buffer that training must leave alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(D))
-        self.register_buffer("count", torch.tensor(3))
-
-
-def loss(net, noise):
-    return 0.5 * ((net.w - GOAL.to(noise.device) - noise) ** 2).sum()
-
-
-def batches(context, server_round, scale=0.1, count=3):
-    generator = torch.Generator().manual_seed(1000 * context.node_id + server_round)
-    return [scale * torch.randn(D, generator=generator) for _ in range(count)]
-
-
-def client_app(momentum=0.0, mods=None, scale=0.1, device="cpu"):
-    app = ClientApp(mods=mods)
-
-    @app.train()
-    def train(message, context):
-        data = [batch.to(device) for batch in batches(context, message.content["config"]["server-round"], scale)]
-        metrics = {"partition-id": context.node_id - 1}
-        return gradient_reply(message, context, Point().to(device), loss, data, momentum=momentum, metrics=metrics)
-
-    return app
-
-
-def start():
-    return ArrayRecord(Point().state_dict())
-
-
-def error(record):
-    return float(np.abs(record["w"].numpy() - GOAL.numpy()).max())
-
-
-def run(strategy, rounds=40, attack=None, **app):
-    grid = LocalGrid(client_app(**app), N)
-    if attack is not None:
-        grid = AdversarialGrid(grid, attack, {2, 5})
-    return strategy.start(grid, start(), rounds, evaluate_fn=None).arrays
-
-
-def sgd(rule, step_size=0.3, **arguments):
-    from flwr.serverapp.strategy import FedAvg
-
-    return ByzantineSGD(rule, step_size=step_size, strategy=FedAvg(fraction_evaluate=0.0), **arguments)
-
+from tests.support.legacy import OK, Clients
+from tests.support.sgd import GOAL, D, F, N, Point, batches, error, loss, run, sgd
 
 ROBUST = [cls for cls in rules.available() if cls.robust and not issubclass(cls, rules.PreAggregation) and cls.__name__ != "FLTrust"]
 WEAKER = {"CGE", "CenteredClipping", "MoNNA", "FoolsGold"}  # a small, a slowly pulled, a trusted vector; Sybils
@@ -110,48 +55,6 @@ def test_one_round_is_the_formula():
     np.testing.assert_allclose(found, w.numpy(), rtol=1e-5)
 
 
-def test_worker_momentum_lives_in_the_clients_state():
-    grid = LocalGrid(client_app(momentum=0.9), N)
-    strategy = sgd(rules.Mean(), step_size=1e-9)
-    strategy.start(grid, start(), 2)
-    kept = grid.contexts[1].state["flwr-byzantine.momentum"]["w"].numpy()
-    G = [torch.stack([-GOAL - noise for noise in batches(grid.contexts[1], k)]).mean(0).numpy() for k in (1, 2)]
-    np.testing.assert_allclose(kept, 0.9 * 0.1 * G[0] + 0.1 * G[1], rtol=1e-4)
-
-
-def test_momentum_of_the_workers_shrinks_the_basin():
-    def tail(momentum):
-        strategy, grid, errors = sgd(rules.Krum(f=F), step_size=0.05), LocalGrid(client_app(momentum=momentum, scale=1.0), N), []
-        strategy.start(
-            grid, start(), 250, evaluate_fn=lambda _round, arrays: errors.append(np.square(arrays["w"].numpy() - GOAL.numpy()).sum())
-        )
-        return np.mean(errors[-100:])
-
-    assert tail(0.9) < 0.5 * tail(0.0)
-
-
-@pytest.mark.parametrize("attack", [attacks.SignFlip(scale=3.0), attacks.Zero()], ids=str)
-def test_attacks_in_clients_see_gradients_not_models(attack):
-    """The same attack mounted in the client and on the Grid sends the same vectors."""
-    strategy = sgd(rules.Mean(), step_size=0.1)
-    bad_app = client_app(mods=[byzantine_mod(attack, nodes={1, 4})])
-    by_mod = strategy.start(LocalGrid(bad_app, N), start(), 3).arrays
-    by_grid = run(sgd(rules.Mean(), step_size=0.1), rounds=3, attack=attack)
-    np.testing.assert_allclose(by_mod["w"].numpy(), by_grid["w"].numpy(), rtol=1e-5)
-
-
-def test_hostile_replies_are_dropped():
-    def spoil(reply):
-        if reply.metadata.src_node_id == 3:
-            reply.content["arrays"]["w"] = Array(np.full(D, np.nan, np.float32))
-        return reply
-
-    strategy = sgd(rules.Krum(f=F))
-    result = strategy.start(LocalGrid(client_app(), N, spoil=spoil), start(), 30).arrays
-    assert strategy.reports[0].with_status("invalid") == [3]
-    assert error(result) < 0.3
-
-
 def test_certificate_is_positive_far_out_and_negative_in_the_basin(tmp_path):
     path = tmp_path / "reports.jsonl"
     strategy = sgd(rules.TrimmedMean(f=F), certificate=True, report_path=path)
@@ -173,72 +76,19 @@ def test_a_rule_without_a_bound_gets_no_certificate():
 
 
 def test_the_legacy_strategy_learns_under_attack_too():
-    from flwr.common import Code, FitRes, Status, ndarrays_to_parameters, parameters_to_ndarrays
-
-    class Proxy:
-        def __init__(self, node):
-            self.node_id, self.cid = node, str(node)
-
-    class Manager:
-        def num_available(self):
-            return N
-
-        def wait_for(self, *_):
-            return True
-
-        def sample(self, num_clients, **_):
-            return [Proxy(node) for node in range(1, num_clients + 1)]
-
     strategy = legacy.ByzantineSGD(rules.Krum(f=F), step_size=0.3)
     parameters = ndarrays_to_parameters([np.zeros(D, np.float32)])
     for server_round in range(1, 30):
         results = []
-        for proxy, instructions in strategy.configure_fit(server_round, parameters, Manager()):
+        for proxy, instructions in strategy.configure_fit(server_round, parameters, Clients()):
             assert instructions.config["reply-kind"] == "gradient"
             net = Point()
             net.w.data = torch.from_numpy(parameters_to_ndarrays(instructions.parameters)[0].copy())
             found = gradient(net, loss, batches(Context(1, proxy.node_id, {}, RecordDict(), {}), server_round)).arrays["w"]
             sent = -10 * found if proxy.node_id <= F else found
-            results.append((proxy, FitRes(Status(Code.OK, ""), ndarrays_to_parameters([sent]), 1, {})))
+            results.append((proxy, FitRes(OK, ndarrays_to_parameters([sent]), 1, {})))
         parameters, _ = strategy.aggregate_fit(server_round, results, [])
     assert np.abs(parameters_to_ndarrays(parameters)[0] - GOAL.numpy()).max() < 0.3
-
-
-@each_device
-def test_a_model_on_a_device_answers_as_one_on_the_cpu(device):
-    there, here = (run(sgd(rules.Mean()), rounds=3, momentum=0.5, device=where) for where in (device, "cpu"))
-    np.testing.assert_allclose(there["w"].numpy(), here["w"].numpy(), rtol=1e-5)
-
-
-def test_gradient_of_a_few_batches():
-    net = Point()
-    data = [torch.full((D,), value) for value in (0.0, 3.0)]
-    mean, total = gradient(net, loss, data), gradient(net, loss, data, reduction="sum")
-    np.testing.assert_allclose(mean.arrays["w"], -GOAL.numpy() - 1.5, rtol=1e-6)
-    np.testing.assert_allclose(total.arrays["w"], 2 * mean.arrays["w"], rtol=1e-6)
-    assert mean.noise == pytest.approx(D * 4.5 / 2)
-    assert total.noise == pytest.approx(4 * mean.noise)
-    assert mean.arrays["count"].dtype == np.int64
-    assert gradient(net, loss, data[:1]).noise is None
-    context = Context(1, 1, {}, RecordDict(), {})
-    assert gradient(net, loss, data, context=context, momentum=0.5).noise == pytest.approx(mean.noise / 3)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ByzantineSGD(rules.Krum(f=1), step_size="fast"), "step_size must be a number > 0 or a function"),
-        (lambda: ByzantineSGD(rules.Krum(f=1), step_size=-1.0), "gamma must be a number > 0, got -1.0"),
-        (lambda: ByzantineSGD(rules.Krum(f=1), step_size=0.1, momentum=1.0), "momentum must be a number >= 0 and < 1, got 1.0"),
-        (lambda: ByzantineSGD(rules.Krum(f=1), step_size=lambda k: -k).descent.gamma(1), "finite number > 0, got -1 at k = 1"),
-        (lambda: ByzantineSGD(rules.Krum(f=1), step_size=0.1, certificate="yes"), "certificate must be True or False"),
-        (lambda: gradient(Point(), loss, []), "at least one batch, got none"),
-        (lambda: gradient(Point(), loss, [torch.zeros(D)], momentum=0.5), "pass context="),
-    ],
-)
-def test_mistakes_get_one_clear_sentence(make, message):
-    with pytest.raises(InvalidParameter, match=message):
-        make()
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -266,13 +116,6 @@ def test_a_federation_in_which_nobody_trains_is_an_error():
         apps.federate(LocalGrid(app, 20), Task(), None, None, 0, 2)
     with pytest.raises(ByzantineError, match=r"disk full"):
         apps.federate(LocalGrid(app, 20), Task(), rules.Krum(f=4), None, 0, 2)
-
-
-def test_messages_say_that_a_gradient_is_wanted():
-    strategy = sgd(rules.Krum(f=1))
-    (message, *_) = strategy.configure_train(1, start(), ConfigRecord(), LocalGrid(client_app(), N))
-    assert isinstance(message, Message)
-    assert message.content["config"]["reply-kind"] == "gradient"
 
 
 def test_momentum_forgets_an_aggregate_that_overflows():
