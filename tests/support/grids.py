@@ -1,4 +1,4 @@
-"""A Grid on which replies come late, or never."""
+"""Grids on which replies come late, or never."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from flwr.serverapp import Grid
 
 from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
-from tests.support.federation import client_app
+from tests.support.federation import N, client_app
 
 
 class SlowGrid(Grid):
@@ -47,3 +47,8 @@ class SlowGrid(Grid):
 
 
 SlowGrid.__abstractmethods__ = frozenset()
+
+
+def quiet(*nodes):
+    """A Grid on which these nodes never answer."""
+    return LocalGrid(client_app(), N, spoil=lambda reply: None if reply.metadata.src_node_id in nodes else reply)

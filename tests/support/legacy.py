@@ -8,6 +8,7 @@ from flwr.server import Server, SimpleClientManager
 
 OK = Status(Code.OK, "")
 MODEL = [np.zeros((2, 3), np.float32), np.zeros(4, np.float32)]
+ARGUMENTS = {"fraction_evaluate": 0.0, "min_evaluate_clients": 0, "initial_parameters": ndarrays_to_parameters(MODEL)}  # trains only
 
 
 def proxies(n=11):
