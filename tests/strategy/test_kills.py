@@ -75,12 +75,9 @@ def done(path):
     return 0 if found is None else found.server_round
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [1.0, 0.5], ids=["all nodes", "half of them"])
-def test_a_server_killed_again_and_again_ends_with_the_same_model_sample_and_reports(share, tmp_path):
+def killed_often(killed, share):
+    """How many servers were killed, and how many of them while they wrote the checkpoint, which was whole after each."""
     rng, kills, while_writing, last = random.Random(str(share)), 0, 0, 0
-    whole, killed = tmp_path / "whole.npz", tmp_path / "killed.npz"
-    assert begun(whole, share).wait(timeout=300) == 0
     while kills < KILLS:
         old = writing(killed)
         process = begun(killed, share)
@@ -95,6 +92,15 @@ def test_a_server_killed_again_and_again_ends_with_the_same_model_sample_and_rep
         while_writing += writing(killed) not in (old, None)
         assert last <= done(killed)  # the file is whole
         last = done(killed)
+    return kills, while_writing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [1.0, 0.5], ids=["all nodes", "half of them"])
+def test_a_server_killed_again_and_again_ends_with_the_same_model_sample_and_reports(share, tmp_path):
+    whole, killed = tmp_path / "whole.npz", tmp_path / "killed.npz"
+    assert begun(whole, share).wait(timeout=300) == 0
+    kills, while_writing = killed_often(killed, share)
     assert begun(killed, share).wait(timeout=300) == 0
     print(f"{kills} kills, {while_writing} while the checkpoint was written")
     assert kills >= KILLS // 2
