@@ -165,7 +165,7 @@ def test_mistakes_in_ones_own_model_are_one_sentence(own, function, message):
 
 
 def test_running_statistics_need_models_that_are_sent_whole(own):
-    for name, buffer in ((f"{own}:normed", "running_mean"), ("tests.experiments.test_batched:Centred", "mean")):
+    for name, buffer in ((f"{own}:normed", "running_mean"), ("tests.support.batched:Centred", "mean")):
         problem = rf"keeps running statistics \(buffer {buffer}\), which gradients do not carry; take method \"local-sgd\""
         with pytest.raises(InvalidParameter, match=problem):
             model(Task(model=name, method="byzantine-sgd"))
