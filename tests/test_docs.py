@@ -146,6 +146,7 @@ CHECKS = [  # those that have found rule and attack by themselves, and those tha
     "tests/rules/test_reference.py",
     "tests/declare/test_citations.py",
     "tests/attacks/test_attacks.py",
+    "tests/attacks/test_one_by_one.py",
     "tests/clients/test_clients.py",
     "tests/test_pages.py",
     "tests/test_pages_guide.py",
