@@ -9,6 +9,8 @@ from flwr_byzantine.flower.compat import set_metadata
 from flwr_byzantine.flower.local import LocalGrid
 from tests.support.federation import N, client_app
 
+HOSTILE, VICTIM = 3, 5  # nodes: who is trouble, and in whose name it may speak
+
 
 class SlowGrid(Grid):
     """A Flower Grid on threads: each node answers after its own delay (None: never), through push and pull."""
