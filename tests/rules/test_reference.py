@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from flwr_byzantine import rules
 from tests.support import reference
+from tests.support import reference_newer as newer
 
 FEW = 7
 
@@ -50,35 +51,35 @@ CASES = {
     "dnc": (lambda f: rules.DnC(f=f), reference.dnc),
     "centered clipping": (lambda f: rules.CenteredClipping(tau=2.0, max_iter=3), lambda X, f: reference.centered_clipping(X, 2.0, 3)),
     "clipping + mean": (lambda f: rules.chain(rules.Clipping(radius=1.0), rules.Mean()), lambda X, f: reference.clip(X, 1.0).mean(0)),
-    "aksel": (lambda f: rules.Aksel(f=f), reference.aksel),
-    "aksel mid": (lambda f: rules.Aksel(f=f, keep="mid"), lambda X, f: reference.nearest_rows(X, reference.median(X), (len(X) + 1) // 2)),
-    "ctma(median)": (lambda f: rules.CTMA(f=f), lambda X, f: reference.ctma(X, f, reference.median)),
-    "ctma(krum)": (lambda f: rules.CTMA(f=f, base=rules.Krum(f=f)), lambda X, f: reference.ctma(X, f, reference.krum)),
+    "aksel": (lambda f: rules.Aksel(f=f), newer.aksel),
+    "aksel mid": (lambda f: rules.Aksel(f=f, keep="mid"), lambda X, f: newer.nearest_rows(X, reference.median(X), (len(X) + 1) // 2)),
+    "ctma(median)": (lambda f: rules.CTMA(f=f), lambda X, f: newer.ctma(X, f, reference.median)),
+    "ctma(krum)": (lambda f: rules.CTMA(f=f, base=rules.Krum(f=f)), lambda X, f: newer.ctma(X, f, reference.krum)),
     "ctma(arc + trimmed mean)": (
         lambda f: rules.parse("ctma(arc+trimmed-mean)", f=f),
-        lambda X, f: reference.ctma(X, f, lambda X, f: reference.trimmed_mean(reference.arc(X, f), f)),
+        lambda X, f: newer.ctma(X, f, lambda X, f: reference.trimmed_mean(reference.arc(X, f), f)),
     ),
     "arc + ctma(trimmed mean)": (
         lambda f: rules.parse("arc+ctma(trimmed-mean)", f=f),
-        lambda X, f: reference.ctma(reference.arc(X, f), f, reference.trimmed_mean),
+        lambda X, f: newer.ctma(reference.arc(X, f), f, reference.trimmed_mean),
     ),
-    "gas(krum), one group": (lambda f: rules.GAS(f=f, p=1), lambda X, f: reference.gas(X, f, [list(range(X.shape[1]))], reference.krum)),
+    "gas(krum), one group": (lambda f: rules.GAS(f=f, p=1), lambda X, f: newer.gas(X, f, [list(range(X.shape[1]))], reference.krum)),
     "gas(median), a group each": (
         lambda f: few(rules.GAS(f=f, base=rules.Median())),
-        lambda X, f: reference.gas(X, f, [[k] for k in range(len(X[0, :FEW]))], reference.median)[:FEW],
+        lambda X, f: newer.gas(X, f, [[k] for k in range(len(X[0, :FEW]))], reference.median)[:FEW],
     ),
-    "signsgd": (lambda f: rules.SignSGD(f=f), lambda X, f: reference.majority(X)),
-    "rlr": (lambda f: rules.RLR(f=f), lambda X, f: reference.rlr(X, f + 1, np.mean(X, axis=0))),
+    "signsgd": (lambda f: rules.SignSGD(f=f), lambda X, f: newer.majority(X)),
+    "rlr": (lambda f: rules.RLR(f=f), lambda X, f: newer.rlr(X, f + 1, np.mean(X, axis=0))),
     "rlr(median) θ = 3": (
         lambda f: rules.RLR(f=f, base=rules.Median(), theta=3),
-        lambda X, f: reference.rlr(X, 3, reference.median(X)),
+        lambda X, f: newer.rlr(X, 3, reference.median(X)),
     ),
     "nnm + rlr(median)": (
         lambda f: rules.chain(rules.NNM(f=f), rules.RLR(f=f, base=rules.Median())),
-        lambda X, f: reference.rlr(reference.nnm(X, f), f + 1, reference.median(reference.nnm(X, f))),
+        lambda X, f: newer.rlr(reference.nnm(X, f), f + 1, reference.median(reference.nnm(X, f))),
     ),
     "slsgd": (lambda f: rules.SLSGD(f=f, alpha=0.3), lambda X, f: 0.3 * reference.trimmed_mean(X, f)),
-    "fedrdf": (lambda f: few(rules.FedRDF(f=f)), lambda X, f: reference.fedrdf(X[:, :FEW], 8)),
+    "fedrdf": (lambda f: few(rules.FedRDF(f=f)), lambda X, f: newer.fedrdf(X[:, :FEW], 8)),
     "crfl": (lambda f: rules.CRFL(radius=1.0, growth=0.5, noise=0.0), lambda X, f: reference.clip([np.mean(X, axis=0)], 1.5)[0]),
     "arc + mean": (lambda f: rules.chain(rules.ARC(f=f), rules.Mean()), lambda X, f: reference.arc(X, f).mean(0)),
 }
