@@ -142,6 +142,14 @@ class Killer:
         self.thread.join()
 
 
+def kill_again_and_again(killer, rounds, rng):
+    for k in range(KILLS):
+        killer.wait("serverapp")
+        killer.work(15 * rng.random(), rounds)
+        assert killer.done() < rounds  # there is still something to lose
+        killer.kill([f"node{rng.randrange(NODES)}", "serverapp", "link"][(k + 1) % 3])
+
+
 @needs_keys
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.6], ids=["all nodes", "three of five"])
@@ -157,11 +165,7 @@ def test_a_federation_that_is_killed_again_and_again_ends_with_the_same_model(sh
         expected = begin("whole").result(400)
         for name in ("killed0", "killed1", "killed2"):  # anew where a round had an answer less, and so another model
             with Killer(federation, partial(begin, name), tmp_path / name) as killer:
-                for k in range(KILLS):
-                    killer.wait("serverapp")
-                    killer.work(15 * rng.random(), rounds)
-                    assert killer.done() < rounds  # there is still something to lose
-                    killer.kill([f"node{rng.randrange(NODES)}", "serverapp", "link"][(k + 1) % 3])
+                kill_again_and_again(killer, rounds, rng)
                 found = killer.run.result(400)
             if found["answered"]:
                 break

@@ -47,9 +47,13 @@ def keras():
 
 
 def flax():
+    linen()
+    modules()
+
+
+def linen():
     import jax
     from flax import linen as nn
-    from flax import nnx
     from flax.core import freeze
     from flax.traverse_util import flatten_dict
 
@@ -59,17 +63,22 @@ def flax():
             x = nn.BatchNorm(use_running_average=True, name="norm1")(nn.Dense(4)(x))
             return nn.SpectralNorm(nn.Dense(2))(nn.LayerNorm()(x), update_stats=False)
 
-    class Module(nnx.Module):
-        def __init__(self, rngs):
-            self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs) for _ in range(11)])
-            self.norm1, self.drop = nnx.BatchNorm(4, rngs=rngs), nnx.Dropout(0.2, rngs=rngs)
-
     variables = Linen().init(jax.random.key(0), np.ones((1, 8)))
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(variables, sep="/").items()}
     expected = sorted(name for name in flat if name.startswith("params/"))
     assert trained_names(variables) == trained_names(freeze(variables)) == sorted(decide(flat, "trained").judged(flat)) == expected
     leaves, places = jax.tree.leaves(variables), trained_names(variables, None)
     assert all(leaves[int(place)] is flatten_dict(variables, sep="/")[name] for place, name in zip(places, expected, strict=True))
+
+
+def modules():
+    import jax
+    from flax import nnx
+
+    class Module(nnx.Module):
+        def __init__(self, rngs):
+            self.layers = nnx.List([nnx.Linear(4, 4, rngs=rngs) for _ in range(11)])
+            self.norm1, self.drop = nnx.BatchNorm(4, rngs=rngs), nnx.Dropout(0.2, rngs=rngs)
 
     module = Module(nnx.Rngs(0))
     names, state = trained_names(module), nnx.state(module)

@@ -73,7 +73,12 @@ def test_the_lines_of_advice_say_what_theory_says():
         "batch size, κ certificate",
         "batch size, η certificate",
     ]
-    assert [value for _, value, _ in found.rows()] == [
+    assert [value for _, value, _ in found.rows()] == values(found, f, kappa, ratio, by_eta)
+
+
+def values(found, f, kappa, ratio, by_eta):
+    """What those lines say of Krum in a sample of 30."""
+    return [
         f"Krum(f={f})",
         str(f),
         "30",
