@@ -220,6 +220,16 @@ def test_bucketing_saves_the_geometric_median_from_inner_product_manipulation_as
     assert all(pair.near for pair in compared.pairs("bucketing") if pair.attack.startswith("ipm") and "geometric" in pair.rule)
 
 
+def test_bucketing_clipping_without_buckets_stands_by_the_published_radius_and_breaks_down_by_a_tenth_of_it_as_theirs_does():
+    found = {(pair.rule, pair.attack.split(" (")[0], pair.setting): pair for pair in compared.pairs("bucketing")}
+    wide, narrow = (f"centered-clipping (max_iter=3, tau={tau})" for tau in (100, 10))
+    at = [pair for (rule, _, _), pair in found.items() if rule.removeprefix("bucketing+") == wide]
+    assert len(at) == 20
+    assert all(abs(pair.ours - pair.theirs) < 0.01 for pair in at)
+    broken = found[narrow, "alie", "rounds = 600"]
+    assert max(broken.ours, broken.theirs) < 0.12 < 0.97 < found[wide, "alie", "rounds = 600"].ours
+
+
 # --- the script -----------------------------------------------------------------------------------------------
 
 
