@@ -71,18 +71,20 @@ def counts() -> str:
 
 
 def repeated() -> str:
-    """How near two seeds of one figure are to each other, ours and theirs, and which far figures that explains."""
+    """How near one seed of a compared figure is to the others, ours and theirs, and which far figures seeds explain."""
     ours = _shares({name: among_seeds(pair.values for pair in pairs(name)) for name in NAMES})
-    theirs = _shares({name: among_seeds(entry.seeds for entry in published(name)) for name in NAMES})
+    theirs = _shares({name: among_seeds(pair.seeds for pair in pairs(name)) for name in NAMES})
     explained = _shares({name: [pair.explained for pair in pairs(name) if not pair.near] for name in NAMES})
     return (
-        f"Of two seeds of one figure of ours, so many pairs are within 5 points of each other: {ours}; of two of theirs:\n{theirs}. "
-        f"Of what differs by more, the published figure lies in the range of our seeds, or ours in that of theirs:\n{explained}."
+        f"One seed is within 5 points of the mean of the other two in so many cases, which is what a repetition can be expected to reach:\n"
+        f"of our seeds {ours}; of theirs {theirs}. Of the figures that differ by\nmore, the published one "
+        f"lies in the range of our seeds, or ours in that of theirs: {explained}."
     )
 
 
 def _shares(named: Mapping[str, Sequence[bool]]) -> str:
-    return ", ".join(f"{sum(found)} of {len(found)} in {name}" for name, found in named.items() if found)
+    found = {name: of for name, of in named.items() if of}
+    return ", ".join(f"{sum(of)} of {len(of)} in {name} ({100 * fmean(of):.0f} %)" for name, of in found.items())
 
 
 def _sizes(name: str) -> tuple[int, ...]:
