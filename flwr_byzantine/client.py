@@ -22,7 +22,7 @@ with needed_by(__name__):
     import torch
 
 AVERAGED = "averaged"
-OPTIONS = {
+_OPTIONS = {
     "momentum": Constraint(float, ge=0, lt=1),
     "momentum_form": Constraint(str, choices=(AVERAGED, "sum")),
     "reduction": Constraint(str, choices=("mean", "sum")),
@@ -85,7 +85,7 @@ def gradient(
         ([[2.0, 2.0]], 2.0)
     """
     for name, given in (("momentum", momentum), ("momentum_form", momentum_form), ("reduction", reduction)):
-        check("gradient", name, given, OPTIONS[name])
+        check("gradient", name, given, _OPTIONS[name])
     if told is not None and SEND in told:
         return _variance_reduced(model, loss, batches, context, momentum, reduction, full, told)
     rows, losses = _rows(model, loss, batches)

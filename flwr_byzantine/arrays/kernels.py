@@ -250,5 +250,5 @@ def round_into(value: Array, out: Array) -> None:
         value = np.rint(value)
     limits = np.iinfo(out.dtype) if out.dtype.kind in "iu" else np.finfo(out.dtype)
     top = float(limits.max)
-    top = float(np.nextafter(top, 0.0)) if top > limits.max else top  # the largest 64-bit integers have no float64
+    top = float(np.nextafter(top, 0.0)) if top > limits.max else top  # of 64-bit integers: the next float64 up would wrap around
     out[...] = np.clip(np.asarray(value, np.float64), float(limits.min), top)

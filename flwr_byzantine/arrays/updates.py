@@ -112,8 +112,10 @@ class Updates(Geometry):
 
     def deltas(self, values: Sequence[Array]) -> Array:
         """(d,) float64 difference of per-block `values` to the origin."""
-        origins = [0.0 if block.origin is None else block.origin for block in self.blocks]
-        parts = [np.subtract(value, origin, dtype=np.float64) for value, origin in zip(values, origins, strict=True)]
+        parts = [
+            value.astype(np.float64) if block.origin is None else np.subtract(value, block.origin, dtype=np.float64)
+            for value, block in zip(values, self.blocks, strict=True)
+        ]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def length(self, values: Sequence[Array]) -> float:

@@ -124,7 +124,7 @@ other models that are bytes and no numbers, cannot be averaged, nor told from a 
             MalformedUpdate: anything about the reply is unlike the model; one sentence says what.
         """
         if not self.names:
-            raise MalformedUpdate(f"expected names, shapes and dtypes of arrays that most replies share, there are none; {NOT_AVERAGED}")
+            raise MalformedUpdate(f"expected names, shapes and dtypes of arrays that most replies share, got none; {NOT_AVERAGED}")
         given = self._shared(payloads)
         sizes = [_size(data) for data in given.values()]
         largest = self.size + (0 if self.adapted is None else self.adapted.extra)

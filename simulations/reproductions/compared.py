@@ -111,6 +111,7 @@ class Pair:
     values: tuple[float, ...]
     theirs: float
     seeds: tuple[float, ...] = ()
+    source: str = ""
 
     @property
     def ours(self) -> float:
@@ -145,7 +146,7 @@ def pairs(name: str) -> list[Pair]:
     for table in study_of.tables():
         for (rule, attack), entry in matched(table, published(name)).items():
             ours = Score() if attack == WORST and not whole(table, rule, study_of) else score(table, rule, attack)
-            found += [Pair(describe(table.setting), rule, attack, ours.values, entry.accuracy, entry.seeds)] * ours.known
+            found += [Pair(describe(table.setting), rule, attack, ours.values, entry.accuracy, entry.seeds, entry.source)] * ours.known
     return found
 
 
@@ -169,6 +170,6 @@ def among_seeds(figures: Iterable[Sequence[float]]) -> list[bool]:
 
 
 def orders(name: str) -> list[bool]:
-    """Of each two rules under one attack whose published figures are more than 5 points apart: whether ours have their order."""
-    beside = [(a, b) for a, b in combinations(pairs(name), 2) if (a.setting, a.attack) == (b.setting, b.attack)]
+    """Of two rules under one attack whose figures, of one source, are more than 5 points apart: whether ours have their order."""
+    beside = [(a, b) for a, b in combinations(pairs(name), 2) if (a.setting, a.attack, a.source) == (b.setting, b.attack, b.source)]
     return [(a.ours > b.ours) == (a.theirs > b.theirs) for a, b in beside if abs(a.theirs - b.theirs) > NEAR]

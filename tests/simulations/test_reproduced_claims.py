@@ -90,3 +90,5 @@ def test_bucketing_clipping_without_buckets_stands_by_the_published_radius_and_b
     assert all(abs(pair.ours - pair.theirs) < 0.01 for pair in at)
     broken = found[narrow, "alie", "rounds = 600"]
     assert max(broken.ours, broken.theirs) < 0.12 < 0.97 < found[wide, "alie", "rounds = 600"].ours
+    less = found[narrow, "ipm", "rounds = 600"]
+    assert max(less.ours, less.theirs) < 0.85 < 0.97 < found[wide, "ipm", "rounds = 600"].ours

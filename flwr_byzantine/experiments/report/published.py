@@ -17,7 +17,7 @@ from flwr_byzantine.experiments.results import Result
 
 _NEEDED: dict[str, Any] = {"strategy": str, "attack": str, "accuracy": (int, float), "source": str}
 _MAY = ("seeds", "where")
-ROUNDED = 0.005  # published in whole percents
+ROUNDED = 0.01 + 1e-9  # a mean and its seeds, each rounded to whole percents
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Published:
 
 
 def read_published(path: str | Path) -> list[Published]:
-    """The `[[entries]]` of a TOML file.
+    """The `[[entries]]` of a TOML file; `where` and `seeds` may be left out.
 
     ```toml
     [[entries]]
@@ -55,6 +55,7 @@ def read_published(path: str | Path) -> list[Published]:
     accuracy = 0.72
     source = "Gabrielli et al., 2023, Table 2"
     where = { f = 20 }
+    seeds = [0.71, 0.73]
     ```
 
     Raises:
@@ -112,11 +113,15 @@ Matched = dict[tuple[str, str], Published]
 
 
 def matched(table: WorstCase, published: Sequence[Published]) -> Matched:
-    """The published figures of one setting's table; rows that only the literature has are under the strategy's own name."""
+    """The published figures of one setting's table; rows that only the literature has are under the strategy's own name.
+
+    Where several fit a place it is the one that names most options, then the first.
+    """
     found: Matched = {}
-    for entry in published:
-        places = product(_rows(table, entry).items(), _columns(table, entry.attack))
-        found |= {(name, column): entry for (name, cells), column in places if (name, column) not in found and entry.holds(cells)}
+    for entry in sorted(published, key=lambda entry: -((" (" in entry.strategy) + (" (" in entry.attack))):
+        for (name, cells), column in product(_rows(table, entry).items(), _columns(table, entry.attack)):
+            if entry.holds([cell for cell in cells if cell.attack == column] or cells):
+                found.setdefault((name, column), entry)
     return found
 
 
@@ -134,6 +139,5 @@ def _rows(table: WorstCase, entry: Published) -> dict[str, list[Result]]:
 
 
 def _columns(table: WorstCase, attack: str) -> list[str]:
-    """The columns of an attack: the one that it names with its options, else all of its name."""
-    named = [column for column in (WORST, *table.attacks) if column == attack]
-    return named or [column for column in table.attacks if column.split(" (")[0] == attack]
+    """The columns of an attack: the one that it names with its options, or all of its name."""
+    return [column for column in (WORST, *table.attacks) if attack in (column, column.split(" (")[0])]
