@@ -78,7 +78,7 @@ def repeated() -> str:
     return (
         f"One seed is within 5 points of the mean of the other two in so many cases, which is what a repetition can be expected to reach:\n"
         f"of our seeds {ours}; of theirs {theirs}. Of the figures that differ by\nmore, the published one "
-        f"lies in the range of our seeds, or ours in that of theirs: {explained}."
+        f"lies in the range of our seeds, or ours in that of theirs:\n{explained}."
     )
 
 
