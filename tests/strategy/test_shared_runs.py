@@ -7,11 +7,7 @@ import pytest
 from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine import ByzantineSGD, rules
-from tests.support.batchnorm import EVERYONE, F, N, federate, over
-
-
-def same(found, expected):
-    return all(np.array_equal(found[name], expected[name]) for name in expected)
+from tests.support.batchnorm import EVERYONE, F, N, federate, over, same
 
 
 def body(name, value):

@@ -31,9 +31,7 @@ class _Bar:
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer rounds with longer steps: about half the time.")] = False,
     json: Annotated[Path, typer.Option(help="Where to write the results.")] = Path("demo.json"),
-    plot: Annotated[Path, typer.Option(help="The picture of accuracy by round: PNG, SVG (dark where the screen is), PDF.")] = Path(
-        "demo.png"
-    ),
+    plot: Annotated[Path, typer.Option(help="Accuracy by round, drawn: PNG, SVG (dark where the screen is), PDF.")] = Path("demo.png"),
     seed: Annotated[int, typer.Option(min=0, help="Of data split, partition, model and batches.")] = 0,
 ) -> None:
     """Attacks and defences on real data: 20 virtual clients on Flower's engine, 4 of them malicious."""
