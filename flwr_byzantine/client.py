@@ -89,8 +89,7 @@ def gradient(
     if told is not None and SEND in told:
         return _variance_reduced(model, loss, batches, context, momentum, reduction, full, told)
     rows, losses = _rows(model, loss, batches)
-    noise = _variance_of_mean(rows)
-    scale = len(rows) if reduction == "sum" else 1
+    noise, scale = _variance_of_mean(rows), len(rows) if reduction == "sum" else 1
     arrays = {name: scale * np.mean([row[name] for row in rows], axis=0, dtype=row_type(rows[0][name])) for name in rows[0]}
     fresh = 1 - momentum if momentum_form == AVERAGED else 1.0
     if momentum > 0:

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.factors import Factors, best, deltas_gram, multiplies_in_float32, sq_distance, stacked, zero
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
+from flwr_byzantine.arrays.updates import SAMPLE, Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import InvalidParameter
 
-NO_COORDINATES = (
-    "a rule that changes updates coordinate by coordinate has nothing to change in the products of LoRA's factors; "
+NO_COORDINATES = "a rule that works coordinate by coordinate has nothing to change in the products of LoRA's factors; " + (
     "take one that weighs whole updates (FLAME: noise=0), or leave out lora="
 )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block
 
 
 def joined(blocks: Sequence[Block]) -> list[Block]:

@@ -5,7 +5,7 @@ Loaded only where such a tensor is given. All that is n × n, and every rule, is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from flwr_byzantine.arrays import conversion
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.parallel import cache_sized_parts
-from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
+from flwr_byzantine.arrays.typing import Array, Reduce
+from flwr_byzantine.arrays.updates import SAMPLE, Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
@@ -183,7 +184,7 @@ class TensorUpdates(Updates):
             raise NotFinite("updates must be finite")
         return [out]
 
-    def columns(self, reduce: Callable[[Array], Array], mixing: Array | None = None) -> list[Any]:
+    def columns(self, reduce: Reduce, mixing: Array | None = None) -> list[Any]:
         """(d,) what `reduce` makes of the columns of (n, c) float64 NumPy values (of `mixing @ values` where given), on the host."""
         out = self._empty_result()
         for part in self._parts(self.n):

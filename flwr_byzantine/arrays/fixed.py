@@ -14,7 +14,7 @@ import numpy as np
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.ordered import ordered, total
 from flwr_byzantine.arrays.parallel import AfterPart, cache_sized_parts, run, slices
-from flwr_byzantine.arrays.typing import DEPTH, Array, Rows
+from flwr_byzantine.arrays.typing import DEPTH, Array, Reduce, Rows
 
 BITS = 21  # of a half: products have 42, and sums of 1024 of them 52
 TILES = 16  # of a part, at least
@@ -104,12 +104,7 @@ def combine(rows: Rows, weights: Array, origin: Array | None, out: Array, after_
 
 
 def columns(
-    rows: Rows,
-    mixing: Array | None,
-    reduce: Callable[[Array], Array],
-    origin: Array | None,
-    out: Array,
-    after_part: AfterPart | None = None,
+    rows: Rows, mixing: Array | None, reduce: Reduce, origin: Array | None, out: Array, after_part: AfterPart | None = None
 ) -> None:
     """As of `kernels`; `reduce` gets ordered arrays."""
     kernels.columns(rows, mixing, lambda block: np.asarray(reduce(ordered(block))), origin, out, after_part)

@@ -8,7 +8,7 @@ form (`compiled`, with Numba) and a NumPy form for every dtype; coordinate-wise 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from flwr_byzantine.arrays import compiled, sorting
 from flwr_byzantine.arrays.parallel import AfterPart, cache_sized_parts, equal_parts, run, slices
-from flwr_byzantine.arrays.typing import CHUNK_VALUES, LANES, TILE_BYTES, Array, Rows
+from flwr_byzantine.arrays.typing import CHUNK_VALUES, LANES, TILE_BYTES, Array, Reduce, Rows
 from flwr_byzantine.arrays.window import Window
 
 FEW_ROWS = 16  # whose products take no longer than their reading
@@ -196,12 +196,7 @@ def windows(
 
 
 def columns(
-    rows: Rows,
-    mixing: Array | None,
-    reduce: Callable[[Array], Array],
-    origin: Array | None,
-    out: Array,
-    after_part: AfterPart | None = None,
+    rows: Rows, mixing: Array | None, reduce: Reduce, origin: Array | None, out: Array, after_part: AfterPart | None = None
 ) -> None:
     """Write the origin plus what `reduce` makes of each (n, c) float64 part of the deltas, or of `mixing @ deltas`, to `out`."""
 

@@ -156,8 +156,7 @@ def gram(places, like, origin, width, first, tile, out):
             a0, a1, a2, a3 = tile[at], tile[at + 1], tile[at + 2], tile[at + 3]
             for j in range(max(i, first), tile.shape[0], 4):  # 4 x 4 sums at a time stay in registers
                 b0, b1, b2, b3 = tile[j], tile[j + 1], tile[j + 2], tile[j + 3]
-                s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = zero
-                s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
+                s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = zero
                 for k in range(tile.shape[1]):
                     x0, x1, x2, x3 = a0[k], a1[k], a2[k], a3[k]
                     y0, y1, y2, y3 = b0[k], b1[k], b2[k], b3[k]
@@ -165,10 +164,9 @@ def gram(places, like, origin, width, first, tile, out):
                     s10, s11, s12, s13 = s10 + x1 * y0, s11 + x1 * y1, s12 + x1 * y2, s13 + x1 * y3
                     s20, s21, s22, s23 = s20 + x2 * y0, s21 + x2 * y1, s22 + x2 * y2, s23 + x2 * y3
                     s30, s31, s32, s33 = s30 + x3 * y0, s31 + x3 * y1, s32 + x3 * y2, s33 + x3 * y3
-                sums = ((s00, s01, s02, s03), (s10, s11, s12, s13), (s20, s21, s22, s23), (s30, s31, s32, s33))
-                for p in range(4):
-                    for q in range(4):
-                        out[i + p, j + q] += sums[p][q]
+                sums = (s00, s01, s02, s03, s10, s11, s12, s13, s20, s21, s22, s23, s30, s31, s32, s33)
+                for p in range(16):
+                    out[i + p // 4, j + p % 4] += sums[p]
 
 
 @kernel(fastmath=FAST)

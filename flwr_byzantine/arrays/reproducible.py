@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from flwr_byzantine.arrays import fixed
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.ordered import norm, ordered, plain
-from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import SAMPLE, Block, Updates
+from flwr_byzantine.arrays.typing import Array, Reduce
+from flwr_byzantine.arrays.updates import SAMPLE, Updates
 from flwr_byzantine.arrays.window import Window
 
 
@@ -72,6 +73,6 @@ class Reproducible(Updates):
         """As of `Updates`."""
         return super().windows(window, None if mixing is None else ordered(mixing))
 
-    def columns(self, reduce: Callable[[Array], Array], mixing: Array | None = None) -> list[Array]:
+    def columns(self, reduce: Reduce, mixing: Array | None = None) -> list[Array]:
         """As of `Updates`."""
         return super().columns(reduce, None if mixing is None else ordered(mixing))

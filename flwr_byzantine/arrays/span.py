@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 
 
 class ValuesNeeded(Exception):

@@ -1,8 +1,8 @@
-"""The array type that the whole package speaks of, and the tile sizes that compiled and plain kernels share."""
+"""The array types that the whole package speaks of, and the tile sizes that compiled and plain kernels share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Rows = Sequence[Array]  # n one-dimensional arrays of one length and dtype
+Reduce = Callable[[Array], Array]  # from (n, c) float64 deltas to what becomes of each column, (c,)
 
 CHUNK_VALUES = 1 << 18  # values of one chunk of columns: 2 MiB of float64 a thread, about the L2 cache
 DEPTH = 1024  # columns of one Gram tile: 4 + 4 rows of it stay in the L1 cache in float32, in the L2 cache in float64

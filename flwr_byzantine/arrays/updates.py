@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
 from flwr_byzantine.arrays.arrivals import Arrivals
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.geometry import Geometry, sign, within
 from flwr_byzantine.arrays.parallel import AfterPart
-from flwr_byzantine.arrays.typing import Array
+from flwr_byzantine.arrays.typing import Array, Reduce
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.errors import NotFinite
 
@@ -20,26 +21,6 @@ SAMPLE = 1 << 10  # coordinates looked at for a row's influence in coordinate-wi
 ANCHOR = -1  # in place of a node's id: a row of the rule's own
 EMPTY, NONE = np.zeros((0, 0)), np.zeros(0)
 FAR = 1e4  # where a block counts more times than this, its squares could underflow in float32
-
-
-@dataclass(frozen=True)
-class Block:
-    """One layer.
-
-    Attributes:
-        rows: n flat arrays of one length and dtype.
-        origin: the broadcast values; None stands for zeros.
-        scale: how many times its values count in distances, norms and inner products; the aggregate is not scaled.
-    """
-
-    rows: Sequence[Array]
-    origin: Array | None = None
-    scale: float = 1.0
-
-    @property
-    def width(self) -> int:
-        """Number of coordinates."""
-        return len(self.rows[0])
 
 
 class Updates(Geometry):
@@ -227,7 +208,7 @@ class Updates(Geometry):
                 raise NotFinite("updates must be finite")
         return outs
 
-    def columns(self, reduce: Callable[[Array], Array], mixing: Array | None = None) -> list[Array]:
+    def columns(self, reduce: Reduce, mixing: Array | None = None) -> list[Array]:
         """Per block, the origin plus what `reduce` makes of the columns of (n, c) float64 deltas (of `mixing @ deltas` where given)."""
         outs = self._empty()
         for block, out in zip(self.blocks, outs, strict=True):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.conversion import ArrayKind, as_rows, is_tensor, items_of, on_one_device
 from flwr_byzantine.arrays.reproducible import Reproducible
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.errors import NotReproducible
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.conversion import as_rows
 from flwr_byzantine.arrays.span import Embedded, Span, ValuesNeeded
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.attacks.base import Attack, AttackContext, different
 from flwr_byzantine.errors import InvalidParameter, TooFewLeft, TooFewUpdates
 from flwr_byzantine.rules.families import Mixing

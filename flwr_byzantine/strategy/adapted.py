@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flwr_byzantine.arrays.adapters import Adapters, Layer, packed
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.factors import Factors, best, stacked, zero
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block
 from flwr_byzantine.errors import InvalidParameter, MalformedUpdate, TooFewLeft
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.pipeline import run

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from flwr_byzantine.arrays.arrivals import Arrivals
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.rules.base import Rule
 from flwr_byzantine.rules.results import State
 from flwr_byzantine.strategy.counting import RuleFor, feasible

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from flwr_byzantine.arrays.adapters import Adapters
 from flwr_byzantine.arrays.adjacent import joined, separate
 from flwr_byzantine.arrays.arrivals import Arrivals
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.reproducible import Reproducible
 from flwr_byzantine.arrays.spill import Spill
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule, refuse_irreproducible

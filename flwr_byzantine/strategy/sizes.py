@@ -14,10 +14,10 @@ from typing import TypeVar
 import numpy as np
 
 from flwr_byzantine.arrays import kernels
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.geometry import HUGE, TINY, Limits, sq_distances
 from flwr_byzantine.arrays.parallel import AfterPart
 from flwr_byzantine.arrays.typing import Array
-from flwr_byzantine.arrays.updates import Block
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.theory.certificate import typical_distance
 

@@ -5,8 +5,9 @@ import pytest
 
 from flwr_byzantine import InvalidParameter, rules
 from flwr_byzantine.arrays.adapters import Adapters, Layer
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.factors import Factors
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.server import Server
 

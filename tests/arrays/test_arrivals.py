@@ -7,8 +7,9 @@ import pytest
 
 from flwr_byzantine.arrays import compiled, kernels
 from flwr_byzantine.arrays.arrivals import Arrivals
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.spill import Spill
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 
 pytestmark = pytest.mark.skipif(not compiled.AVAILABLE, reason="Numba is not installed")
 N, WIDE = 23, kernels.SINGLE_WIDTH + 1000

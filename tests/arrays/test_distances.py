@@ -6,8 +6,9 @@ import pytest
 from flwr_byzantine import rules
 from flwr_byzantine.arrays import compiled
 from flwr_byzantine.arrays.adjacent import joined
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.geometry import sq_distances
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from tests.support.kernels import WIDE, needs_numba, rows
 
 

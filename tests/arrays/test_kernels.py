@@ -12,8 +12,8 @@ import pytest
 from flwr_byzantine import rules
 from flwr_byzantine.arrays import compiled, kernels, parallel
 from flwr_byzantine.arrays.adjacent import joined, separate
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.moments import departures, moments
-from flwr_byzantine.arrays.updates import Block
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.experiments.bench.measure import isolated
 from tests.support.kernels import WIDE, needs_numba, rows

@@ -12,8 +12,9 @@ import pytest
 import flwr_byzantine as ours
 from flwr_byzantine import InvalidParameter, legacy
 from flwr_byzantine.arrays import compiled, spill
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.spill import Spill
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.arrays.window import Window
 from flwr_byzantine.rules.pipeline import run
 from tests.support.spilling import RULES, needs_proc, open_files

@@ -36,6 +36,14 @@ HONEST, F, TURNS, ROUNDS = 10, 4, 7, 20
 MODELS: dict[str, dict[str, Any]] = {"fc_mnist": {"model": "mlp", "hidden": (100,)}, "cnn_mnist": {"model": "cnn_mnist"}}
 DATASET = "mnist"
 CHAIN = "clipping+nnm+geometric-median"
+BYZFL = {  # its clients' own settings
+    "optimizer_name": "SGD",
+    "loss_name": "NLLLoss",
+    "LabelFlipping": False,
+    "momentum": 0.9,
+    "nb_labels": 10,
+    "store_per_client_metrics": False,
+}
 
 
 def task(name: str) -> Task:
@@ -101,9 +109,8 @@ def byzfl(of: Task, name: str) -> Iterator[Any]:
         "milestones": [],
         "learning_rate_decay": 1.0,
     }
-    local = {"optimizer_name": "SGD", "loss_name": "NLLLoss", "LabelFlipping": False, "momentum": 0.9, "nb_labels": 10}
     loaders = [_loader(of, client) for client in range(F, HONEST + F)]
-    clients = [peer.Client(common | local | {"store_per_client_metrics": False, "training_dataloader": loader}) for loader in loaders]
+    clients = [peer.Client(common | BYZFL | {"training_dataloader": loader}) for loader in loaders]
     chain = [{"name": "Clipping", "parameters": {"c": 2.0}}, {"name": "NNM", "parameters": {"f": F}}]
     rule = {"aggregator_info": {"name": "GeometricMedian", "parameters": {}}, "pre_agg_list": chain}
     server = peer.Server(common | rule | {"test_loader": loaders[0], "optimizer_name": "SGD"})

@@ -10,7 +10,8 @@ import torch
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays import compiled
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.block import Block
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.rules.pipeline import run
 from tests.support import magnitudes
 from tests.support.devices import through_torch

@@ -5,10 +5,11 @@ import pytest
 
 from flwr_byzantine import rules
 from flwr_byzantine.arrays import fixed, kernels
+from flwr_byzantine.arrays.block import Block
 from flwr_byzantine.arrays.eigen import eigh
 from flwr_byzantine.arrays.ordered import norm, ordered, plain, product, total
 from flwr_byzantine.arrays.reproducible import Reproducible
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.errors import NotReproducible
 from tests.support.rules import RULES, trusted
 from tests.support.same_bits import ENVIRONMENTS, REFUSED, REPRODUCIBLE, data, found_in

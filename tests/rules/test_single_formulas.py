@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from flwr_byzantine import rules
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.block import Block
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.rules.weighted import simplex
 from tests.support import reference

@@ -8,7 +8,8 @@ import pytest
 from flwr.serverapp.strategy import FedAvg
 
 from flwr_byzantine import InvalidParameter, Robust, rules
-from flwr_byzantine.arrays.updates import Block, Updates
+from flwr_byzantine.arrays.block import Block
+from flwr_byzantine.arrays.updates import Updates
 from flwr_byzantine.rules.pipeline import run
 from flwr_byzantine.strategy.report import RoundReport
 from flwr_byzantine.strategy.sizes import FARTHEST, per_array

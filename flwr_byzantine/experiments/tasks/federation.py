@@ -72,14 +72,13 @@ def federate(
         (3, [0.0, 0.0])
     """
     torch.set_num_threads(1)
-    learned = TaskModel(task, attack) if learned is None else learned
-    cohort, numbers = Cohort(task, attack is not None), client_numbers(grid, task)
+    learned, cohort = learned or TaskModel(task, attack), Cohort(task, attack is not None)
     strategy = strategy_of(task, rule, average(task, cohort, **learned.record_keys()), on_report is not None, learned.servers_own(rule))
     step, due = ServerStep(task, strategy), evaluated(rounds, evaluate_every)
     attacked = _attacked(grid, attack, rule, cohort, task.seed, lambda: learned.harm(step))
     recorder: Any = RecordingGrid(attacked or grid, cohort)
     evaluator = Evaluator(learned.measured, strategy, recorder, due, on_round, on_report, step.aggregate)
-    there: Any = Present(recorder, cohort, numbers)
+    there: Any = Present(recorder, cohort, client_numbers(grid, task))
     with span("strategy"):
         result = strategy.start(there, learned.initial(), rounds, train_config=ConfigRecord({**learned.config()}), evaluate_fn=evaluator)
     if not result.arrays or recorder.answers == 0:
