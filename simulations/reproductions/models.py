@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import torch
 from torch import nn
+
+from flwr_byzantine.experiments.tasks.models.convolutional import bucketing_cnn
 
 
 class SameDropout(nn.Module):
@@ -47,7 +51,9 @@ def bucketing_cnn_on_a_gpu(shape: tuple[int, ...], classes: int) -> nn.Module:
         >>> sum(value.numel() for value in bucketing_cnn_on_a_gpu((1, 28, 28), 10).parameters())
         1199882
     """
-    return nn.Sequential(
-        *(nn.Conv2d(shape[0], 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.MaxPool2d(2), SameDropout(0.25, 1, channels=True)),
-        *(nn.Flatten(), nn.Linear(64 * 12 * 12, 128), nn.ReLU(), SameDropout(0.5, 2), nn.Linear(128, classes)),
-    )
+    parts, seeds = bucketing_cnn(shape, classes)[1:], count(1)  # what comes in has its shape already
+    return nn.Sequential(*(SameDropout(part.p, next(seeds), isinstance(part, nn.Dropout2d)) if _drops(part) else part for part in parts))
+
+
+def _drops(part: nn.Module) -> bool:
+    return isinstance(part, nn.Dropout | nn.Dropout2d)
