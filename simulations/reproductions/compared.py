@@ -51,11 +51,12 @@ NAMES: dict[str, Statistic] = {
     "byzfl": best,
 }
 HALVES = (300, 600)  # rounds of Bucketing's figures: a run serves both
+SAME_MASKS = "bucketing-same-masks"  # results of Bucketing's cells with the same dropout masks in all rounds
 OF_ATTACKERS = {"attackers_data": "share", "attackers_momentum": True}  # Bucketing's tables hold attacks that differ in these
 
 
 def file_of(name: str) -> Path:
-    """The committed results of one reproduction; there is no such file before any cell has run."""
+    """The file of committed results, a reproduction's or `SAME_MASKS`; there is none before any cell has run."""
     return HERE / "results" / f"{name}.jsonl"
 
 
@@ -64,9 +65,9 @@ def but_rounds(config: Mapping[str, Any]) -> str:
     return json.dumps({key: value for key, value in config.items() if key != "rounds"}, sort_keys=True)
 
 
-def committed(name: str) -> list[Result]:
-    """The committed results, of runs of one cell the longest."""
-    found = load(file_of(name)) if file_of(name).exists() else []
+def committed(file: str) -> list[Result]:
+    """The committed results of one file, of runs of one cell the longest."""
+    found = load(file_of(file)) if file_of(file).exists() else []
     return list({but_rounds(cell.config): cell for cell in sorted(found, key=lambda cell: cell.config["rounds"])}.values())
 
 
@@ -75,10 +76,16 @@ def without_result(name: str, cells: Sequence[Cell]) -> int:
     return len({cell.key for cell in cells} - {result.key for result in committed(name)})
 
 
-def results(name: str, statistic: Statistic | None = None) -> Study:
-    """The committed results of one reproduction, whose accuracy is the statistic of a run; None is what the publication takes."""
+def results(name: str, statistic: Statistic | None = None, file: str = "") -> Study:
+    """The committed results of one reproduction, whose accuracy is the statistic of a run; None is what the publication takes.
+
+    Args:
+        name: of the reproduction.
+        statistic: of a run.
+        file: that holds the results; "" is the reproduction's own.
+    """
     taken = statistic or NAMES[name]
-    cells = [part for cell in committed(name) for part in (_halves(cell) if name == "bucketing" else [_as_published(cell)])]
+    cells = [part for cell in committed(file or name) for part in (_halves(cell) if name == "bucketing" else [_as_published(cell)])]
     return study([replace(cell, final=cell.final | {"accuracy": taken(cell)}) for cell in cells])
 
 
@@ -140,9 +147,9 @@ def _spans(values: Sequence[float], other: float) -> bool:
     return bool(values) and min(values) <= other <= max(values)
 
 
-def pairs(name: str) -> list[Pair]:
-    """Each published figure that stands beside one of ours."""
-    found, study_of = [], results(name)
+def pairs(name: str, file: str = "") -> list[Pair]:
+    """Each published figure that stands beside one of ours; `file` as for `results`."""
+    found, study_of = [], results(name, file=file)
     for table in study_of.tables():
         for (rule, attack), entry in matched(table, published(name)).items():
             ours = Score() if attack == WORST and not whole(table, rule, study_of) else score(table, rule, attack)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import torch
 from torch import nn
 
@@ -42,7 +40,7 @@ class SameDropout(nn.Module):
 
 
 def bucketing_cnn_on_a_gpu(shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The model "bucketing-cnn" with the same masks in all rounds, for a sweep's `model`.
+    """The model "bucketing-cnn" with the same masks in all rounds, for a sweep's `model`; the masks follow from the task's seed.
 
     Source: Karimireddy, He, Jaggi, ICLR 2022; codes/simulator.py of github.com/epfml/byzantine-robust-noniid-optimizer puts the GPU's
     random state back after each worker.
@@ -51,9 +49,10 @@ def bucketing_cnn_on_a_gpu(shape: tuple[int, ...], classes: int) -> nn.Module:
         >>> sum(value.numel() for value in bucketing_cnn_on_a_gpu((1, 28, 28), 10).parameters())
         1199882
     """
-    parts, seeds = bucketing_cnn(shape, classes)[1:], count(1)  # what comes in has its shape already
-    return nn.Sequential(*(SameDropout(part.p, next(seeds), isinstance(part, nn.Dropout2d)) if _drops(part) else part for part in parts))
+    parts = list(bucketing_cnn(shape, classes).children())[1:]  # what comes in has its shape already
+    net = nn.Sequential(*(_same(part) if isinstance(part, nn.Dropout | nn.Dropout2d) else part for part in parts))
+    return net.to(memory_format=torch.channels_last)  # convolutions are quicker so
 
 
-def _drops(part: nn.Module) -> bool:
-    return isinstance(part, nn.Dropout | nn.Dropout2d)
+def _same(drop: nn.Dropout | nn.Dropout2d) -> SameDropout:
+    return SameDropout(drop.p, int(torch.randint(2**31, ())), isinstance(drop, nn.Dropout2d))

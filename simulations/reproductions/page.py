@@ -27,6 +27,8 @@ from flwr_byzantine.monitor.show.table import Field, Table
 from simulations.reproductions.compared import (
     HERE,
     NAMES,
+    SAME_MASKS,
+    Pair,
     among_seeds,
     best_on_the_scale_of_training,
     file_of,
@@ -52,6 +54,7 @@ def blocks() -> dict[str, str]:
         "counts": counts(),
         **{name: table or "No cell has run yet." for name, table in tables.items()},
         "bucketing-figures": figures("bucketing"),
+        "bucketing-masks": masks(),
         "flanders-scale": on_the_scale_of_training(),
         **{f"{name}-beyond": beyond(name) for name in NAMES},
     }
@@ -130,6 +133,23 @@ def on_the_scale_of_training() -> str:
     found = next(table for table in tables if table.cells[0].config["num_malicious"] == 20)
     grid = worst_case_table(found).without_empty()
     return replace(grid, title="20 attackers, held-out images on the scale of training").markdown().strip()
+
+
+def masks() -> str:
+    """Bucketing's figures with the same dropout masks in all rounds, beside those with new ones in each round, and published."""
+    new = {_place(pair): pair.ours for pair in pairs("bucketing")}
+    same = pairs("bucketing", SAME_MASKS)
+    rows = [(*map(Field, _place(pair)), *map(_percent, (new.get(_place(pair)), pair.ours, pair.theirs))) for pair in same]
+    head = ("rule", "attack", "setting", "new masks in each round", "the same masks", "published")
+    return Table("The same dropout masks in all rounds", head, tuple(rows)).markdown().strip()
+
+
+def _place(pair: Pair) -> tuple[str, str, str]:
+    return pair.rule, pair.attack, pair.setting
+
+
+def _percent(value: float | None) -> Field:
+    return Field("–" if value is None else f"{100 * value:.1f}")
 
 
 def by_setting(name: str) -> str:

@@ -22,3 +22,15 @@ def test_but_for_the_masks_the_network_is_the_papers():
     x = torch.randn(3, 784)
     torch.testing.assert_close(ours.eval()(x.view(3, 1, 28, 28)), plain.eval()(x))
     assert not torch.equal(ours.train()(x.view(3, 1, 28, 28)), plain(x))
+
+
+def test_the_masks_follow_from_the_seed():
+    def scores(seed):
+        torch.manual_seed(seed)
+        net, given = bucketing_cnn_on_a_gpu((1, 28, 28), 10), bucketing_cnn((1, 28, 28), 10)
+        for value, like in zip(net.parameters(), given.parameters(), strict=True):
+            value.data = torch.full_like(like, 0.01)
+        return net(torch.ones(3, 1, 28, 28))
+
+    assert torch.equal(scores(1), scores(1))
+    assert not torch.equal(scores(1), scores(2))
