@@ -79,6 +79,15 @@ def test_each_result_is_a_cell_of_the_configuration_or_its_first_rounds(name, no
     assert all(cell.value() == pytest.approx(sum(cell.curve()[-3:]) / 3, abs=1e-4) for cell in found.values())
 
 
+def test_results_with_the_same_masks_differ_from_the_configurations_cells_in_the_model_and_the_copied_worker_alone(no_data_needed):
+    cells, found = [cell.config for cell in sweep_of("bucketing").cells], compared.committed(compared.SAME_MASKS)
+    chosen = next(config["attack_options"] for config in cells if config["attack"] == "mimic")
+    assert {cell.config["model"] for cell in found} == {"simulations.reproductions.models:bucketing_cnn_on_a_gpu"}
+    assert [cell.config["attack_options"] for cell in found if cell.config["attack_options"] not in ({"target": 14}, chosen)] == []
+    assert all(cell.config | {"model": "bucketing-cnn", "attack_options": chosen} in cells for cell in found)
+    assert all(cell.ok for cell in found)
+
+
 def test_what_is_committed_is_small_as_git_keeps_it():
     files = [path for path in compared.HERE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(len(zlib.compress(path.read_bytes())) for path in files) < 1e6
