@@ -15,7 +15,8 @@ import pytest
 from ray import exceptions
 
 from flwr_byzantine.errors import InvalidParameter
-from flwr_byzantine.experiments.sweep import cluster, read, run
+from flwr_byzantine.experiments.results import Result
+from flwr_byzantine.experiments.sweep import cluster, read, run, runner
 from flwr_byzantine.experiments.sweep.cluster import Cluster, reach
 from flwr_byzantine.experiments.sweep.site import Site
 from tests.support.cluster import two_nodes
@@ -145,6 +146,34 @@ def test_a_node_that_is_not_fit_ends_the_sweep(ended):
         ended(error.as_instanceof_cause())
 
 
+@pytest.mark.parametrize("cancel", [True, False])
+def test_what_still_runs_is_cancelled_unless_leaving_the_cluster_ends_it(monkeypatch, tmp_path, cancel):
+    sweep = read(write(tmp_path, TINY))
+    task = SimpleNamespace(remote=Mock(side_effect="abc"), options=lambda **_options: task)
+    stub = SimpleNamespace(remote=lambda _run: task, wait=lambda running: (running[:1], running[1:]), get=Mock(), cancel=Mock())
+    monkeypatch.setattr(cluster, "_ray", lambda: stub)
+    found = Cluster("auto").run_all(sweep, sweep.cells, 3, profile=False, cancel=cancel)
+    next(found)
+    found.close()
+    assert [call.args for call in stub.cancel.call_args_list] == ([("b",), ("c",)] if cancel else [])
+
+
+def test_ctrl_c_while_a_result_is_stored_ends_what_still_runs(monkeypatch, tmp_path):
+    ended = Mock()
+
+    def run_all(*_arguments):
+        try:
+            yield from (Result(cell.config, cell.key) for cell in sweep.cells)
+        finally:
+            ended()
+
+    sweep = read(write(tmp_path, TINY))
+    monkeypatch.setattr(runner, "run_all", run_all)
+    summary = run(sweep, tmp_path / "r.jsonl", on_result=Mock(side_effect=KeyboardInterrupt))
+    ended.assert_called_once_with()
+    assert (summary.finished, summary.left) == (1, 8)
+
+
 # On two nodes
 
 
@@ -166,6 +195,7 @@ def test_of_two_sweeps_that_share_a_cluster_ctrl_c_ends_one_alone(nodes, tiny, t
         assert first.returncode == 130, said
         assert "interrupted: run the same command again to go on" in said
         assert second.wait(240) == 0
+        nodes.tell("rest")  # the cell of 100000 rounds has ended with the sweep that began it
     assert 1 <= lines(both[0]) <= 9
     assert lines(both[1]) == 6
     assert results(both[1]).items() <= results(tiny[2]).items()

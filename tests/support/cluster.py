@@ -40,7 +40,7 @@ def two_nodes(**variables):
 
 
 def serve():
-    """Start the head, say its address, and do as told: add a second node with variables; kill it while it runs a cell."""
+    """Start the head, say its address, and do as told: add a second node with variables, kill it while it runs a cell, wait for no cell."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -49,14 +49,22 @@ def serve():
         for order, *words in map(str.split, sys.stdin):
             if order == "add":
                 node = cluster.add_node(num_cpus=1, env_vars=dict(word.split("=", 1) for word in words))
-            else:
-                deadline = time.monotonic() + 60
-                while not runs_a_cell(node) and time.monotonic() < deadline:
-                    time.sleep(0.02)
+            elif order == "kill":
+                until(runs_a_cell, node)
                 cluster.remove_node(node, allow_graceful=False)
+            elif order == "rest":
+                until(rest, cluster.list_all_nodes())
             print("done", flush=True)
     finally:
         cluster.shutdown()
+
+
+def until(condition, subject):
+    """Wait for it; a minute in vain ends the process, and with it the cluster."""
+    deadline = time.monotonic() + 60
+    while not condition(subject):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def runs_a_cell(node):
@@ -64,6 +72,11 @@ def runs_a_cell(node):
     (raylet,) = node.all_processes["raylet"]
     listing = subprocess.run(["ps", "--ppid", str(raylet.process.pid), "-o", "args="], capture_output=True, text=True, check=False)
     return "ray::_run" in listing.stdout
+
+
+def rest(nodes):
+    """Whether none of them has such a process."""
+    return not any(map(runs_a_cell, nodes))
 
 
 if __name__ == "__main__":

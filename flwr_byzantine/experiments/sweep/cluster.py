@@ -18,7 +18,7 @@ from flwr_byzantine.experiments.results import Result
 from flwr_byzantine.experiments.sweep.cell import Cell, failed, run
 from flwr_byzantine.experiments.sweep.config import Sweep
 from flwr_byzantine.experiments.sweep.site import Site
-from flwr_byzantine.experiments.sweep.workers import THREADS
+from flwr_byzantine.experiments.sweep.workers import THREADS, Results
 from flwr_byzantine.experiments.tasks.sources.vision import ROOT_VARIABLE
 
 TRIES = 3  # how often a cell may lose its node, or the process that runs it
@@ -52,27 +52,28 @@ class Cluster:
             raise InvalidParameter(f"--ray-gpus must be a share of a GPU, or a whole number of them, got {self.gpus!r}")
 
     @contextmanager
-    def joined(self, sweep: Sweep) -> Iterator[None]:
-        """Inside the `with` block this process is connected, and the nodes are fit to run the cells; what still runs at its end is ended.
+    def joined(self, sweep: Sweep) -> Iterator[bool]:
+        """Inside the `with` block this process is connected, and the nodes are fit to run the cells.
 
-        Where this process is connected to a Ray before, that is the cluster, and stays connected.
+        Yields:
+            Whether it stays connected after the block: it was before, and that Ray is the cluster. Else Ray ends what still runs.
 
         Raises:
             InvalidParameter: no Ray answers at the address, or `check` finds something.
         """
         ray = _ray()
-
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns
         with ExitStack() as stack:
-            if not ray.is_initialized():
+            stays = bool(ray.is_initialized())
+            if not stays:
                 reach(self.address)
                 stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints what it notices
                 _join(self.address)
                 stack.callback(ray.shutdown)
             self.check(sweep)
-            yield
+            yield stays
 
-    def run_all(self, sweep: Sweep, cells: Sequence[Cell], processes: int | None = None, profile: bool = False) -> Iterator[Result]:
+    def run_all(self, sweep: Sweep, cells: Sequence[Cell], processes: int | None, profile: bool, cancel: bool) -> Results:
         """Run cells, each as a task of one core; yields each one's result as soon as it is there.
 
         A task is told as `Site` what this machine has, and results are those of `workers.run_all`.
@@ -82,12 +83,13 @@ class Cluster:
             cells: in the order in which they are begun.
             processes: how many run at once; None is as many as the cluster has cores for.
             profile: whether results say where time goes.
+            cancel: whether tasks that still run at its end are cancelled. False where this process leaves the cluster then: that ends
+                them too, and a task that finishes while it is cancelled makes Ray (2.55) abort.
 
         Raises:
             InvalidParameter: a node that came later is not fit to run them.
         """
         ray = _ray()
-
         site = Site.here(sweep)
         task = ray.remote(_run).options(**self._resources(), max_retries=0)
         waiting = deque((cell, 1) for cell in cells)
@@ -105,7 +107,7 @@ class Cluster:
                     else:
                         yield result
         finally:
-            for reference in running:
+            for reference in running if cancel else ():
                 ray.cancel(reference, force=True)
 
     def _result(self, reference: Any, cell: Cell, attempt: int) -> Result | None:
@@ -139,7 +141,6 @@ class Cluster:
             InvalidParameter: a node has other code or libraries or lacks data, no node can run a cell, a cell's engine is Ray itself.
         """
         ray = _ray()
-
         if any(cell.config["engine"] == "ray" for cell in sweep.cells):
             raise InvalidParameter('--ray: engine = "ray" starts a Ray of its own in each cell; take engine = "local" on a cluster')
         nodes = [node for node in ray.nodes() if node["Alive"] and self._fits(node["Resources"])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,14 +114,14 @@ def run(
     Raises:
         InvalidParameter: the results file cannot be used, or the cluster.
     """
-    with nullcontext() if cluster is None else cluster.joined(sweep), Store(results) as store:
+    with nullcontext() if cluster is None else cluster.joined(sweep) as stays, Store(results) as store:
         work = plan(sweep.cells, store.read(), retry_failed)
         on_start(work)
         summary = Summary(failed=list(work.failed), skipped=len(work.done), left=len(work.todo))
         found = run_all(work.todo, _processes(sweep, processes), sweep.data_root, profile)
         if cluster is not None:
-            found = cluster.run_all(sweep, work.todo, processes, profile)
-        with suppress(KeyboardInterrupt):  # what is finished is stored; the caller sees that cells are left
+            found = cluster.run_all(sweep, work.todo, processes, profile, cancel=bool(stays))
+        with suppress(KeyboardInterrupt), closing(found):  # what is finished is stored; the caller sees that cells are left
             for result in found:
                 store.append(result)
                 summary.count(result, work.todo)

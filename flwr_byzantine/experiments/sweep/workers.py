@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
@@ -13,9 +13,10 @@ from flwr_byzantine.experiments.sweep.cell import Cell, failed, run
 from flwr_byzantine.flower.processes import cause, end_with_parent
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+Results = Generator[Result, None, None]  # closed, it ends what still runs
 
 
-def run_all(cells: Sequence[Cell], processes: int, data_root: str = "", profile: bool = False) -> Iterator[Result]:
+def run_all(cells: Sequence[Cell], processes: int, data_root: str = "", profile: bool = False) -> Results:
     """Run cells in new processes; yields each one's result as soon as it is there.
 
     Sums over threads depend on their number, so each process has one thread, and results do not depend on how many
