@@ -22,6 +22,11 @@ from flwr_byzantine.rules.parsing import parse_strategy
 from flwr_byzantine.strategy.in_process import InProcess
 from tests.support.batched import CELLS, GRADIENTS, MODELS, Counting, dropping, frozen, normed, tied
 
+ALONE = [
+    *("dropout", "batch norm", "running mean", "convolutions", "gradients with dropout", "gradients of convolutions"),
+    *("gradients of what is not used, one by one", "decay of what is not used, one by one"),
+]
+
 
 @pytest.mark.parametrize("name", CELLS)
 def test_both_engines_measure_the_same(name):
@@ -38,9 +43,7 @@ def test_both_engines_measure_the_same(name):
         np.testing.assert_allclose(other.measures()[measure], values, rtol=2e-3, atol=2e-4, err_msg=measure)
 
 
-@pytest.mark.parametrize(
-    "name", ["dropout", "batch norm", "running mean", "convolutions", "gradients with dropout", "gradients of convolutions"]
-)
+@pytest.mark.parametrize("name", ALONE)
 def test_clients_that_train_one_by_one_give_the_bits_of_engine_local(name):
     task, strategy, attack = CELLS[name]
     models = [federate_on(engine, task, parse_strategy(strategy, 2, {}), attack, 2, processes=1)[1] for engine in ("local", "batched")]

@@ -11,6 +11,7 @@ from flwr_byzantine.experiments.tasks import Task
 MODELS = Task(num_clients=8, num_malicious=2, alpha=0.5, local_epochs=1, batch_size=32)
 GRADIENTS = replace(MODELS, method="byzantine-sgd", momentum=0.9, weight_decay=1e-3)
 PLAIN = replace(GRADIENTS, momentum_form="sum", shares="honest", attackers_data="iid", attackers_momentum=False)
+IDLE = replace(GRADIENTS, model="tests.support.batched:idle_and_dropping")
 ONE = (("partition_sizes", (40, 40, 1)),)
 CELLS = {
     "plain average": (MODELS, "fedavg", None),
@@ -53,6 +54,9 @@ CELLS = {
     "plain gradients of iid data": (PLAIN, "median", attacks.SignFlip()),
     "plain gradients of flipped labels": (replace(PLAIN, clients_per_round=6), "median", attacks.LabelFlip()),
     "averaged momentum beside plain gradients": (replace(PLAIN, momentum_form="averaged"), "median", attacks.SignFlip()),
+    "gradients of what is not used": (replace(GRADIENTS, model="tests.support.batched:Idle"), "median", attacks.SignFlip()),
+    "gradients of what is not used, one by one": (replace(IDLE, weight_decay=0.0), "median", attacks.SignFlip()),
+    "decay of what is not used, one by one": (IDLE, "median", attacks.SignFlip()),
     "gradients of tied weights": (replace(GRADIENTS, model="tests.support.batched:tied"), "mean", attacks.ALIE(z=1.5)),
 }
 
@@ -124,6 +128,22 @@ class Looking(nn.Module):
 
     def forward(self, x):
         return self.linear((x.flatten(1) + self.places(self.at)[:, 0]) * torch.where(self.counts, 1.0, 0.0))
+
+
+class Idle(nn.Module):
+    """With a layer that no output depends on, and one whose values count by their sum alone."""
+
+    def __init__(self, shape, classes, dropped=0.0):
+        super().__init__()
+        self.linear, self.dropout, self.idle = nn.Linear(64, classes), nn.Dropout(dropped), nn.Linear(3, 3)
+        self.summed = nn.Parameter(torch.ones(5))
+
+    def forward(self, x):
+        return self.dropout(self.linear(x.flatten(1))) * self.summed.sum()
+
+
+def idle_and_dropping(shape, classes):
+    return Idle(shape, classes, dropped=0.5)
 
 
 class Recurrent(nn.Module):

@@ -177,7 +177,7 @@ class Clients:
         with self._drawing(table, clients[0], server_round):
             gradients = program.at_one_model(weights, buffers, x, y, shares)
         for name, gradient in gradients.items():
-            decayed = gradient.add_(weights[name], alpha=self.task.weight_decay) if self.task.weight_decay else gradient
+            decayed = gradient.add(weights[name], alpha=self.task.weight_decay) if self.task.weight_decay else gradient
             targets[name][...] = decayed.cpu().numpy()
         for name, first in self.tied.items():
             targets[name][...] = targets[first]
@@ -186,7 +186,7 @@ class Clients:
         net, batch = self._loaded(model), self._batch(client, server_round)
         weights = {name: value for name, value in net.named_parameters(remove_duplicate=False) if value.requires_grad}
         with training.drawing(net, batch[0], training.randomness(self.task, client, server_round)):
-            gradients = torch.autograd.grad(training.objective(self.task)(net, batch), list(weights.values()))
+            gradients = torch.autograd.grad(training.objective(self.task)(net, batch), list(weights.values()), materialize_grads=True)
         for name, gradient in zip(weights, gradients, strict=True):
             targets[name][k] = gradient.cpu().numpy()
 
