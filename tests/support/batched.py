@@ -42,6 +42,7 @@ CELLS = {
     "the server's own update": (replace(MODELS, validation=0.2), "zeno-plus-plus+mean", attacks.SignFlip()),
     "the server's own gradient": (replace(GRADIENTS, validation=0.2), "fltrust", attacks.ALIE(z=1.5)),
     "the server's loss and predictions": (replace(MODELS, validation=0.2), "zeno+deepsight+mean", attacks.LabelFlip()),
+    "what is not used": (replace(MODELS, model="tests.support.batched:Idle", weight_decay=1e-2), "median", attacks.SignFlip()),
     "steps by values": (replace(MODELS, model="tests.support.batched:Branching"), "median", attacks.SignFlip()),
     "gradients": (GRADIENTS, "clipping+nnm+geometric-median", attacks.ALIE(z=1.5)),
     "gradients added up": (replace(GRADIENTS, momentum_form="sum", server_momentum=0.5), "krum", attacks.IPM()),
