@@ -97,7 +97,7 @@ def _sizes(name: str) -> tuple[int, ...]:
 
 
 def _counted(of: Sequence[bool]) -> tuple[Field, ...]:
-    return Field(str(len(of))), Field(str(sum(of))), Field(f"{100 * fmean(of):.0f} %" if of else "–")
+    return Field(str(len(of))), Field(str(sum(of))), Field(f"{100 * fmean(of):.1f} %" if of else "–")
 
 
 def beyond(name: str) -> str:
