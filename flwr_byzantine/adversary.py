@@ -120,7 +120,8 @@ class Adversary:
         if self.harm is not None:
             model = broadcast.vector.astype(np.float64)
             harm = partial(self.harm, -model if broadcast.gradients else model)
-        return attacker.enter(broadcast.vector, broadcast.round, harm, broadcast.layout)
+        seen = broadcast.vector if self.attack.sees_model else None
+        return attacker.enter(seen, broadcast.round, harm, broadcast.layout)
 
     def _attacker(self, partition: int | None) -> Attacker:
         return self._attackers.setdefault(partition, Attacker(self.attack, self.seed, partition, self.rule))

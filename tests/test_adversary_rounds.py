@@ -211,6 +211,22 @@ def test_colluders_are_shown_the_round_the_step_the_rule_and_their_memory_with_h
         assert harm(np.arange(7.0)) == pytest.approx(MODELS[k] @ np.arange(7.0))
 
 
+def test_attackers_that_see_no_model_keep_none():
+    kept = []
+    for attack in (attacks.ALIE(z=1.5), Witness()):
+        grid = AdversarialGrid(None, attack, by_partition(BAD))
+
+        def mount(inner, grid=grid):
+            grid.grid = inner
+            return grid
+
+        played(modern, mount)
+        (attacker,) = grid.adversary._attackers.values()
+        kept.append(attacker.broadcast)
+    assert kept[0] is None
+    np.testing.assert_array_equal(kept[1], MODELS[2])
+
+
 def test_where_gradients_are_asked_for_harm_is_told_the_model_itself():
     witness = Witness()
     grid = AdversarialGrid(None, witness, by_partition(BAD), harm=lambda model, aggregate: float(model @ aggregate))

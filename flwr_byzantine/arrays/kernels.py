@@ -44,8 +44,14 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
 
     Wide float32 rows are multiplied in float32 within tiles of 1024 columns, with an error of about 1e-8 of the
     norms; `exact` multiplies in float64 always. The compiled form is bitwise equivariant under permutations.
-    Products of two rows before `first` need not be there.
+    Products of two rows before `first` need not be there. What several senders share (one array) is multiplied once.
     """
+    rows = list(rows)
+    different = {id(row): row for row in rows}
+    if len(different) < len(rows) and not first:
+        numbers = {key: k for k, key in enumerate(different)}
+        where = [numbers[id(row)] for row in rows]
+        return gram(list(different.values()), origin, exact, after_part)[np.ix_(where, where)]
     n, width = len(rows), len(rows[0])
     if compiled.supports(rows if origin is None else [*rows, origin]):
         dtype, padded = np.float32 if multiplies_in_float32(rows) and not exact else np.float64, -(-n // 4) * 4
@@ -241,6 +247,11 @@ def finite(row: Array) -> bool:
 
 def round_into(value: Array, out: Array) -> None:
     """Round float64 `value` into `out`: clipped to the dtype's range, integers to the nearest."""
+    if out.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            out[...] = value
+        if out.ndim == 1 and finite(out):
+            return
     if out.dtype.kind in "iu":
         value = np.rint(value)
     limits = np.iinfo(out.dtype) if out.dtype.kind in "iu" else np.finfo(out.dtype)

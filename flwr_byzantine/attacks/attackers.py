@@ -49,7 +49,7 @@ class Attacker:
 
     def enter(
         self,
-        broadcast: Array,
+        broadcast: Array | None,
         round: int | None = None,
         harm: Callable[[Array], float] | None = None,
         layout: Mapping[str, tuple[int, ...]] | None = None,
@@ -57,14 +57,15 @@ class Attacker:
         """The context of a round that the attacker takes part in.
 
         Args:
-            broadcast: (d,) the broadcast model; with its sign changed where gradients are asked for.
+            broadcast: (d,) the broadcast model; with its sign changed where gradients are asked for. None where the attack looks at
+                no model (`Attack.sees_model`).
             round: the server round; None counts the calls.
             harm: see `AttackContext`.
             layout: see `AttackContext`.
         """
-        previous = None if self.broadcast is None else _step(self.broadcast, broadcast)
+        previous = None if self.broadcast is None or broadcast is None else _step(self.broadcast, broadcast)
         self.round, self.broadcast = self.round + 1 if round is None else round, broadcast
-        model, who = broadcast.astype(np.float64), self.partition or 0
+        model, who = None if broadcast is None else broadcast.astype(np.float64), self.partition or 0
         return AttackContext(self.round, previous, broadcast=model, harm=harm, attacker=who, layout=layout or {})
 
     def vectors(self, honest: Array, f: int, context: AttackContext) -> Array:
@@ -80,7 +81,7 @@ class Attacker:
         """What is to be said where colluders sent the honest mean, or next to nothing."""
         if self.attack.knowledge == "own" or not len(sent):
             return ""
-        mean, sent = honest.mean(axis=0), different(sent)
+        mean, sent = np.full(len(honest), 1 / len(honest), honest.dtype) @ honest, different(sent)
         size, who = float(np.linalg.norm(mean)), f"{type(self.attack).__name__} sent"
         if all(np.linalg.norm(row - mean) <= SAME * size for row in sent):
             return f"{who} the honest mean itself in round {self.round}, which harms nobody"

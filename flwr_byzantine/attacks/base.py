@@ -98,7 +98,13 @@ class Attack(Declared):
     reference: ClassVar[str] = ""
     poisons: ClassVar[bool] = False  # whether it has a half on training data, `poison`
     finite: ClassVar[bool] = True  # whether it sends finite numbers only
+    sees_model: ClassVar[bool] = True  # whether it looks at the context's `broadcast` or `previous`, which mounts may leave out otherwise
     converts: ClassVar[bool] = False  # whether it turns finite float32 rows into float64 itself, where it needs them
+
+    def __init_subclass__(cls) -> None:
+        """What an attack says of looking at no model holds for itself alone: one that is derived from it may look."""
+        super().__init_subclass__()
+        cls.sees_model = vars(cls).get("sees_model", True)
 
     def __call__(self, honest: Any, f: int, rng: np.random.Generator | None = None, rule: Rule | None = None) -> Any:
         """(f, d) Byzantine updates of a first round.
@@ -127,9 +133,11 @@ class Attack(Declared):
     def crafted(self, honest: Array, f: int, context: AttackContext, dtype: Any) -> Array:
         """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is; read-only."""
         values = self.craft(honest, f, context) if f else np.zeros((0, honest.shape[1]))
-        largest = np.finfo(dtype).max if self.finite else np.inf
-        distinct = different(values)
-        sent = (distinct if _within(distinct, largest) else np.clip(distinct, -largest, largest)).astype(dtype, copy=False)
+        distinct, largest = different(values), np.finfo(dtype).max
+        with np.errstate(over="ignore"):
+            sent = distinct.astype(dtype, copy=False)
+        if self.finite and not all(map(kernels.finite, sent)):
+            sent = np.clip(distinct, -largest, largest).astype(dtype)
         return np.broadcast_to(sent, values.shape)
 
     def sanitized(self, rows: Array) -> Array:

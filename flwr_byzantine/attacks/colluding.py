@@ -45,6 +45,7 @@ class ALIE(ColludingAttack):
     converts: ClassVar[bool] = True
     z: float | None = param(None, kind=float, optional=True)
     form: str = param("paper", kind=str, choices=("paper", "flanders"))
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Baruch, Baruch, Goldberg, NeurIPS 2019"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
@@ -87,6 +88,7 @@ class IPM(ColludingAttack):
     """
 
     epsilon: float = param(0.5, kind=float, gt=0)
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Xie, Koyejo, Gupta, UAI 2019"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
@@ -113,6 +115,7 @@ class PGA(ColludingAttack):
     """
 
     norm: str = param("max", kind=str, choices=("max", "mean"))
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Shejwalkar, Houmansadr, Kairouz, Ramage, IEEE S&P 2022"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
@@ -184,6 +187,7 @@ class MinMax(ColludingAttack):
 
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
     form: str = param("paper", kind=str, choices=("paper", "flanders"))
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = NDSS21
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:
@@ -212,6 +216,7 @@ class MinSum(ColludingAttack):
     """
 
     direction: str = param("std", kind=str, choices=("unit", "std", "sign"))
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = NDSS21
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:

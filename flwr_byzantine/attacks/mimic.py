@@ -43,6 +43,7 @@ class Mimic(ColludingAttack):
     target: int | None = param(None, ge=0, optional=True)
     warmup: int = param(10, ge=1)
     choice: str = param("paper", kind=str, choices=("paper", "epfl"))
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Karimireddy, He, Jaggi, ICLR 2022"
 
     def vector(self, honest: Array, f: int, context: AttackContext) -> Array:

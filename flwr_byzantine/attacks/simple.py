@@ -30,6 +30,7 @@ class SignFlip(OwnAttack):
     """
 
     scale: float = param(1.0, kind=float, gt=0)
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Li, Xu, Chen, Giannakis, Ling, AAAI 2019"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
@@ -53,6 +54,7 @@ class Scaling(OwnAttack):
     """
 
     factor: float = param(10.0, kind=float)
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
@@ -82,6 +84,7 @@ class Gaussian(OwnAttack):
 
     std: float = param(1.0, kind=float, gt=0)
     added: bool = param(False, kind=bool)
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
@@ -102,6 +105,7 @@ class Zero(OwnAttack):
         [[0.0, 0.0]]
     """
 
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "Lin, Du, Liu, 2019 (arXiv 1911.12560)"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
@@ -126,6 +130,7 @@ class NaNs(OwnAttack):
 
     share: float = param(1.0, kind=float, gt=0, le=1)
     finite: ClassVar[bool] = False
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "El Mhamdi, Guerraoui, Rouault, ICLR 2021"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:
@@ -152,6 +157,7 @@ class Inf(OwnAttack):
     share: float = param(1.0, kind=float, gt=0, le=1)
     sign: int = param(1, choices=(1, -1))
     finite: ClassVar[bool] = False
+    sees_model: ClassVar[bool] = False
     reference: ClassVar[str] = "ByzFL, 2025 (arXiv 2505.24802)"
 
     def malicious_update(self, update: Array, context: AttackContext) -> Array:

@@ -188,9 +188,10 @@ def one_and_the_same(rows: Sequence[list[Array]], model: list[Array]) -> bool:
         model: the broadcast one's.
     """
     first, *others = rows
-    return bool(others) and all(_equal(first, row) for row in others) and not _equal(first, model)
+    if not others or not all(_equal(first, row, FEW) for row in others):
+        return False
+    return all(_equal(first, row) for row in others) and not _equal(first, model)
 
 
-def _equal(row: list[Array], other: list[Array]) -> bool:
-    starts = all(np.array_equal(mine[:FEW], theirs[:FEW]) for mine, theirs in zip(row, other, strict=True))
-    return starts and all(np.array_equal(mine, theirs) for mine, theirs in zip(row, other, strict=True))
+def _equal(row: list[Array], other: list[Array], few: int | None = None) -> bool:
+    return all(np.array_equal(mine[:few], theirs[:few]) for mine, theirs in zip(row, other, strict=True))

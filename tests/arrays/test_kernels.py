@@ -83,6 +83,26 @@ def test_products_with_the_last_row_alone_have_the_bits_of_all_products(n, with_
 
 
 @needs_numba
+@pytest.mark.parametrize("width", [70, WIDE + 7])
+@pytest.mark.parametrize("exact", [True, False])
+def test_rows_that_are_one_array_have_the_products_of_equal_rows(width, exact):
+    X, origin = rows(6, width), rows(1, width, seed=1)[0]
+    X = [X[2], *X, X[2], X[5]]
+    found = kernels.gram(X, origin, exact)
+    np.testing.assert_array_equal(found, kernels.gram([row.copy() for row in X], origin, exact))
+    np.testing.assert_array_equal(found, kernels.gram(np.array(X), origin, exact))
+    np.testing.assert_array_equal(found[:, -1], kernels.gram(X, origin, exact, first=len(X) - 1)[:, -1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rounding_clips_what_is_beyond_the_range_and_keeps_nan(dtype):
+    top, out = np.finfo(dtype).max, np.empty(6, dtype)
+    kernels.round_into(np.array([1.5, -np.inf, np.inf, np.nan, 1e306, -1e306]), out)
+    most = float(top) if dtype != np.float64 else 1e306
+    np.testing.assert_array_equal(out, [1.5, -top, top, np.nan, most, -most])
+
+
+@needs_numba
 @pytest.mark.parametrize(("n", "d"), [(1, 5), (3, 2), (10, 1), (10, 79_510), (17, 300_001)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiled_moments_have_the_bits_of_numpys(n, d, dtype):

@@ -54,6 +54,21 @@ def test_updates_that_lie_on_a_device_get_the_attack_there(cls, device):
     np.testing.assert_array_equal(found.cpu(), cls()(X, 3, rule=RULE))
 
 
+@pytest.mark.parametrize("cls", [cls for cls in attacks.available() if not cls.sees_model], ids=lambda cls: cls.__name__)
+def test_an_attack_that_sees_no_model_does_the_same_whatever_the_model(cls):
+    told = AttackContext(rule=RULE, previous=object(), broadcast=object())  # nothing that can be computed with
+    for method in (cls().vectors, cls().next_memory):
+        np.testing.assert_equal(method(honest(), 3, dataclasses.replace(told)), method(honest(), 3, AttackContext(rule=RULE)))
+
+
+def test_an_attack_that_is_derived_from_one_that_sees_no_model_sees_it():
+    class Mine(attacks.ALIE):
+        pass
+
+    assert not attacks.ALIE.sees_model
+    assert Mine.sees_model
+
+
 @every
 def test_declares_knowledge_and_source(cls):
     assert cls.knowledge in {"own", "honest", "rule"}
