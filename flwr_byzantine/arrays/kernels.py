@@ -44,16 +44,16 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
 
     Wide float32 rows are multiplied in float32 within tiles of 1024 columns, with an error of about 1e-8 of the
     norms; `exact` multiplies in float64 always. The compiled form is bitwise equivariant under permutations.
-    Products of two rows before `first` need not be there. What several senders share (one array) is multiplied once.
+    Products of two rows before `first` need not be there. The compiled form multiplies what several senders share (one array) once.
     """
-    rows = list(rows)
+    rows, width = list(rows), len(rows[0])
     different = {id(row): row for row in rows}
-    if len(different) < len(rows) and not first:
+    n, fast = len(rows), compiled.supports(rows if origin is None else [*rows, origin])
+    if fast and len(different) < n and not first:
         numbers = {key: k for k, key in enumerate(different)}
         where = [numbers[id(row)] for row in rows]
         return gram(list(different.values()), origin, exact, after_part)[np.ix_(where, where)]
-    n, width = len(rows), len(rows[0])
-    if compiled.supports(rows if origin is None else [*rows, origin]):
+    if fast:
         dtype, padded = np.float32 if multiplies_in_float32(rows) and not exact else np.float64, -(-n // 4) * 4
         places, base = compiled.RowAddresses.of(rows), None if origin is None else compiled.RowAddresses.of([origin])
 
@@ -247,10 +247,10 @@ def finite(row: Array) -> bool:
 
 def round_into(value: Array, out: Array) -> None:
     """Round float64 `value` into `out`: clipped to the dtype's range, integers to the nearest."""
-    if out.dtype.kind == "f":
+    if out.dtype in LANES and out.ndim == 1:
         with np.errstate(over="ignore"):
             out[...] = value
-        if out.ndim == 1 and finite(out):
+        if finite(out):
             return
     if out.dtype.kind in "iu":
         value = np.rint(value)

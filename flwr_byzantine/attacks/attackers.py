@@ -81,7 +81,7 @@ class Attacker:
         """What is to be said where colluders sent the honest mean, or next to nothing."""
         if self.attack.knowledge == "own" or not len(sent):
             return ""
-        mean, sent = np.full(len(honest), 1 / len(honest), honest.dtype) @ honest, different(sent)
+        mean, sent = honest.mean(axis=0), different(sent)
         size, who = float(np.linalg.norm(mean)), f"{type(self.attack).__name__} sent"
         if all(np.linalg.norm(row - mean) <= SAME * size for row in sent):
             return f"{who} the honest mean itself in round {self.round}, which harms nobody"

@@ -101,9 +101,9 @@ class Attack(Declared):
     sees_model: ClassVar[bool] = True  # whether it looks at the context's `broadcast` or `previous`, which mounts may leave out otherwise
     converts: ClassVar[bool] = False  # whether it turns finite float32 rows into float64 itself, where it needs them
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
         """What an attack says of looking at no model holds for itself alone: one that is derived from it may look."""
-        super().__init_subclass__()
+        super().__init_subclass__(**options)
         cls.sees_model = vars(cls).get("sees_model", True)
 
     def __call__(self, honest: Any, f: int, rng: np.random.Generator | None = None, rule: Rule | None = None) -> Any:
@@ -133,10 +133,11 @@ class Attack(Declared):
     def crafted(self, honest: Array, f: int, context: AttackContext, dtype: Any) -> Array:
         """(f, d) what `craft` makes of (h, d) sanitized updates, in a dtype in which it stays finite where the attack is; read-only."""
         values = self.craft(honest, f, context) if f else np.zeros((0, honest.shape[1]))
-        distinct, largest = different(values), np.finfo(dtype).max
+        distinct = different(values)
         with np.errstate(over="ignore"):
             sent = distinct.astype(dtype, copy=False)
         if self.finite and not all(map(kernels.finite, sent)):
+            largest = np.finfo(dtype).max
             sent = np.clip(distinct, -largest, largest).astype(dtype)
         return np.broadcast_to(sent, values.shape)
 

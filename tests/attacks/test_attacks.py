@@ -62,11 +62,16 @@ def test_an_attack_that_sees_no_model_does_the_same_whatever_the_model(cls):
 
 
 def test_an_attack_that_is_derived_from_one_that_sees_no_model_sees_it():
-    class Mine(attacks.ALIE):
+    class Named:
+        def __init_subclass__(cls, name, **options):
+            super().__init_subclass__(**options)
+            cls.name = name
+
+    class Mine(attacks.ALIE, Named, name="mine"):
         pass
 
     assert not attacks.ALIE.sees_model
-    assert Mine.sees_model
+    assert (Mine.sees_model, Mine.name) == (True, "mine")
 
 
 @every
