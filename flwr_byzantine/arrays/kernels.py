@@ -46,31 +46,34 @@ def gram(rows: Rows, origin: Array | None, exact: bool = False, after_part: Afte
     norms; `exact` multiplies in float64 always. The compiled form is bitwise equivariant under permutations.
     Products of two rows before `first` need not be there. The compiled form multiplies what several senders share (one array) once.
     """
-    rows, width = list(rows), len(rows[0])
-    different = {id(row): row for row in rows}
-    n, fast = len(rows), compiled.supports(rows if origin is None else [*rows, origin])
-    if fast and len(different) < n and not first:
-        numbers = {key: k for k, key in enumerate(different)}
-        where = [numbers[id(row)] for row in rows]
-        return gram(list(different.values()), origin, exact, after_part)[np.ix_(where, where)]
-    if fast:
-        dtype, padded = np.float32 if multiplies_in_float32(rows) and not exact else np.float64, -(-n // 4) * 4
-        places, base = compiled.RowAddresses.of(rows), None if origin is None else compiled.RowAddresses.of([origin])
-
-        def upper(part: slice) -> Array:
-            out = np.zeros((padded, padded))
-            compiled.gram_into(places, base, part, dtype, first, out)
-            return out
-
-        products = n * width * max(1, n // FEW_ROWS)
-        total = _sum(run(upper, equal_parts(width), after_part, compiled=True, reads=products), padded)[:n, :n]
-        return np.asarray(np.triu(total) + np.triu(total, 1).T)
+    if compiled.supports(rows if origin is None else [*rows, origin]):
+        return _compiled_gram(list(rows), origin, exact, after_part, first)
 
     def partial(part: slice) -> Array:
         block = centred_block(rows, origin, part)
         return np.asarray(block @ block.T)
 
-    return _sum(run(partial, cache_sized_parts(n, width), after_part), n)
+    return _sum(run(partial, cache_sized_parts(len(rows), len(rows[0])), after_part), len(rows))
+
+
+def _compiled_gram(rows: list[Array], origin: Array | None, exact: bool, after_part: AfterPart | None, first: int) -> Array:
+    different = {id(row): row for row in rows}
+    if len(different) < len(rows) and not first:
+        numbers = {key: k for k, key in enumerate(different)}
+        where = [numbers[id(row)] for row in rows]
+        return _compiled_gram(list(different.values()), origin, exact, after_part, first)[np.ix_(where, where)]
+    n, width = len(rows), len(rows[0])
+    dtype, padded = np.float32 if multiplies_in_float32(rows) and not exact else np.float64, -(-n // 4) * 4
+    places, base = compiled.RowAddresses.of(rows), None if origin is None else compiled.RowAddresses.of([origin])
+
+    def upper(part: slice) -> Array:
+        out = np.zeros((padded, padded))
+        compiled.gram_into(places, base, part, dtype, first, out)
+        return out
+
+    products = n * width * max(1, n // FEW_ROWS)
+    total = _sum(run(upper, equal_parts(width), after_part, compiled=True, reads=products), padded)[:n, :n]
+    return np.asarray(np.triu(total) + np.triu(total, 1).T)
 
 
 def scaled_gram(rows: Rows, origin: Array | None, factors: Array, centre: int | None, after_part: AfterPart | None = None) -> Array:
