@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +23,9 @@ class LocalGrid:
 
     With several processes the others are forked from this one when the first message is sent, and each answers for its
     own nodes. The replies are the same, if the app draws from no generator that nodes share.
+
+    Several threads may send at once, as Flower's legacy server does; each process still runs one client at a time, since
+    clients are not written for threads (nor is the parser of Python 3.11, by which NumPy reads arrays: gh-106905).
 
     Args:
         client_app: any ClientApp.
@@ -59,7 +65,9 @@ class LocalGrid:
         configs: list[Any] = [({"partition-id": i, "num-partitions": n}, dict(run_config or {})) for i in range(n)]
         self.contexts = {i: Context(1, i, node, RecordDict(), run) for i, (node, run) in enumerate(configs, start=1)}
         self._forks: list[ForkedWorker] = []
-        self._sent = 0  # messages, for their ids
+        self._ids = itertools.count(1)
+        self._turns = [threading.RLock() for _ in range(self.processes)]  # held by the thread whose nodes the process answers for
+        self._alone = threading.RLock()  # to start processes, and for what spoils and orders the replies
         self.close = weakref.finalize(self, _stop, self._forks)
 
     def __enter__(self) -> LocalGrid:
@@ -75,32 +83,45 @@ class LocalGrid:
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Run the app for each message, one after another in each process."""
         sent = [self._numbered(message) for message in messages]
-        replies = [(self.spoil(reply), message) for reply, message in zip(self._replies(sent), sent, strict=True)]
-        return self.order([checked(reply, message) for reply, message in replies if reply is not None])
+        answers = self._replies(sent)
+        with self._alone:
+            replies = [(self.spoil(reply), message) for reply, message in zip(answers, sent, strict=True)]
+            return self.order([checked(reply, message) for reply, message in replies if reply is not None])
 
     def _numbered(self, message: Message) -> Message:
-        self._sent += 1
-        return compat.set_metadata(message, message_id=message.metadata.message_id or f"local-{self._sent}")
+        return compat.set_metadata(message, message_id=message.metadata.message_id or f"local-{next(self._ids)}")
 
     def _replies(self, sent: list[Message]) -> list[Message]:
         """One for each message."""
-        shares = [[message for message in sent if self._process(message) == k] for k in range(self.processes)]
-        try:
-            self._start()
-            for fork, share in zip(self._forks, shares[1:], strict=True):
-                fork.begin(share)
-            answers = [iter([self._answer(message) for message in shares[0]]), *(iter(fork.results()) for fork in self._forks)]
-        except BaseException:
-            self.close()  # Ctrl-C, for one: replies that nobody has waited for must not be those of the next round
-            raise
+        shares: dict[int, list[Message]] = {}
+        for message in sent:
+            shares.setdefault(self._process(message), []).append(message)
+        self._start()
+        with ExitStack() as turns:
+            for process in sorted(shares):  # in one order, so that no two threads wait for each other
+                turns.enter_context(self._turns[process])
+            answers = self._answers(shares)
         return [next(answers[self._process(message)]) for message in sent]
 
     def _process(self, message: Message) -> int:
         return message.metadata.dst_node_id % self.processes
 
     def _start(self) -> None:
-        while len(self._forks) < self.processes - 1:
-            self._forks.append(ForkedWorker(self._answer, f"process {len(self._forks) + 2} of the LocalGrid's {self.processes}"))
+        with self._alone:
+            while len(self._forks) < self.processes - 1:
+                self._forks.append(ForkedWorker(self._answer, f"process {len(self._forks) + 2} of the LocalGrid's {self.processes}"))
+
+    def _answers(self, shares: Mapping[int, list[Message]]) -> dict[int, Iterator[Message]]:
+        """What each process answers to its share; of this process, which is number 0, while the others are at work."""
+        forks = {process: self._forks[process - 1] for process in shares if process}
+        try:
+            for process, fork in forks.items():
+                fork.begin(shares[process])
+            own = [self._answer(message) for message in shares.get(0, [])]
+            return {0: iter(own), **{process: iter(fork.results()) for process, fork in forks.items()}}
+        except BaseException:
+            self.close()  # Ctrl-C, for one: replies that nobody has waited for must not be those of the next round
+            raise
 
     def _answer(self, message: Message) -> Message:
         node = message.metadata.dst_node_id

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flwr.clientapp import ClientApp
@@ -96,6 +97,31 @@ def test_processes_die_with_a_parent_that_is_killed():
         assert int(parent.stdout.readline()) != parent.pid
         parent.kill()
         parent.communicate(timeout=60)  # the end of what is printed: the child, which could print as well, is gone
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_threads_may_share_a_grid_and_each_process_runs_one_client_at_a_time(processes):
+    """As Flower's legacy server does, which has a thread for each client."""
+    running, heard = [], []
+
+    def busy(node):
+        running.append(node)
+        time.sleep(0.002)
+        assert running == [node], f"{running} at the same time"
+        running.clear()
+
+    def spoil(reply):
+        heard.append(reply.metadata.src_node_id)
+        time.sleep(0.001)
+        assert heard[-1] == reply.metadata.src_node_id, "two replies spoiled at the same time"
+        return reply
+
+    with LocalGrid(counting_app(busy), 8, spoil, processes=processes) as grid, ThreadPoolExecutor(8) as pool:
+        rounds = [reply for _ in range(5) for reply in pool.map(lambda node: round_of(grid, [node])[0], range(1, 9))]
+        assert len(grid._forks) == processes - 1
+    assert said(rounds, "node") == 5 * list(range(1, 9))
+    assert said(rounds, "count") == [count for count in range(1, 6) for _ in range(8)]
+    assert len({reply.metadata.reply_to_message_id for reply in rounds}) == 40
 
 
 @pytest.mark.parametrize("processes", [0, 1.5, None])
