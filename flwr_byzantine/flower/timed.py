@@ -80,7 +80,7 @@ class TimedGrid(LocalGrid):
             check("TimedGrid", f"seconds({node}, {count})", takes, Constraint(float, ge=0))
             if math.isfinite(done := max(self.time, self._free.get(node, 0.0)) + takes):
                 self._free[node] = done
-                heapq.heappush(self._coming, (done, self._sent, message))
+                heapq.heappush(self._coming, (done, next(self._ids), message))
 
     def take(self, until: float) -> list[Taken]:
         """The next reply, at its time; none where the time `until` comes first."""
