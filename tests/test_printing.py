@@ -37,7 +37,7 @@ DOORS = {  # what may print, and in which form; whatever else prints is to go th
     "the terminal": lambda place, call: place == "monitor/show/terminal.py" and call.startswith("console.print(words("),
     "the log": lambda place, call: place == "flower/compat.py" and call.endswith("printable(text, LONGEST_LINE))"),
     "its callers": lambda place, call: (
-        place.startswith(("strategy/", "flower/", "mods.py", "adversary.py")) and re.match(r"(compat\.|self\.)?log\(", call)
+        place.startswith(("strategy/", "flower/", "mods.py", "adversary/")) and re.match(r"(compat\.|self\.)?log\(", call)
     ),
     "a table": lambda place, call: place == "monitor/show/printing.py" and call == "console.print(view)",
     "a tracker": lambda place, call: place == "monitor/callbacks.py" and call.startswith("self._run.log("),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.common import FitRes
 
 from flwr_byzantine.arrays.typing import Array
 from flwr_byzantine.flower.codec import pack, unpack
@@ -70,10 +71,13 @@ def round_of(message: Message) -> int | None:
     return told if told is not None else int(group) if group.isdecimal() and int(group) > 0 else None
 
 
-def partition_in(reply: Message) -> int | None:
+def partition_in(reply: Message | FitRes) -> int | None:
     """The "partition-id" that a reply carries in its metrics, or None."""
     kinds = (MetricRecord, ConfigRecord)  # the legacy format has a config
-    found = [record.get("partition-id") for kind in kinds for record in reply.content.values() if isinstance(record, kind)]
+    if isinstance(reply, FitRes):
+        found = [reply.metrics.get("partition-id")]
+    else:
+        found = [record.get("partition-id") for kind in kinds for record in reply.content.values() if isinstance(record, kind)]
     return next((int(value) for value in found if isinstance(value, int | float) and float(value).is_integer()), None)
 
 

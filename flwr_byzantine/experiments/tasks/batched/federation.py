@@ -171,7 +171,7 @@ class Federation:
         """What the round's attackers send."""
         adversary = cast(Adversary, self.adversary)
         adversary.enter(broadcast)
-        if not (bad or adversary.attack.watches) or not (honest or adversary.own):
+        if not adversary.sees(honest, bad):
             return {}
         trained = [Trained(client, broadcast, replies.get(client, broadcast.model)) for client in (*honest, *bad)]
         updates = None if adversary.own else rows if broadcast.gradients else _moves(rows, broadcast.vector)

@@ -163,3 +163,16 @@ def test_a_partition_that_is_no_number_is_none(said):
         {"config": ConfigRecord({"partition-id": said})} if isinstance(said, str) else {"metrics": MetricRecord({"partition-id": said})}
     )
     assert partition_in(Message(RecordDict(record), 7, "train")) is None
+
+
+def test_a_reply_that_cannot_be_read_is_left_as_it_is():
+    def garbled(reply):
+        if reply.metadata.src_node_id in (2, 5):
+            reply.content["arrays"]["b"].data = b"garbage"
+        return reply
+
+    grid = AdversarialGrid(LocalGrid(message_app(), N, garbled), attacks.IPM(epsilon=1.0), by_partition({0, 1}))
+    replies = grid.send_and_receive(messages())
+    assert grid.attacked == [1]
+    assert [reply.content["arrays"]["b"].data == b"garbage" for reply in replies] == [node in (2, 5) for node in range(1, N + 1)]
+    np.testing.assert_allclose(flat(replies[0]), BROADCAST - np.mean([3, 4, 6]), rtol=1e-6)
