@@ -1,5 +1,7 @@
 """Colluders in Flower's legacy loop, which sends to each client by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -142,6 +144,7 @@ def test_results_that_cannot_be_read_and_failures_stay_and_the_given_ones_are_no
     assert strategy.attacked == [1]
     assert [seen.results[place][1] is result for place, (_, result) in enumerate(results)] == [False] + 6 * [True]
     assert [list(result.parameters.tensors) for _, result in results] == before
+    assert not by_partition({0})(replace(results[0][1], metrics=None))
     honest_mean = np.mean([(1 + who) / 2 for who in (3, 5, 6)])
     np.testing.assert_allclose(parameters_to_ndarrays(seen.results[0][1].parameters)[1], -2 * honest_mean, rtol=1e-6)
     assert seen.results[0][1].metrics == {"partition-id": 0}
