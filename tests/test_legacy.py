@@ -73,6 +73,63 @@ def test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app(name,
     np.testing.assert_allclose(final[0], 0.875, atol=1e-5)
 
 
+class Measured(NumPyClient):
+    """Reports numbers, a text and a truth value; the clients of partitions 0 and 1 lie."""
+
+    def __init__(self, partition):
+        super().__init__()
+        self.partition, self.factor = partition, 1e9 if partition < 2 else 1.0
+
+    def fit(self, parameters, config):
+        said = {"loss": self.partition * self.factor, "partition-id": self.partition, "kind": "honest", "done": True}
+        return [value + 1 for value in parameters], 10 + self.partition, said
+
+    def evaluate(self, parameters, config):
+        return 2.0 * self.factor, 10, {"accuracy": 0.1 * self.partition * self.factor}
+
+
+class Told(legacy.FedMedian):
+    """Keeps the metrics that it gives back."""
+
+    def aggregate_fit(self, server_round, results, failures):
+        parameters, self.fitted = super().aggregate_fit(server_round, results, failures)
+        return parameters, self.fitted
+
+    def aggregate_evaluate(self, server_round, results, failures):
+        loss, self.evaluated = super().aggregate_evaluate(server_round, results, failures)
+        return loss, self.evaluated
+
+
+def measured(**functions):
+    """The strategy after 2 rounds of 11 such clients."""
+    strategies = []
+
+    def server_fn(context):
+        model = ndarrays_to_parameters(MODEL)
+        strategies.append(Told(f=2, min_fit_clients=11, min_available_clients=11, initial_parameters=model, **functions))
+        return ServerAppComponents(strategy=strategies[0], config=ServerConfig(num_rounds=2))
+
+    in_process(ServerApp(server_fn=server_fn), ClientApp(lambda context: Measured(context.node_config["partition-id"]).to_client()))
+    return strategies[0]
+
+
+def test_metrics_of_numpy_clients_come_through_flowers_server_app():
+    """Flower's own loop brings them as records; calls of a strategy's methods, as dicts."""
+    strategy = measured()
+    assert strategy.fitted == {"loss": 6.0}
+    assert strategy.evaluated == pytest.approx({"accuracy": 0.6})
+    assert strategy.reports[1].evaluation["clients"] == pytest.approx({"loss": 2.0, "accuracy": 0.6})
+
+
+def test_ones_own_functions_of_metrics_get_them_from_flowers_server_app():
+    seen = []
+    function = lambda said: (seen.append(sorted(said, key=str)), {"number": len(said)})[1]  # noqa: E731
+    strategy = measured(fit_metrics_aggregation_fn=function, evaluate_metrics_aggregation_fn=function)
+    assert seen[0] == sorted(((10 + k, Measured(k).fit([], {})[2]) for k in range(11)), key=str)
+    assert seen[1] == sorted(((10, Measured(k).evaluate([], {})[2]) for k in range(11)), key=str)
+    assert strategy.fitted == strategy.evaluated == {"number": 11}
+
+
 NAMED = {
     "Krum": lambda: legacy.Krum(num_malicious_clients=2),
     "Krum keep": lambda: legacy.Krum(num_malicious_clients=2, num_clients_to_keep=3),

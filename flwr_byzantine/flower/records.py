@@ -76,7 +76,7 @@ def partition_in(reply: Message | FitRes) -> int | None:
     kinds = (MetricRecord, ConfigRecord)  # the legacy format has a config
     found: list[Any]
     if isinstance(reply, FitRes):
-        found = [reply.metrics.get("partition-id") if isinstance(reply.metrics, dict) else None]
+        found = [reply.metrics.get("partition-id") if isinstance(reply.metrics, Mapping) else None]
     else:
         found = [record.get("partition-id") for kind in kinds for record in reply.content.values() if isinstance(record, kind)]
     return next((int(value) for value in found if isinstance(value, int | float) and float(value).is_integer()), None)

@@ -99,7 +99,7 @@ def from_legacy(message: Message, node: int) -> Reply:
 
 def from_fit(result: FitRes, node: int) -> Reply:
     """A training result of the legacy API, which has no names: tensors are known by their place."""
-    metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    metrics = _metrics(result)
     if excess := _excess(1, [metrics]):
         return Reply(node, error=excess, source=result)
     try:
@@ -111,9 +111,14 @@ def from_fit(result: FitRes, node: int) -> Reply:
 
 def from_evaluate(result: EvaluateRes, node: int) -> Reply:
     """An evaluation result of the legacy API; without metrics where these cost too much."""
-    metrics = result.metrics if isinstance(result.metrics, dict) else {}
+    metrics = _metrics(result)
     excess = _excess(1, [metrics])
     return Reply(node, None, None if excess else metrics, result.num_examples, excess, source=result)
+
+
+def _metrics(result: FitRes | EvaluateRes) -> Mapping[str, Any]:
+    """A result's metrics, whatever Flower keeps them in: its own loop gives records in place of dicts."""
+    return result.metrics if isinstance(result.metrics, Mapping) else {}
 
 
 def from_failure(result: FitRes | EvaluateRes, node: int) -> Reply:
