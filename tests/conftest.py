@@ -1,4 +1,6 @@
+import logging
 import os
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +20,18 @@ def pytest_configure():
     from flwr_byzantine.flower.compat import ensure_task_identity
 
     ensure_task_identity()
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process():
+    """Tests and scripts may set what they like of the process; the next test finds it as it was."""
+    logger, torch = logging.getLogger("flwr"), sys.modules.get("torch")
+    level, disabled, threads = logger.level, logging.root.manager.disable, torch and torch.get_num_threads()
+    yield
+    logger.setLevel(level)
+    logging.disable(disabled)
+    if threads:
+        torch.set_num_threads(threads)
 
 
 @pytest.hookimpl(optionalhook=True)

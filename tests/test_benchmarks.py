@@ -1,28 +1,16 @@
 """The scripts in tests/benchmarks, which are run by hand, still run: each in its smallest size."""
 
 import importlib.util
-import logging
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.support.deployment import needs_keys
 from tests.support.devices import through_torch
 
 FOLDER = Path(__file__).parent / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def settings_of_the_process():
-    """Scripts may set what they like: they have a process of their own."""
-    threads, logger = torch.get_num_threads(), logging.getLogger("flwr")
-    level = logger.level
-    yield
-    torch.set_num_threads(threads)
-    logger.setLevel(level)
 
 
 def script(name, **sizes):
