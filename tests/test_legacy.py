@@ -73,6 +73,26 @@ def test_numpy_clients_learn_under_a_legacy_strategy_in_flowers_server_app(name,
     np.testing.assert_allclose(final[0], 0.875, atol=1e-5)
 
 
+class Broken(Client):
+    def fit(self, parameters, config):
+        raise MemoryError("no room for the model")
+
+
+def test_reports_say_why_a_client_failed_in_flowers_server_app():
+    strategies = []
+
+    def server_fn(context):
+        model = ndarrays_to_parameters(MODEL)
+        strategies.append(legacy.FedMedian(f=2, min_fit_clients=11, min_available_clients=11, initial_parameters=model))
+        return ServerAppComponents(strategy=strategies[0], config=ServerConfig(num_rounds=2))
+
+    make = lambda context: (Broken if context.node_config["partition-id"] == 4 else Client)().to_client()  # noqa: E731
+    in_process(ServerApp(server_fn=server_fn), ClientApp(make))
+    for report in strategies[0].reports:
+        assert [node for node, entry in report.nodes.items() if entry.status not in ("kept", "rejected")] == [5]
+        assert (report.nodes[5].status, report.nodes[5].reason) == ("failed", "the client reported an error: no room for the model")
+
+
 class Measured(NumPyClient):
     """Reports numbers, a text and a truth value; the clients of partitions 0 and 1 lie."""
 

@@ -19,7 +19,7 @@ from flwr.server.strategy import Strategy
 from flwr_byzantine.errors import InfeasibleRound
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.decode import decode
-from flwr_byzantine.flower.grids import LONGEST, QuorumGrid, is_flowers
+from flwr_byzantine.flower.grids import LONGEST, QuorumGrid
 from flwr_byzantine.flower.patience import LONG, SHORTEST, Patience
 from flwr_byzantine.flower.presence import PresentManager
 from flwr_byzantine.flower.records import is_train
@@ -51,7 +51,7 @@ class RobustAggregation(RobustStrategy, Strategy):
 
     _parameters: Parameters | None = None  # of the last model that was sent
     _clock: Patience | None = None  # of the exchange that is under way
-    _grid: QuorumGrid | None = None  # through which Flower's loop sends and receives, on Flower's own Grids
+    _grid: QuorumGrid | None = None  # through which Flower's loop sends and receives
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
         """The checkpoint's, where the run resumes one (rounds are numbered on from it), else those of the strategy below.
@@ -154,7 +154,7 @@ class RobustAggregation(RobustStrategy, Strategy):
     def _attach(self, proxies: Iterable[ClientProxy]) -> None:
         """Let Flower's legacy loop send through a Grid that waits for nobody too long, and believes nothing that replies say."""
         for grid in compat.grids_of(proxies):
-            if is_flowers(grid) and (self._grid is None or self._grid.grid is not grid):
+            if self._grid is None or self._grid.grid is not grid:
                 self._grid = QuorumGrid(grid, self._patience, list, self._arrived)
                 self._grid.attach(hold_back=False)
 
