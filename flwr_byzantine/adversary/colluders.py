@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,13 +36,18 @@ class Trained:
     broadcast: Broadcast
     arrays: Mapping[str, Array]
 
-    @classmethod
-    def read(cls, partition: int, broadcast: Broadcast, arrays: Callable[[], Mapping[str, Array]]) -> Trained:
-        """With no arrays where reading them raises: such a reply fits no broadcast."""
-        try:
-            return cls(partition, broadcast, arrays())
-        except Exception:  # whatever a client may have sent
-            return cls(partition, broadcast, {})
+
+def readable(arrays: Callable[[], Mapping[str, Array]]) -> Mapping[str, Array]:
+    """What a reply holds; nothing where reading it raises, which fits no broadcast.
+
+    Example:
+        >>> readable(lambda: {"w": 1 / 0})
+        {}
+    """
+    try:
+        return arrays()
+    except Exception:  # whatever a client may have sent
+        return {}
 
 
 class Adversary:
@@ -87,13 +93,17 @@ class Adversary:
         """The answers of a round that are attackers', each with what is sent in its place.
 
         Args:
-            answers: of a mount's own kind, each with what it says; those that do not fit what was broadcast to them stay as they are.
+            answers: of a mount's own kind, each with what it says. Those that do not fit what was broadcast to them stay as they are,
+                and so do those that hold other arrays of the model than most.
             is_bad: whether an answer is an attacker's.
             broadcast: of the round.
         """
-        self.enter(broadcast)
-        fitting = sorted((one for one in answers if one[1].broadcast.fits(one[1].arrays)), key=lambda one: one[1].partition)
+        fitting = _alike([one for one in answers if one[1].broadcast.fits(one[1].arrays)])
+        part = fitting and len(fitting[0][1].broadcast.model) < len(broadcast.model)  # clients keep the other arrays to themselves
+        self.enter(fitting[0][1].broadcast if part else broadcast)
         bad, honest = [one for one in fitting if is_bad(one[0])], [one[1] for one in fitting if not is_bad(one[0])]
+        if not bad and any(is_bad(answer) for answer, _ in answers):
+            self.say(f"{type(self.attack).__name__} did nothing in a round of which no attacker's reply fits the model that was broadcast")
         if not self.sees(honest, bad):
             return []
         sent = self.replies(honest, [trained for _, trained in bad], broadcast)
@@ -158,6 +168,13 @@ class Adversary:
         if text not in self.notices:
             self.notices.append(text)
             log(WARNING, text)
+
+
+def _alike(answers: Sequence[tuple[Answer, Trained]]) -> list[tuple[Answer, Trained]]:
+    """In the order of the partitions, those that hold the same arrays of the model as most do."""
+    kinds = Counter(tuple(trained.broadcast.model) for _, trained in answers)
+    found = [one for one in answers if tuple(one[1].broadcast.model) == kinds.most_common(1)[0][0]]
+    return sorted(found, key=lambda one: one[1].partition)
 
 
 def _replies(bad: Sequence[Trained], sent: list[Array] | Array) -> list[dict[str, Array]]:

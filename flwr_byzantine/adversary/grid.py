@@ -9,8 +9,8 @@ from typing import Any
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from flwr_byzantine.adversary.colluders import Adversary, Harm, Trained
-from flwr_byzantine.adversary.nodes import Nodes, among, partition_of
+from flwr_byzantine.adversary.colluders import Adversary, Harm, Trained, readable
+from flwr_byzantine.adversary.nodes import UNNAMED, Nodes, among, partition_of, unnamed
 from flwr_byzantine.attacks.base import Attack
 from flwr_byzantine.flower.grids import wait_for_all
 from flwr_byzantine.flower.mount import Broadcast
@@ -18,15 +18,16 @@ from flwr_byzantine.flower.records import array_key, arrays_of, is_train, replac
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule
 
-ALONE = "one message came through the Grid by itself, as in Flower's legacy loop; if it is that, wrap its strategy in AdversarialStrategy"
+ALONE = "Flower's legacy loop sends to each client by itself, so that a Grid sees one reply at a time: use AdversarialStrategy there"
+_ONE_AT_A_TIME = threading.Lock()  # a legacy server sends from several threads
 
 
 class AdversarialGrid:
     """Wraps a Flower Grid and replaces the training replies of `nodes` by what `attack` makes of all honest ones.
 
     Works with any strategy of the Message API and any engine, since all of them send a round's messages through the Grid. The
-    loop of the legacy API sends to each client by itself, so that a Grid sees no two replies at once: there attacks of own
-    knowledge work, and `AdversarialStrategy` is for the others.
+    legacy API's loop (`ServerAppComponents(strategy=...)`) sends to each client by itself, so that a Grid sees no two replies at
+    once: there attacks of own knowledge work, and `AdversarialStrategy` is for the others.
 
     Args:
         grid: the Grid to wrap; everything but `send_and_receive` is its own.
@@ -41,13 +42,13 @@ class AdversarialGrid:
     The round is the message's "server-round", else rounds are counted. Partition ids are the "partition-id" that the replies
     carry in their metrics, or the node ids where they carry none; the rows that the attack sees are in their order. An
     attacker of own knowledge sees what a malicious client would: the last global step is the one since it last took part.
-    Replies that do not fit the broadcast model (errors, other names and sizes) are left as they are.
+    Replies that do not fit the broadcast model (errors, other names and sizes) are left as they are, and no attack sees them.
 
     Raises:
         InvalidParameter: the attack must know the rule, and none is given.
 
     Attributes:
-        attacked: node ids whose replies were replaced in the last training round.
+        attacked: node ids whose replies were replaced when training messages were last sent.
         notices: why the attack did nothing, such as `ALIE` with z = 0, each once; they are logged too.
 
     Example:
@@ -63,9 +64,10 @@ class AdversarialGrid:
         self.grid, self.nodes = grid, nodes
         self.adversary = Adversary(attack, rule, seed, harm)
         self.attacked: list[int] = []
-        self._lock = threading.Lock()  # a legacy server sends from several threads
 
     def __getattr__(self, name: str) -> Any:
+        if name == "grid" or name.startswith("__"):  # while a copy is being made
+            raise AttributeError(name)
         return getattr(self.grid, name)
 
     @property
@@ -85,28 +87,30 @@ class AdversarialGrid:
         broadcasts = _broadcasts([message for message in sent if is_train(message)])
         replies = wait_for_all(self.grid, sent, timeout)
         if broadcasts:
-            with self._lock:
+            with _ONE_AT_A_TIME:
                 self._attack(replies, broadcasts)
+                if len(sent) == 1 and "fitins.parameters" in sent[0].content and not self.adversary.own:
+                    self.adversary.say(ALONE)
         return replies
 
     def _attack(self, replies: list[Message], broadcasts: dict[int, Broadcast]) -> None:
         """Replace the replies of this round's attackers."""
         answered = [reply for reply in replies if _node(reply) in broadcasts and array_key(reply)]
+        if unnamed(self.nodes, answered):
+            self.adversary.say(UNNAMED)
         answers = [(reply, _trained(reply, broadcasts[_node(reply)])) for reply in answered]
-        said = len(self.notices)
         made = self.adversary.act(answers, self._is_bad, next(iter(broadcasts.values())))
         self.attacked = sorted(_node(reply) for reply, _ in made)
         for reply, arrays in made:
             replace_arrays(reply, arrays)
-        if len(broadcasts) == 1 and len(self.notices) > said and not self.adversary.own:
-            self.adversary.say(ALONE)
 
     def _is_bad(self, reply: Message) -> bool:
         return among(self.nodes, _node(reply), reply)
 
 
 def _trained(reply: Message, broadcast: Broadcast) -> Trained:
-    return Trained.read(partition_of(_node(reply), reply), broadcast, lambda: arrays_of(reply))
+    arrays = readable(lambda: arrays_of(reply))
+    return Trained(partition_of(_node(reply), reply), broadcast.of(arrays), arrays)
 
 
 def _node(reply: Message) -> int:

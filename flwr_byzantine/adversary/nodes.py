@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Message
@@ -11,6 +12,18 @@ from flwr.common import FitRes
 from flwr_byzantine.flower.records import partition_in
 
 Nodes = Container[int] | Callable[[Any], bool]
+UNNAMED = 'by_partition chose nobody: no reply has a "partition-id" among its metrics; let clients report it, or give node ids'
+
+
+@dataclass(frozen=True)
+class ByPartition:
+    """Whether a reply is of one of these partitions."""
+
+    partitions: Container[int]
+
+    def __call__(self, reply: Message | FitRes) -> bool:
+        """By the "partition-id" among its metrics."""
+        return partition_in(reply) in self.partitions
 
 
 def by_partition(partitions: Container[int]) -> Callable[[Message | FitRes], bool]:
@@ -21,12 +34,17 @@ def by_partition(partitions: Container[int]) -> Callable[[Message | FitRes], boo
         >>> by_partition({0, 1})(FitRes(Status(Code.OK, ""), Parameters([], ""), 10, {"partition-id": 1}))
         True
     """
-    return lambda reply: partition_in(reply) in partitions
+    return ByPartition(partitions)
 
 
 def among(nodes: Nodes, node: int, reply: Message | FitRes) -> bool:
     """Whether the sender of a reply is one of the nodes."""
     return nodes(reply) if callable(nodes) else node in nodes
+
+
+def unnamed(nodes: Nodes, replies: Sequence[Message | FitRes]) -> bool:
+    """Whether nodes are chosen by partition, and no reply says which it is of."""
+    return isinstance(nodes, ByPartition) and bool(replies) and all(partition_in(reply) is None for reply in replies)
 
 
 def partition_of(node: int, reply: Message | FitRes) -> int:

@@ -31,7 +31,7 @@ def rng_of(seed: int, round: int, partition: int | None = None) -> np.random.Gen
         >>> rng_of(0, 1, 7).random() == rng_of(0, 1, 7).random() != rng_of(0, 2, 7).random()
         True
     """
-    return np.random.default_rng([seed, round] if partition is None else [seed, round, partition])
+    return np.random.default_rng([seed, round] if partition is None else [seed, round, partition % 2**128])  # node ids may be negative
 
 
 def different(rows: Array) -> Array:

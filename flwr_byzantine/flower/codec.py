@@ -6,6 +6,7 @@ For messages of one's own and of clients that are trusted; replies that may be h
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ MAGIC = 8  # bytes before the length of the header: magic string and version
 MAX_HEADER = 10_000  # bytes; NumPy's own limit for headers from untrusted files
 _ONE_AT_A_TIME = threading.Lock()  # filters of warnings are not for several threads, nor is the parser of Python 3.11 (gh-106905)
 Layout = tuple[tuple[int, ...], bool, np.dtype[Any]]
+if hasattr(os, "register_at_fork"):  # not on Windows; a fork must not inherit a lock that a thread holds which it does not have
+    os.register_at_fork(before=_ONE_AT_A_TIME.acquire, after_in_parent=_ONE_AT_A_TIME.release, after_in_child=_ONE_AT_A_TIME.release)
 
 
 def pack(arrays: Mapping[str, Array]) -> ArrayRecord:

@@ -13,6 +13,7 @@ from typing import Any
 from flwr.app import Context, Error, Message, RecordDict
 
 from flwr_byzantine.declare.params import Constraint, check
+from flwr_byzantine.errors import ByzantineError
 from flwr_byzantine.flower import compat
 from flwr_byzantine.flower.exchange import checked
 from flwr_byzantine.flower.processes import ForkedWorker
@@ -25,7 +26,8 @@ class LocalGrid:
     own nodes. The replies are the same, if the app draws from no generator that nodes share.
 
     Several threads may send at once, as Flower's legacy server does; each process still runs one client at a time, since
-    clients are not written for threads (nor is the parser of Python 3.11, by which NumPy reads arrays: gh-106905).
+    clients are not written for threads (nor is the parser of Python 3.11, by which NumPy reads arrays: gh-106905). The app
+    itself must not send through the Grid that runs it.
 
     Args:
         client_app: any ClientApp.
@@ -67,7 +69,9 @@ class LocalGrid:
         self._forks: list[ForkedWorker] = []
         self._ids = itertools.count(1)
         self._turns = [threading.RLock() for _ in range(self.processes)]  # held by the thread whose nodes the process answers for
-        self._alone = threading.RLock()  # to start processes, and for what spoils and orders the replies
+        self._alone = threading.RLock()  # for what spoils and orders the replies
+        self._starting = threading.Lock()
+        self._ended: BaseException | None = None  # why the processes were ended
         self.close = weakref.finalize(self, _stop, self._forks)
 
     def __enter__(self) -> LocalGrid:
@@ -107,7 +111,7 @@ class LocalGrid:
         return message.metadata.dst_node_id % self.processes
 
     def _start(self) -> None:
-        with self._alone:
+        with self._starting:
             while len(self._forks) < self.processes - 1:
                 self._forks.append(ForkedWorker(self._answer, f"process {len(self._forks) + 2} of the LocalGrid's {self.processes}"))
 
@@ -119,8 +123,11 @@ class LocalGrid:
                 fork.begin(shares[process])
             own = [self._answer(message) for message in shares.get(0, [])]
             return {0: iter(own), **{process: iter(fork.results()) for process, fork in forks.items()}}
-        except BaseException:
+        except BaseException as error:
+            first, self._ended = self._ended, self._ended or error
             self.close()  # Ctrl-C, for one: replies that nobody has waited for must not be those of the next round
+            if first is not None and isinstance(error, ByzantineError):
+                raise first from None  # of which other threads, and later rounds, see that a process is dead
             raise
 
     def _answer(self, message: Message) -> Message:

@@ -79,7 +79,7 @@ def partition_in(reply: Message | FitRes) -> int | None:
         found = [reply.metrics.get("partition-id") if isinstance(reply.metrics, Mapping) else None]
     else:
         found = [record.get("partition-id") for kind in kinds for record in reply.content.values() if isinstance(record, kind)]
-    return next((int(value) for value in found if isinstance(value, int | float) and float(value).is_integer()), None)
+    return next((int(value) for value in found if isinstance(value, int) or (isinstance(value, float) and value.is_integer())), None)
 
 
 def wants_gradients(configs: Iterable[Mapping[str, Any]]) -> bool:

@@ -100,7 +100,10 @@ class TimedGrid(LocalGrid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send, and wait until enough have answered, or for `timeout` seconds."""
-        sent = list(messages)
+        with self._alone:
+            return self._exchanged(list(messages), timeout)
+
+    def _exchanged(self, sent: list[Message], timeout: float | None) -> list[Message]:
         self.send(sent)
         wanted, end = math.ceil(self.enough * len(sent) - 1e-9), math.inf if timeout is None else self.time + timeout
         replies: list[Message] = []

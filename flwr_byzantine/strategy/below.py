@@ -85,6 +85,8 @@ def check_wrapped(strategy: Any, outer: str) -> None:
         InvalidParameter: one sentence says why, and what to use.
     """
     for found in standing_on(strategy):
+        if reason := getattr(type(found), "never_wrapped", ""):
+            raise InvalidParameter(f"{outer} cannot wrap {type(found).__name__}: {reason.format(outer=outer)}")
         for name in _flowers_names(type(found)):
             for beginnings, reason in REFUSED.items():
                 if name.startswith(beginnings):

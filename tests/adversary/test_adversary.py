@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 from clients import GaussianClient, LabelFlipClient, NaNClient, ScalingClient, SignFlipClient
 from flwr_byzantine import attacks, errors
 from flwr_byzantine.adversary import AdversarialGrid, Adversary, Trained, by_partition
+from flwr_byzantine.attacks.base import rng_of
 from flwr_byzantine.flower.local import LocalGrid
 from flwr_byzantine.flower.mount import Broadcast
 from flwr_byzantine.flower.records import arrays_of, partition_in
@@ -176,3 +177,38 @@ def test_a_reply_that_cannot_be_read_is_left_as_it_is():
     assert grid.attacked == [1]
     assert [reply.content["arrays"]["b"].data == b"garbage" for reply in replies] == [node in (2, 5) for node in range(1, N + 1)]
     np.testing.assert_allclose(flat(replies[0]), BROADCAST - np.mean([3, 4, 6]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("attack", [attacks.SignFlip(), attacks.IPM(epsilon=1.0)], ids=str)
+def test_clients_that_keep_arrays_to_themselves_are_attacked_in_the_others(attack):
+    def kept(reply):
+        if reply.metadata.src_node_id != 6:  # which sends all
+            del reply.content["arrays"]["a"]
+        return reply
+
+    grid = AdversarialGrid(LocalGrid(message_app(), N, kept), attack, {1, 2, 6})
+    replies = grid.send_and_receive(messages())
+    assert grid.attacked == [1, 2]
+    for node, reply in enumerate(replies[:2], start=1):
+        expected = -node if isinstance(attack, attacks.SignFlip) else -np.mean([3, 4, 5])
+        np.testing.assert_allclose(flat(reply), np.full(4, expected), rtol=1e-6)
+    np.testing.assert_allclose(flat(replies[5]), BROADCAST + 6)
+
+
+def test_attackers_whose_replies_fit_no_model_do_nothing_and_that_is_said():
+    def emptied(reply):
+        if reply.metadata.src_node_id == 1:
+            reply.content["arrays"]["b"] = Array(np.zeros(7, np.float32))
+        return reply
+
+    grid = AdversarialGrid(LocalGrid(message_app(), N, emptied), attacks.IPM(), {1})
+    grid.send_and_receive(messages())
+    assert (grid.attacked, len(grid.notices)) == ([], 1)
+    assert "no attacker's reply fits the model" in grid.notices[0]
+
+
+@pytest.mark.parametrize("partition", [-3, 10**30, 10**400])
+def test_any_whole_number_may_be_a_partition_id(partition):
+    record = RecordDict({"config": ConfigRecord({"partition-id": partition})})
+    assert partition_in(Message(record, 7, "train")) == partition
+    assert rng_of(0, 1, partition).random() == rng_of(0, 1, partition).random()

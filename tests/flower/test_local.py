@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from flwr.clientapp import ClientApp
 
@@ -15,8 +16,10 @@ from flwr_byzantine.errors import ByzantineError, InvalidParameter
 from flwr_byzantine.experiments.tasks import Task
 from flwr_byzantine.experiments.tasks.engines import run_on
 from flwr_byzantine.experiments.tasks.federation import federate
+from flwr_byzantine.flower import codec
 from flwr_byzantine.flower.codec import flat
 from flwr_byzantine.flower.local import LocalGrid
+from flwr_byzantine.flower.processes import ForkedWorker
 from tests.support.counting import counting_app, round_of, said
 
 
@@ -122,6 +125,33 @@ def test_threads_may_share_a_grid_and_each_process_runs_one_client_at_a_time(pro
     assert said(rounds, "node") == 5 * list(range(1, 9))
     assert said(rounds, "count") == [count for count in range(1, 6) for _ in range(8)]
     assert len({reply.metadata.reply_to_message_id for reply in rounds}) == 40
+
+
+def test_threads_are_told_why_the_processes_have_ended_each_the_same():
+    def broken(node):
+        if node == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+
+    with LocalGrid(counting_app(broken), 9, processes=3) as grid, ThreadPoolExecutor(9) as pool:
+        asked = [pool.submit(round_of, grid, [node]) for node in range(1, 10)]
+        errors = {str(error) for one in asked if (error := one.exception())}
+    assert errors == {"process 2 of the LocalGrid's 3 ended (killed by SIGKILL), and what it knew is lost; start again"}
+
+
+def test_a_fork_reads_arrays_whatever_other_threads_were_reading():
+    """The lock that a thread holds while it reads a header must not stay locked in a fork, which does not have that thread."""
+    with codec._ONE_AT_A_TIME, ThreadPoolExecutor(1) as pool:
+        made = pool.submit(ForkedWorker, lambda shape: codec.unpack(codec.pack({"w": np.zeros(shape)})["w"].data).shape, "the reader")
+        with pytest.raises(TimeoutError):
+            made.result(timeout=0.2)
+        codec._ONE_AT_A_TIME.release()
+        fork = made.result(timeout=60)
+        codec._ONE_AT_A_TIME.acquire()
+    fork.begin([(3, 1, 4, 1, 5)])
+    assert fork.pipe.poll(60), "the fork waits for ever"
+    assert fork.results() == [(3, 1, 4, 1, 5)]
+    fork.stop()
 
 
 @pytest.mark.parametrize("processes", [0, 1.5, None])

@@ -12,6 +12,7 @@ MODELS = Task(num_clients=8, num_malicious=2, alpha=0.5, local_epochs=1, batch_s
 GRADIENTS = replace(MODELS, method="byzantine-sgd", momentum=0.9, weight_decay=1e-3)
 PLAIN = replace(GRADIENTS, momentum_form="sum", shares="honest", attackers_data="iid", attackers_momentum=False)
 IDLE = replace(GRADIENTS, model="tests.support.batched:idle_and_dropping")
+ONE_ASKED = replace(MODELS, num_clients=4, num_malicious=3, clients_per_round=1)
 ONE = (("partition_sizes", (40, 40, 1)),)
 CELLS = {
     "plain average": (MODELS, "fedavg", None),
@@ -25,6 +26,8 @@ CELLS = {
     "memory": (MODELS, "geometric-median", attacks.Mimic()),
     "copies of shares": (replace(MODELS, shares="honest"), "multi-krum", attacks.IPM()),
     "some take part": (replace(MODELS, clients_per_round=5), "median", attacks.SignFlip()),
+    "rounds of one, an attacker perhaps": (ONE_ASKED, "fedavg", attacks.ALIE(z=1.5)),
+    "rounds of one, an attacker who sees itself": (ONE_ASKED, "fedavg", attacks.SignFlip()),
     "attackers anew": (replace(MODELS, attackers="redrawn", clients_per_round=6), "median", attacks.LabelFlip()),
     "server momentum": (replace(MODELS, server_momentum=0.5, server_lr=0.7), "krum", attacks.ALIE(z=1.5)),
     "average with server momentum": (replace(MODELS, server_momentum=0.5), "fedavg", None),
