@@ -130,15 +130,15 @@ def test_without_a_network_a_set_that_is_in_the_cache_is_read(endpoint, hub, tmp
     endpoint(f"http://127.0.0.1:{closed_port()}")
     pictures, _ = hub()
     files = {split: str(tmp_path / f"{split}-00000-of-00001.parquet") for split in ("train", "test")}
-    names = {"dataset_name": "nothing", "repo_id": "nobody/nothing", "config_name": "default", "hash": "0"}
+    names = {"dataset_name": "cached", "repo_id": "nobody/cached", "config_name": "default", "hash": "0"}
     cached = Parquet(cache_dir=str(tmp_path / "cache"), **names, data_files=files)
     cached.download_and_prepare()
     version = Path(cached.cache_dir).parent.parent
     version.rename(version.with_name("default"))  # as it is called where files are the Hub's
     capfd.readouterr()
-    assert len(data.load(Task(dataset="hf:nobody/nothing")).train_y) == len(pictures)
-    with pytest.raises(InvalidParameter, match=r"Couldn't find cache for nobody/nothing for config 'other'.*, and http.* cannot"):
-        data.load(Task(dataset="hf:nobody/nothing", dataset_options={"subset": "other"}))
+    assert len(data.load(Task(dataset="hf:nobody/cached")).train_y) == len(pictures)
+    with pytest.raises(InvalidParameter, match=r"Couldn't find cache for nobody/cached for config 'other'.*, and http.* cannot"):
+        data.load(Task(dataset="hf:nobody/cached", dataset_options={"subset": "other"}))
     assert capfd.readouterr() == ("", "")
 
 
