@@ -19,6 +19,7 @@ from flwr_byzantine.flower.codec import pack, unpack
 from flwr_byzantine.flower.mount import Broadcast, named
 from flwr_byzantine.flower.spans import span
 from flwr_byzantine.rules.base import Rule
+from flwr_byzantine.strategy.core import Core
 from flwr_byzantine.strategy.legacy import Evaluate, Evaluated, Fit, Fitted, RobustAggregation, node_of
 from flwr_byzantine.strategy.legacy_wrapper import Delegating
 
@@ -73,10 +74,14 @@ class AdversarialStrategy(Delegating):
         """Why the attack did nothing, each once."""
         return self.adversary.notices
 
+    @property
+    def _core(self) -> Core | None:
+        return self.strategy.core if isinstance(self.strategy, RobustAggregation) else None
+
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager) -> list[tuple[ClientProxy, FitIns]]:
         """The wrapped strategy's instructions; remembers what each client is sent."""
         asked = super().configure_fit(server_round, parameters, client_manager)
-        number = self.strategy.core.number(server_round) if isinstance(self.strategy, RobustAggregation) else server_round
+        number = server_round if self._core is None else self._core.number(server_round)
         self._broadcasts = self._read([(node_of(proxy), given) for proxy, given in asked], number)
         return asked
 
@@ -122,8 +127,8 @@ class AdversarialStrategy(Delegating):
     def _sent(self, node: int, count: int) -> Broadcast:
         """What was sent to a node, of the arrays that its reply holds, where the strategy's clients keep some to themselves (`shared=`)."""
         broadcast = self._broadcasts[node]
-        template = self.strategy.core.template if isinstance(self.strategy, RobustAggregation) else None
-        if template is None or count != len(template.names):
+        template = None if self._core is None else self._core.template
+        if template is None or not template.partial or count != len(template.names):
             return broadcast
         return replace(broadcast, model={name: broadcast.model[name] for name in template.names})
 

@@ -74,5 +74,15 @@ def test_clients_that_keep_arrays_to_themselves_are_attacked_in_the_others():
     assert strategy.reports[0].n_valid == N
 
 
+def test_clients_under_a_robust_strategy_share_one_broadcast():
+    inner = legacy.FedMedian(f=2, initial_parameters=ndarrays_to_parameters(MODEL))
+    strategy = AdversarialStrategy(inner, attacks.IPM(), {1, 2})
+    strategy.configure_fit(1, ndarrays_to_parameters(MODEL), Clients())
+    strategy.aggregate_fit(1, [(proxy, fitted(Client(proxy.node_id - 1))) for proxy in proxies(N)], [])
+    assert inner.core.template.names == ["0", "1"]
+    found = [strategy._sent(node, len(MODEL)) for node in range(1, N + 1)]
+    assert all(one is found[0] for one in found)
+
+
 def one_of(result):
     return replace(result, parameters=Parameters(result.parameters.tensors[1:], "numpy.ndarray"))
